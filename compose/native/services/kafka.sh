@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# Kafka in KRaft mode: broker and controller in one process.
+
+JAVA_OPTIONS=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true)
+KAFKA_JARS=$CACHE/kafka
+
+kafka_fetch() {
+  fetch_jars kafka \
+    org.apache.kafka:{kafka_2.13,kafka-server,kafka-tools,connect-runtime,connect-json,connect-transforms}:"$KAFKA_VERSION" \
+    "org.apache.logging.log4j:log4j-slf4j-impl:$LOG4J_VERSION"
+  need_java
+}
+
+# Runs a class of Kafka's, for the services and for kafka.sh.
+kafka_java() { java "${JAVA_OPTIONS[@]}" "-Dlog4j2.configurationFile=$RUN/log4j2.properties" -cp "$KAFKA_JARS/*" "$@"; }
+
+write_log4j() {
+  cat >"$RUN/log4j2.properties" <<END
+rootLogger.level=WARN
+rootLogger.appenderRefs=console
+rootLogger.appenderRef.console.ref=console
+appender.console.type=Console
+appender.console.name=console
+appender.console.target=SYSTEM_ERR
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=[%d] %p %m (%c{1})%n
+END
+}
+
+kafka_start() {
+  write_log4j
+  cat >"$RUN/kafka.properties" <<END
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@$HOST:$KAFKA_CONTROLLER_PORT
+listeners=PLAINTEXT://$HOST:$KAFKA_PORT,CONTROLLER://$HOST:$KAFKA_CONTROLLER_PORT
+advertised.listeners=PLAINTEXT://$HOST:$KAFKA_PORT
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=$STACK/kafka
+num.partitions=4
+# One broker: every internal topic has one replica.
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+# Records of 5 MB are among the tests.
+message.max.bytes=16777216
+END
+  if [[ ! -e $STACK/kafka/meta.properties ]]; then
+    local id
+    id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-22)
+    kafka_java kafka.tools.StorageTool format -t "$id" -c "$RUN/kafka.properties" >"$LOGS/kafka-format.log" 2>&1 ||
+      fail "Kafka's storage could not be formatted; the log is $LOGS/kafka-format.log"
+  fi
+  launch kafka "$RUN" java -Xms256m -Xmx"${KAFKA_MEMORY:-512m}" "${JAVA_OPTIONS[@]}" \
+    "-Dlog4j2.configurationFile=$RUN/log4j2.properties" -cp "$KAFKA_JARS/*" kafka.Kafka "$RUN/kafka.properties"
+}
+
+# The broker opens its port when it serves.
+kafka_answers() { is_listening "$KAFKA_PORT"; }

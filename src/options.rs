@@ -1,0 +1,97 @@
+//! The options of a table's `WITH (…)`, as a connector or a format reads them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// Options by name, lower case as written, values unquoted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    table: String,
+    values: BTreeMap<String, String>,
+}
+
+impl Options {
+    /// The options of `table`, whose name is for error messages only.
+    pub fn new(table: impl Into<String>, values: BTreeMap<String, String>) -> Self {
+        Self { table: table.into(), values }
+    }
+
+    /// The name of the table that these are the options of.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
+    /// The value of an option, if given.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// The value of an option, or an error that says which table lacks it.
+    pub fn required(&self, name: &str) -> Result<&str> {
+        self.get(name).ok_or_else(|| Error::config(format!("table \"{}\" needs the option '{name}'", self.table)))
+    }
+
+    /// All options whose name starts with `prefix`, with the prefix taken off, in the order of their names.
+    pub fn with_prefix<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> + 'a {
+        self.values.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.values.keys().map(String::as_str)
+    }
+
+    /// An option that parses, `default` when it is not given, or an error that names option, value and what was expected.
+    pub fn parse<T: std::str::FromStr>(&self, name: &str, default: T, expected: &str) -> Result<T> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(text) => text.parse().map_err(|_| self.invalid(name, text, expected)),
+        }
+    }
+
+    /// A duration such as `5 s`, `500 ms`, `1 min`, `2h`, in Flink's units (ms, s, min/m, h, d).
+    pub fn duration(&self, name: &str, default: Duration) -> Result<Duration> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(text) => parse_duration(text).ok_or_else(|| self.invalid(name, text, "a duration such as '5 s'")),
+        }
+    }
+
+    /// The error for an option whose value is not understood.
+    pub fn invalid(&self, name: &str, value: &str, expected: &str) -> Error {
+        Error::config(format!("table \"{}\": option '{name}' is '{value}', expected {expected}", self.table))
+    }
+}
+
+/// A duration in words: a whole number and a unit (`ms`, `s`, `sec`, `min`, `m`, `h`, `d`), a space between them or not.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let amount: u64 = text[..digits].parse().ok()?;
+    let milliseconds = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "ms" | "millisecond" | "milliseconds" => 1,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1_000,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60_000,
+        "h" | "hour" | "hours" => 3_600_000,
+        "d" | "day" | "days" => 86_400_000,
+        _ => return None,
+    };
+    amount.checked_mul(milliseconds).map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_in_words() {
+        for (text, milliseconds) in [("5 s", 5_000), ("500ms", 500), ("1 min", 60_000), (" 2h ", 7_200_000), ("1 d", 86_400_000)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "5", "s", "5 parsecs", "-5 s", "1.5 s", "99999999999999999999 s", "9999999999999999999 d"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}

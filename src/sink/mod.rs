@@ -1,0 +1,100 @@
+//! Where rows go.
+//!
+//! A [`Sink`] is one output table. The job cuts rows into [`Block`]s, records each as an intent in the checkpoint store
+//! before it is sent, and sends it until the sink says that it is durable. The same block sent again leaves one copy.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+
+use crate::change::{OffsetRange, TopicPartition};
+use crate::error::Result;
+use crate::options::Options;
+
+/// What an output table holds, which decides how it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TableForm {
+    /// Rows that are only ever added, each with its position: `CHANGES(t)`, an append-only stream.
+    Log,
+    /// The current row of each key. The rows end in [`VERSION`] and [`IS_DELETED`].
+    Mirror,
+    /// Results of windows, each group once, final when written.
+    Results,
+    /// Rows that came after their windows had closed.
+    Late,
+    /// Records that could not be used.
+    DeadLetters,
+}
+
+/// The mirror's version column: `generation << 48 | offset`, UInt64. The greatest of a key is its current row.
+pub const VERSION: &str = "_version";
+/// The mirror's tombstone column, UInt8: 1 for a row that was deleted.
+pub const IS_DELETED: &str = "_is_deleted";
+/// Position columns of [`TableForm::Log`], [`TableForm::Late`] and [`TableForm::DeadLetters`]: Utf8, Int32, Int64, not null.
+pub const POSITION: [&str; 3] = ["_topic", "_partition", "_offset"];
+
+/// An output table as the job wants it.
+#[derive(Debug, Clone)]
+pub struct OutputTable {
+    /// The table's `WITH (…)`: connector, place, format.
+    pub options: Options,
+    /// What it holds.
+    pub form: TableForm,
+    /// The columns of every block, in order.
+    pub schema: SchemaRef,
+    /// How many of the leading columns the query selected; the rest was added by Highwater (positions), and a file sink leaves it out.
+    pub visible: usize,
+    /// Names of the columns that identify a row: the primary key of a log's or mirror's source, the group keys of results (window_start first). May be empty.
+    pub key: Vec<String>,
+    /// The column with the event time (of results: `window_start`), when there is one.
+    pub event_time: Option<String>,
+    /// What each column means, for the table's comments.
+    pub comments: BTreeMap<String, String>,
+    /// What the table means, for its comment.
+    pub comment: String,
+    /// The job's name: part of every token, and in results the column `_job`.
+    pub job: String,
+}
+
+/// Rows that are inserted as one, and what identifies them.
+#[derive(Debug, Clone)]
+pub struct Block {
+    /// The rows, in an order that is the same whenever the block is made again.
+    pub rows: Vec<RecordBatch>,
+    /// A function of job, table and ranges or epoch only: the same block always has the same token.
+    pub token: String,
+    /// The records that the block was made of; empty for results.
+    pub ranges: Vec<(TopicPartition, OffsetRange)>,
+    /// The checkpoint epoch that the block belongs to.
+    pub epoch: u64,
+    /// When the block was made, milliseconds since the epoch; kept with the intent, so that a repeat carries the same.
+    pub made_at: i64,
+}
+
+impl Block {
+    /// Number of rows.
+    pub fn row_count(&self) -> usize {
+        self.rows.iter().map(RecordBatch::num_rows).sum()
+    }
+}
+
+/// One output table.
+#[async_trait]
+pub trait Sink: Send {
+    /// Creates the table when it is missing, or checks that it fits. Called once, before the first block.
+    async fn prepare(&mut self) -> Result<()>;
+
+    /// Writes a block and returns when it is durable. The same block written again leaves one copy.
+    /// Transient failures (`Error::is_transient`) are the caller's to retry.
+    async fn write(&mut self, block: &Block) -> Result<()>;
+
+    /// Writes a block that may have been written before a crash, so that it is there once: looks first where looking is possible.
+    async fn write_again(&mut self, block: &Block) -> Result<()>;
+
+    /// Rows and bytes are complete: called at the end of a run (files are closed here).
+    async fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,138 @@
+//! Where records come from.
+//!
+//! A [`Source`] is one table's connection; it belongs to the job. Each lane has one [`SourceReader`] of it and polls
+//! the partitions that the job gave to that lane, at its own pace: what is not polled stays where it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::change::{OffsetRange, TopicPartition};
+use crate::error::Result;
+use crate::options::Options;
+
+pub mod file;
+pub mod kafka;
+
+/// One table's connection to where its records are.
+pub trait Source: Send {
+    /// The partitions that exist now, sorted. May be called again to notice new ones.
+    fn partitions(&mut self) -> Result<Vec<TopicPartition>>;
+
+    /// Where to start each of these partitions, by `scan.startup.mode`. A partition that appears later starts at its beginning.
+    fn start_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>>;
+
+    /// The offset after the last record that each of these partitions has now: where a bounded run ends.
+    fn end_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>>;
+
+    /// A reader for one lane, with no partitions yet. Lanes are numbered in the order of the calls.
+    fn reader(&mut self) -> Result<Box<dyn SourceReader>>;
+
+    /// Lets the reader of a lane read a partition from an offset on. Once per partition.
+    fn assign(&mut self, lane: usize, partition: &TopicPartition, from: i64) -> Result<()>;
+
+    /// Tells the outside how far has been delivered (Kafka: a commit to the consumer group, for tools that show lag).
+    /// Best effort: recovery reads the checkpoint.
+    fn commit(&mut self, offsets: &BTreeMap<TopicPartition, i64>) -> Result<()>;
+
+    /// Gives the client library its turn (Kafka: errors, statistics); never blocks for long. Called every second or so.
+    fn maintain(&mut self) -> Result<()>;
+}
+
+/// A lane's view of a source.
+pub trait SourceReader: Send {
+    /// Appends to `out` what has arrived, a batch per stretch of one partition in offset order, waiting at most
+    /// `timeout` for the first record. Appends nothing when nothing came. A transient failure (broker away) is logged and
+    /// looks like nothing coming.
+    fn poll(&mut self, timeout: Duration, out: &mut Vec<RawBatch>) -> Result<()>;
+
+    /// Whether the partition had been read to its end when it was last polled. Not true while a backlog is known.
+    fn at_end(&self, partition: &TopicPartition) -> bool;
+}
+
+/// One record as it came, borrowed from the client's memory.
+#[derive(Debug, Clone, Copy)]
+pub struct RawRecord<'a> {
+    /// Offset in its partition.
+    pub offset: i64,
+    /// Broker timestamp in milliseconds since the epoch, or [`NO_TIME`](crate::change::NO_TIME).
+    pub timestamp: i64,
+    /// The key's bytes.
+    pub key: Option<&'a [u8]>,
+    /// The value's bytes; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Memory that holds records, released as a whole.
+pub trait RawRecords: Send + Sync {
+    /// The record at an index.
+    fn get(&self, index: usize) -> RawRecord<'_>;
+}
+
+/// Records of one partition in offset order. Cheap to split; the bytes are not copied.
+#[derive(Clone)]
+pub struct RawBatch {
+    /// Where the records come from.
+    pub source: TopicPartition,
+    /// The records looked at; `to` is where reading goes on.
+    pub range: OffsetRange,
+    records: Arc<dyn RawRecords>,
+    start: usize,
+    end: usize,
+}
+
+impl RawBatch {
+    /// All `len` records of `records`.
+    pub fn new(source: TopicPartition, range: OffsetRange, records: Arc<dyn RawRecords>, len: usize) -> Self {
+        Self { source, range, records, start: 0, end: len }
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// The records, in offset order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = RawRecord<'_>> {
+        (self.start..self.end).map(|index| self.records.get(index))
+    }
+
+    /// Keeps the records before `offset` and returns those from it on, or `None` when there are none.
+    pub fn split_off(&mut self, offset: i64) -> Option<Self> {
+        if self.range.to <= offset {
+            return None;
+        }
+        let records = &self.records;
+        let (mut low, mut high) = (self.start, self.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if records.get(middle).offset < offset { low = middle + 1 } else { high = middle }
+        }
+        let cut = offset.max(self.range.from);
+        let rest = Self {
+            source: self.source.clone(),
+            range: OffsetRange { from: cut, to: self.range.to },
+            records: Arc::clone(records),
+            start: low,
+            end: self.end,
+        };
+        self.end = low;
+        self.range.to = cut;
+        Some(rest)
+    }
+}
+
+/// The connectors that can be read, for messages.
+pub const CONNECTORS: &[&str] = &["kafka", "filesystem"];
+
+/// The source that a table's options describe. Connects when it is first asked something.
+pub fn open(options: &Options) -> Result<Box<dyn Source>> {
+    match options.required("connector")? {
+        other => Err(options.invalid("connector", other, "'kafka' or 'filesystem' for a table that is read")),
+    }
+}
