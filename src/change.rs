@@ -3,7 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, UInt32Array};
+use datafusion::arrow::compute::take_record_batch;
+
+use crate::error::Result;
 
 /// A partition of a topic. A file counts as a topic with one partition, 0.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -107,6 +110,25 @@ impl ChangeBatch {
         self.ops.len()
     }
 
+    /// Some of the changes, with other images in place of their rows.
+    pub fn pick(&self, picked: &UInt32Array, images: &RecordBatch) -> Result<Self> {
+        let each = |values: &[i64]| match values.is_empty() {
+            true => Vec::new(),
+            false => picked.values().iter().map(|&row| values[row as usize]).collect(),
+        };
+        Ok(Self {
+            source: self.source.clone(),
+            range: self.range,
+            ops: picked.values().iter().map(|&row| self.ops[row as usize]).collect(),
+            offsets: each(&self.offsets),
+            timestamps: each(&self.timestamps),
+            source_times: each(&self.source_times),
+            rows: take_record_batch(images, picked)?,
+            before: None,
+            dead_letters: Vec::new(),
+        })
+    }
+
     /// Whether there is no row (there may be dead letters).
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
@@ -132,6 +154,8 @@ pub enum DeadReason {
     FutureEventTime,
     /// The change cannot be applied to the table that is asked for.
     Unsupported,
+    /// An expression of the query fails on it: a cast, a division by zero.
+    ExpressionFailed,
 }
 
 impl DeadReason {
@@ -146,6 +170,7 @@ impl DeadReason {
             Self::NoEventTime => "no_event_time",
             Self::FutureEventTime => "future_event_time",
             Self::Unsupported => "unsupported",
+            Self::ExpressionFailed => "expression_failed",
         }
     }
 }

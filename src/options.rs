@@ -38,6 +38,11 @@ impl Options {
         self.values.iter().filter_map(move |(name, value)| Some((name.strip_prefix(prefix)?, value.as_str())))
     }
 
+    /// All values by name.
+    pub fn all(&self) -> &BTreeMap<String, String> {
+        &self.values
+    }
+
     /// All names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)

@@ -1,0 +1,210 @@
+//! A checkpoint as bytes: magic, manifest as JSON, parts as Arrow IPC, checksum.
+//!
+//! ```text
+//! "HWCP" version:u32 | length:u64 manifest | count:u32 (length:u64 part)… | crc32:u32 of all before
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Int64Array, RecordBatch, cast::AsArray};
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use datafusion::arrow::ipc::reader::StreamReader;
+use datafusion::arrow::ipc::writer::StreamWriter;
+
+use super::{Checkpoint, FORMAT_VERSION, Manifest};
+use crate::error::{Error, Result};
+use crate::window::aggregate::WindowState;
+
+const MAGIC: &[u8; 4] = b"HWCP";
+/// The column that says which window a row of saved state belongs to.
+const WINDOW: &str = "window_start";
+
+/// The bytes of a checkpoint.
+pub fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
+    let manifest = serde_json::to_vec(&checkpoint.manifest).map_err(Error::internal)?;
+    let mut parts = Vec::new();
+    for rows in &checkpoint.rows {
+        parts.push((Kind::Rows, encode_batches(rows)?));
+    }
+    for (&pipeline, windows) in checkpoint.state.iter().flatten() {
+        parts.push((Kind::State(pipeline), encode_batches(&windows.iter().map(tagged).collect::<Result<Vec<_>>>()?)?));
+    }
+    let mut bytes = Vec::with_capacity(manifest.len() + parts.iter().map(|(_, part)| part.len() + 16).sum::<usize>() + 64);
+    bytes.extend(MAGIC);
+    bytes.extend(FORMAT_VERSION.to_le_bytes());
+    bytes.extend((manifest.len() as u64).to_le_bytes());
+    bytes.extend(manifest);
+    bytes.push(u8::from(checkpoint.state.is_some()));
+    bytes.extend((parts.len() as u32).to_le_bytes());
+    for (kind, part) in parts {
+        bytes.extend(kind.to_tag().to_le_bytes());
+        bytes.extend((part.len() as u64).to_le_bytes());
+        bytes.extend(part);
+    }
+    let checksum = crc32fast::hash(&bytes);
+    bytes.extend(checksum.to_le_bytes());
+    Ok(bytes)
+}
+
+/// The checkpoint of bytes that [`encode`] made, or what is wrong with them.
+pub fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
+    let body = bytes.len().checked_sub(4).ok_or("it is cut off")?;
+    let (body, checksum) = bytes.split_at(body);
+    if crc32fast::hash(body).to_le_bytes() != checksum {
+        return Err("its checksum does not match: it is damaged or cut off".into());
+    }
+    let mut reader = Reader { rest: body };
+    if reader.take(4)? != MAGIC {
+        return Err("it is not a checkpoint".into());
+    }
+    let version = reader.u32()?;
+    if version > FORMAT_VERSION {
+        return Err(format!("its format is version {version}, this Highwater reads up to {FORMAT_VERSION}; use a newer one"));
+    }
+    let length = reader.u64()?;
+    let manifest: Manifest = serde_json::from_slice(reader.take(length as usize)?).map_err(|error| error.to_string())?;
+    let has_state = reader.take(1)?[0] == 1;
+    let mut state: BTreeMap<usize, Vec<WindowState>> = BTreeMap::new();
+    let mut rows = Vec::new();
+    for _ in 0..reader.u32()? {
+        let (kind, length) = (Kind::from_tag(reader.u32()?), reader.u64()?);
+        let batches = decode_batches(reader.take(length as usize)?)?;
+        match kind {
+            Kind::Rows => rows.push(batches),
+            Kind::State(pipeline) => {
+                let windows = batches.iter().map(untagged).collect::<Result<_, String>>()?;
+                state.insert(pipeline, windows);
+            }
+        }
+    }
+    Ok(Checkpoint { manifest, state: has_state.then_some(state), rows })
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Rows,
+    State(usize),
+}
+
+impl Kind {
+    fn to_tag(self) -> u32 {
+        match self {
+            Self::Rows => 0,
+            Self::State(pipeline) => pipeline as u32 + 1,
+        }
+    }
+
+    fn from_tag(tag: u32) -> Self {
+        match tag {
+            0 => Self::Rows,
+            pipeline => Self::State(pipeline as usize - 1),
+        }
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], String> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or("it is cut off")?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn u32(&mut self) -> Result<u32, String> {
+        Ok(u32::from_le_bytes(self.take(4)?.try_into().map_err(|_| "it is cut off")?))
+    }
+
+    fn u64(&mut self) -> Result<u64, String> {
+        Ok(u64::from_le_bytes(self.take(8)?.try_into().map_err(|_| "it is cut off")?))
+    }
+}
+
+/// A batch with its window's start as metadata would be lost between batches of one stream, so it is a column.
+fn tagged(window: &WindowState) -> Result<RecordBatch> {
+    let groups = &window.groups;
+    let fields = groups.schema().fields().iter().cloned().chain([Arc::new(Field::new(WINDOW, DataType::Int64, false))]).collect::<Vec<_>>();
+    let mut columns = groups.columns().to_vec();
+    columns.push(Arc::new(Int64Array::from_value(window.start, groups.num_rows())));
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+fn untagged(batch: &RecordBatch) -> Result<WindowState, String> {
+    let last = batch.num_columns() - 1;
+    let starts = batch.column(last).as_primitive_opt::<Int64Type>().ok_or("a window has no start")?;
+    let start = *starts.values().first().ok_or("a window has no groups")?;
+    let groups = batch.project(&(0..last).collect::<Vec<_>>()).map_err(|error| error.to_string())?;
+    Ok(WindowState { start, groups })
+}
+
+fn encode_batches(batches: &[RecordBatch]) -> Result<Vec<u8>> {
+    let Some(first) = batches.first() else { return Ok(Vec::new()) };
+    let mut writer = StreamWriter::try_new(Vec::new(), &first.schema())?;
+    batches.iter().try_for_each(|batch| writer.write(batch))?;
+    writer.finish()?;
+    Ok(writer.into_inner()?)
+}
+
+fn decode_batches(bytes: &[u8]) -> Result<Vec<RecordBatch>, String> {
+    if bytes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let reader = StreamReader::try_new(Cursor::new(bytes), None).map_err(|error| error.to_string())?;
+    reader.collect::<Result<_, _>>().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{Intent, Position};
+
+    fn checkpoint() -> Checkpoint {
+        let schema = Arc::new(Schema::new(vec![Field::new("key0", DataType::Int64, true)]));
+        let groups = |values: Vec<i64>| RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(values))]).unwrap();
+        let window = |start, values| WindowState { start, groups: groups(values) };
+        Checkpoint {
+            manifest: Manifest {
+                version: FORMAT_VERSION,
+                job: "j".into(),
+                epoch: 7,
+                made_at: 5,
+                fingerprints: vec!["f".into()],
+                positions: vec![Position { table: "t".into(), topic: "x".into(), partition: 3, from: 1, offset: 9, clock: i64::MIN }],
+                watermarks: BTreeMap::from([("t".into(), i64::MAX)]),
+                intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
+                state_epoch: 7,
+                finished: false,
+            },
+            state: Some(BTreeMap::from([(1, vec![window(-60_000, vec![1]), window(0, vec![2, 3])]), (4, vec![])])),
+            rows: vec![vec![groups(vec![8, 9])]],
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_comes_back_as_it_was() {
+        let original = checkpoint();
+        let copy = decode(&encode(&original).unwrap()).unwrap();
+        assert_eq!(copy.manifest.positions, original.manifest.positions);
+        assert_eq!((copy.manifest.epoch, copy.manifest.intents), (7, original.manifest.intents));
+        assert_eq!(copy.rows, original.rows);
+        let (state, expected) = (copy.state.unwrap(), original.state.unwrap());
+        assert_eq!(state.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        assert_eq!(state[&1][1].groups, expected[&1][1].groups);
+        assert_eq!(state[&1].iter().map(|window| window.start).collect::<Vec<_>>(), [-60_000, 0]);
+    }
+
+    #[test]
+    fn damage_is_noticed_wherever_it_is() {
+        let bytes = encode(&checkpoint()).unwrap();
+        for at in (0..bytes.len()).step_by(7) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(decode(&damaged).is_err(), "byte {at}");
+            assert!(decode(&bytes[..at]).is_err(), "cut at {at}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What is saved so that a job can go on after any end, and where.
+//!
+//! Each epoch leaves one [`Checkpoint`]: it is durable before anything of the epoch is inserted, so it is also the
+//! *intent* of the epoch's blocks. An epoch's checkpoint is only written when the blocks of the one before are in place.
+//! What was read since can be read again; rows that came from windows cannot, so the checkpoint has them inside.
+
+mod encoding;
+mod store;
+
+use std::collections::BTreeMap;
+
+use datafusion::arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+pub use store::{CheckpointStore, Recovered};
+
+use crate::window::aggregate::WindowState;
+
+/// The version of the format, raised when it changes; older ones stay readable.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A consistent cut of a job.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// Everything but the columns.
+    pub manifest: Manifest,
+    /// The open windows of each windowed pipeline, when this epoch's checkpoint has them.
+    pub state: Option<BTreeMap<usize, Vec<WindowState>>>,
+    /// The rows of the intents that carry theirs, in the order of the intents.
+    pub rows: Vec<Vec<RecordBatch>>,
+}
+
+/// The part of a checkpoint that people can read: JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`] of its writer.
+    pub version: u32,
+    /// The job's name.
+    pub job: String,
+    /// The number of the epoch that ended with this cut, from 1.
+    pub epoch: u64,
+    /// When the cut was made, milliseconds since the epoch.
+    pub made_at: i64,
+    /// The plan of each pipeline: state is only good for the same.
+    pub fingerprints: Vec<String>,
+    /// Where each partition stood.
+    pub positions: Vec<Position>,
+    /// The watermark of each table that has one, after this epoch's windows were closed; milliseconds.
+    pub watermarks: BTreeMap<String, i64>,
+    /// The blocks of this epoch.
+    pub intents: Vec<Intent>,
+    /// The epoch whose checkpoint has the open windows from which this one follows.
+    pub state_epoch: u64,
+    /// Whether the job had read all that it was bounded to and closed every window.
+    #[serde(default)]
+    pub finished: bool,
+}
+
+/// Where a partition stood at a cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The table that reads it.
+    pub table: String,
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: i32,
+    /// Where the epoch began.
+    pub from: i64,
+    /// The next record to read.
+    pub offset: i64,
+    /// Its clock, milliseconds of event time.
+    pub clock: i64,
+}
+
+/// A block that was, or was about to be, inserted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The number of the output.
+    pub output: usize,
+    /// The block's token.
+    pub token: String,
+    /// When the block was made, milliseconds since the epoch.
+    pub made_at: i64,
+    /// Number of rows.
+    pub rows: usize,
+    /// Whether the checkpoint has the rows inside; otherwise they are read again from the epoch's ranges.
+    pub inline: bool,
+}

@@ -1,0 +1,147 @@
+//! Where checkpoints are kept: a folder or bucket per job, one object per epoch.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+
+use super::Checkpoint;
+use super::encoding::{decode, encode};
+use crate::error::{Error, Result};
+
+/// How many checkpoints with state are kept, besides those that follow the newest of them.
+const KEPT: usize = 3;
+
+/// The checkpoints of one job.
+#[derive(Debug, Clone)]
+pub struct CheckpointStore {
+    store: Arc<dyn ObjectStore>,
+    folder: Path,
+    /// The folder on this machine, whose files are flushed to disk: the store itself does not.
+    local: Option<PathBuf>,
+    place: String,
+}
+
+/// What was found when a job starts: the newest checkpoint, and the one with the state that it follows from.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The newest checkpoint.
+    pub last: Checkpoint,
+    /// The checkpoint with the open windows: the newest one itself, or one before it.
+    pub with_state: Checkpoint,
+}
+
+impl CheckpointStore {
+    /// Checkpoints in a local folder, which is created when missing.
+    pub fn in_folder(folder: &std::path::Path, job: &str) -> Result<Self> {
+        let place = folder.join(job).display().to_string();
+        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| Error::permanent(format!("cannot use {} for checkpoints", folder.display()), cause);
+        std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
+        let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.into()))?;
+        Ok(Self { store: Arc::new(store), folder: Path::from(job), local: Some(folder.join(job)), place })
+    }
+
+    /// Checkpoints that end with the process, for runs that are not meant to be resumed.
+    pub fn in_memory(job: &str) -> Self {
+        Self { store: Arc::new(InMemory::new()), folder: Path::from(job), local: None, place: "memory".into() }
+    }
+
+    /// Saves a checkpoint; it is durable when this returns. Then forgets those that are no longer of use.
+    pub async fn save(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let epoch = checkpoint.manifest.epoch;
+        let failed = |cause: object_store::Error| Error::transient(format!("cannot save checkpoint {epoch} in {}", self.place), cause);
+        let bytes = encode(checkpoint)?;
+        self.store.put(&self.path(epoch), PutPayload::from(bytes)).await.map_err(failed)?;
+        if let Some(folder) = &self.local {
+            let file = folder.join(file_name(epoch));
+            let flush = tokio::task::spawn_blocking(move || std::fs::File::open(file)?.sync_all());
+            let unflushed = |cause| Error::transient(format!("cannot flush checkpoint {epoch} in {} to disk", self.place), cause);
+            flush.await.map_err(Error::internal)?.map_err(|error: std::io::Error| unflushed(error))?;
+        }
+        if checkpoint.state.is_some() {
+            self.forget_before(epoch).await?;
+        }
+        Ok(())
+    }
+
+    /// The newest checkpoint that is whole, and its state. A damaged one is passed over with a warning.
+    pub async fn recover(&self) -> Result<Option<Recovered>> {
+        for epoch in self.epochs().await?.into_iter().rev() {
+            let found = match self.load(epoch).await? {
+                Ok(last) => self.with_state(last).await?,
+                Err(damage) => Err(damage),
+            };
+            match found {
+                Ok(recovered) => return Ok(Some(recovered)),
+                Err(damage) => tracing::warn!("checkpoint {epoch} in {} cannot be used: {damage}; trying the one before", self.place),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Forgets everything.
+    pub async fn clear(&self) -> Result<()> {
+        for epoch in self.epochs().await? {
+            self.delete(epoch).await?;
+        }
+        Ok(())
+    }
+
+    /// Where they are, for messages.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    async fn with_state(&self, last: Checkpoint) -> Result<Result<Recovered, String>> {
+        if last.state.is_some() {
+            return Ok(Ok(Recovered { with_state: last.clone(), last }));
+        }
+        Ok(self.load(last.manifest.state_epoch).await?.map(|with_state| Recovered { last, with_state }))
+    }
+
+    async fn load(&self, epoch: u64) -> Result<Result<Checkpoint, String>> {
+        let failed = |cause: object_store::Error| Error::transient(format!("cannot read checkpoint {epoch} in {}", self.place), cause);
+        match self.store.get(&self.path(epoch)).await {
+            Ok(found) => Ok(decode(&found.bytes().await.map_err(failed)?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(Err("it is missing".into())),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// All epochs saved, ascending.
+    async fn epochs(&self) -> Result<Vec<u64>> {
+        let failed = |cause: object_store::Error| Error::transient(format!("cannot list the checkpoints in {}", self.place), cause);
+        let objects: Vec<_> = self.store.list(Some(&self.folder)).try_collect().await.map_err(failed)?;
+        let epoch = |name: &str| name.strip_prefix("epoch-")?.strip_suffix(".hwcp")?.parse().ok();
+        let mut epochs: Vec<u64> = objects.iter().filter_map(|it| epoch(it.location.filename()?)).collect();
+        epochs.sort_unstable();
+        Ok(epochs)
+    }
+
+    /// Keeps the last few: all that follow the oldest kept state.
+    async fn forget_before(&self, epoch: u64) -> Result<()> {
+        let epochs = self.epochs().await?;
+        let before: Vec<u64> = epochs.into_iter().filter(|it| *it < epoch).collect();
+        for old in before.iter().take(before.len().saturating_sub(KEPT * 4)) {
+            self.delete(*old).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, epoch: u64) -> Result<()> {
+        let failed = |cause: object_store::Error| Error::transient(format!("cannot delete checkpoint {epoch} in {}", self.place), cause);
+        self.store.delete(&self.path(epoch)).await.map_err(failed)
+    }
+
+    fn path(&self, epoch: u64) -> Path {
+        self.folder.clone().join(file_name(epoch))
+    }
+}
+
+fn file_name(epoch: u64) -> String {
+    format!("epoch-{epoch:012}.hwcp")
+}

@@ -1,0 +1,24 @@
+//! Which connectors there are and which options each knows.
+
+use crate::format;
+use crate::sink::{blackhole, clickhouse, file as file_sink, print};
+use crate::source::{file as file_source, kafka};
+
+/// All connectors.
+pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];
+
+/// Options that every table may have.
+const COMMON: [&str; 6] = ["connector", "late-table", "dead-letter-table", "max-future", "idle-timeout", "idle-close"];
+
+/// The options that a connector knows, `*` at the end standing for anything; `None` for an unknown connector.
+pub fn known_options(connector: &str) -> Option<Vec<&'static str>> {
+    let own: Vec<&[&str]> = match connector {
+        "kafka" => vec![kafka::OPTIONS, format::OPTIONS],
+        "filesystem" => vec![file_source::OPTIONS, file_sink::OPTIONS, format::OPTIONS],
+        "clickhouse" => vec![clickhouse::OPTIONS],
+        "print" => vec![print::OPTIONS],
+        "blackhole" => vec![blackhole::OPTIONS],
+        _ => return None,
+    };
+    Some(own.into_iter().flatten().chain(&COMMON).copied().collect())
+}

@@ -1,0 +1,142 @@
+//! Checkpoint, then blocks, epoch after epoch, beside the reading of the next.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+
+use super::progress::Progress;
+use crate::checkpoint::{Checkpoint, CheckpointStore};
+use crate::error::{Error, Result};
+use crate::sink::{Block, OutputTable, Sink};
+
+/// An epoch to be delivered.
+pub struct Delivery {
+    /// Its checkpoint: durable before any block is sent.
+    pub checkpoint: Checkpoint,
+    /// Its blocks, each with the number of its output.
+    pub blocks: Vec<(usize, Block)>,
+    /// Whether the blocks may have been written before a crash; then the checkpoint is there already.
+    pub again: bool,
+}
+
+/// The task that delivers. It takes one epoch at a time and says when each is in place.
+pub struct Deliverer {
+    epochs: Option<Sender<Delivery>>,
+    delivered: Receiver<Result<u64>>,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Deliverer {
+    /// Starts delivering to these sinks, one per output.
+    pub fn start(store: CheckpointStore, sinks: Vec<Box<dyn Sink>>, tables: Vec<OutputTable>, progress: Arc<Progress>) -> Self {
+        let (epochs, inbox) = channel(1);
+        let (outbox, delivered) = channel(4);
+        let worker = Worker { store, sinks, tables, progress };
+        Self { epochs: Some(epochs), delivered, task: tokio::spawn(worker.run(inbox, outbox)) }
+    }
+
+    /// Hands over an epoch. Wait for [`Self::delivered`] before the next.
+    pub async fn deliver(&self, delivery: Delivery) -> Result<()> {
+        let Some(epochs) = &self.epochs else { return Err(Error::internal("delivery has ended")) };
+        epochs.send(delivery).await.map_err(|_| Error::internal("delivery ended early"))
+    }
+
+    /// The next epoch that is in place, or what stopped it for good.
+    pub async fn delivered(&mut self) -> Result<u64> {
+        self.delivered.recv().await.unwrap_or_else(|| Err(Error::internal("delivery ended early")))
+    }
+
+    /// Ends when all that was handed over is in place; closes the sinks.
+    pub async fn finish(mut self) -> Result<()> {
+        self.epochs = None;
+        self.task.await.map_err(Error::internal)?
+    }
+}
+
+struct Worker {
+    store: CheckpointStore,
+    sinks: Vec<Box<dyn Sink>>,
+    tables: Vec<OutputTable>,
+    progress: Arc<Progress>,
+}
+
+impl Worker {
+    async fn run(mut self, mut inbox: Receiver<Delivery>, outbox: Sender<Result<u64>>) -> Result<()> {
+        while let Some(delivery) = inbox.recv().await {
+            let outcome = self.deliver(delivery).await;
+            let failed = outcome.is_err();
+            if outbox.send(outcome).await.is_err() || failed {
+                break;
+            }
+        }
+        for sink in &mut self.sinks {
+            sink.finish().await?;
+        }
+        Ok(())
+    }
+
+    async fn deliver(&mut self, delivery: Delivery) -> Result<u64> {
+        if !delivery.again {
+            let store = self.store.clone();
+            let mut patience = Patience::new("the checkpoint store");
+            while let Err(error) = store.save(&delivery.checkpoint).await {
+                patience.wait(error).await?;
+            }
+        }
+        for (output, block) in &delivery.blocks {
+            self.write(*output, block, delivery.again).await?;
+        }
+        for position in &delivery.checkpoint.manifest.positions {
+            let partition = crate::change::TopicPartition { topic: position.topic.as_str().into(), partition: position.partition };
+            self.progress.delivered(&partition, position.offset);
+        }
+        Ok(delivery.checkpoint.manifest.epoch)
+    }
+
+    /// Writes a block until it is durable. After a failure nobody knows whether it is, so it is written *again*: the
+    /// same block, looked for first.
+    async fn write(&mut self, output: usize, block: &Block, mut again: bool) -> Result<()> {
+        let table = &self.tables[output];
+        let name = table.options.get("table").unwrap_or(table.options.table()).to_owned();
+        let mut patience = Patience::new(&name);
+        loop {
+            let sink = &mut self.sinks[output];
+            let outcome = if again { sink.write_again(block).await } else { sink.write(block).await };
+            match outcome {
+                Ok(()) => break,
+                Err(error) => patience.wait(error).await?,
+            }
+            metrics::counter!("highwater_insert_retries_total", "table" => name.clone()).increment(1);
+            again = true;
+        }
+        self.progress.count_written(&name, block.row_count());
+        Ok(())
+    }
+}
+
+/// Waits between tries, longer each time, for as long as it takes; gives up on what will not pass.
+struct Patience {
+    what: String,
+    pause: Duration,
+}
+
+impl Patience {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    fn new(what: &str) -> Self {
+        Self { what: what.to_owned(), pause: Self::FIRST }
+    }
+
+    async fn wait(&mut self, error: Error) -> Result<()> {
+        if !error.is_transient() {
+            return Err(error);
+        }
+        tracing::warn!(target: "highwater::delivery", "{}: {error}; trying again in {:?}", self.what, self.pause);
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(Self::LONGEST);
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! What the lanes of one table do: which columns they decode, which queries they feed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+
+use super::outputs::Outputs;
+use super::scan::Scan;
+use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op};
+use crate::error::{Error, Result};
+use crate::format::{self, DecodeSpec, Decoder};
+use crate::source::RawBatch;
+use crate::sql::catalog::Table;
+use crate::sql::pipeline::{Pipeline, Work};
+use crate::window::aggregate::{Refused, WindowPlan};
+use crate::window::stage::Stage;
+
+/// An output as a lane knows it.
+#[derive(Debug, Clone)]
+pub struct OutputRef {
+    /// Its number in the job.
+    pub number: usize,
+    /// The columns of its rows.
+    pub schema: SchemaRef,
+}
+
+/// The plan of all lanes that read one table.
+#[derive(Debug)]
+pub struct InputPlan {
+    /// The table.
+    pub table: Arc<Table>,
+    /// What is decoded, for all queries together.
+    pub decode: DecodeSpec,
+    /// Where the event time is, when a query has windows.
+    pub event_time: Option<EventTimeColumn>,
+    /// The queries that read the table.
+    pub pipelines: Vec<LanePipeline>,
+    /// Where records go that cannot be used.
+    pub dead_letters: OutputRef,
+    /// The job's name.
+    pub job: String,
+}
+
+/// The event time of a table. Milliseconds.
+#[derive(Debug)]
+pub struct EventTimeColumn {
+    /// Its place among the decoded columns.
+    pub column: usize,
+    /// How far behind the greatest event time the clock stays.
+    pub delay: i64,
+    /// How far ahead of its broker timestamp an event time may be.
+    pub max_future: i64,
+}
+
+/// A query on a lane.
+#[derive(Debug)]
+pub struct LanePipeline {
+    /// Its number in the job.
+    pub number: usize,
+    /// The columns that it scans.
+    pub scan: Scan,
+    /// What it does.
+    pub work: LaneWork,
+}
+
+/// What a query does on a lane.
+#[derive(Debug)]
+pub enum LaneWork {
+    /// Rows are only added.
+    Append {
+        /// Filters and projections.
+        stages: Vec<Stage>,
+        /// Where the rows go.
+        output: OutputRef,
+    },
+    /// Each row replaces the one with its key.
+    Mirror {
+        /// Filters and projections.
+        stages: Vec<Stage>,
+        /// Where the primary key's columns are in the output.
+        key: Vec<usize>,
+        /// Where the rows go.
+        output: OutputRef,
+    },
+    /// Rows are counted into windows.
+    Window {
+        /// How.
+        plan: Arc<WindowPlan>,
+        /// Where late rows go.
+        late: OutputRef,
+        /// Which columns of the aggregation's input a late row keeps.
+        late_columns: Vec<usize>,
+    },
+}
+
+impl InputPlan {
+    /// The plan for the pipelines (with their numbers) that read `table`.
+    pub fn new(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)], outputs: &Outputs, job: &str) -> Result<Self> {
+        let decode = decode_spec(table, pipelines);
+        let windowed = pipelines.iter().any(|(_, pipeline)| matches!(pipeline.work, Work::Window { .. }));
+        let event_time = match &table.watermark {
+            Some(watermark) if windowed => Some(EventTimeColumn {
+                column: decode.columns.index_of(&watermark.column).map_err(Error::internal)?,
+                delay: watermark.delay,
+                max_future: table.options.duration("max-future", Duration::from_secs(24 * 3600))?.as_millis() as i64,
+            }),
+            _ => None,
+        };
+        let lane_pipeline = |(number, pipeline): &(usize, Arc<Pipeline>)| {
+            let scan = Scan::new(Arc::clone(&pipeline.scan), &decode.columns)?;
+            Ok(LanePipeline { number: *number, scan, work: lane_work(*number, pipeline, outputs) })
+        };
+        let pipelines = pipelines.iter().map(lane_pipeline).collect::<Result<_>>()?;
+        let dead_letters = outputs.dead_letters();
+        Ok(Self { table: Arc::clone(table), decode, event_time, pipelines, dead_letters, job: job.to_owned() })
+    }
+
+    /// A decoder for one lane.
+    pub fn decoder(&self) -> Result<Box<dyn Decoder>> {
+        format::decoder(&self.table.options, &self.decode)
+    }
+}
+
+fn lane_work(number: usize, pipeline: &Pipeline, outputs: &Outputs) -> LaneWork {
+    let output = outputs.of_pipeline(number);
+    match &pipeline.work {
+        Work::Append(stages) => LaneWork::Append { stages: stages.clone(), output },
+        Work::Mirror { stages, key } => LaneWork::Mirror { stages: stages.clone(), key: key.clone(), output },
+        Work::Window { lane, .. } => {
+            let (late, late_columns) = outputs.late_of_pipeline(number);
+            LaneWork::Window { plan: Arc::clone(lane), late, late_columns }
+        }
+    }
+}
+
+/// The columns that some query needs, in the order of the table.
+fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> DecodeSpec {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    let mut images = false;
+    for (_, pipeline) in pipelines {
+        names.extend(pipeline.scan.fields().iter().map(|field| field.name().as_str()));
+        match pipeline.work {
+            Work::Mirror { .. } => images = true,
+            Work::Window { .. } => names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str())),
+            Work::Append(_) => {}
+        }
+    }
+    let wants_images = names.contains("_before") || names.contains("_after");
+    let decoded = table.decoded_columns();
+    let columns: Vec<_> = decoded.fields().iter().filter(|it| wants_images || names.contains(it.name().as_str())).cloned().collect();
+    DecodeSpec {
+        positions: table.columns.fields().iter().enumerate().filter(|(_, it)| columns.iter().any(|column| column.name() == it.name())).map(|(place, _)| place).collect(),
+        columns: Arc::new(Schema::new(columns)),
+        before: (images || names.contains("_before")) && table.has_changes(),
+        source_time: names.contains("_source_ts"),
+    }
+}
+
+/// The dead letters of one batch: one per record, whatever the number of queries that cannot use it.
+pub struct Letters<'a> {
+    raw: &'a RawBatch,
+    offsets: Vec<i64>,
+    future: BTreeMap<usize, i64>,
+    letters: BTreeMap<i64, DeadLetter>,
+}
+
+impl<'a> Letters<'a> {
+    /// Those that the decoder found.
+    pub fn new(raw: &'a RawBatch, changes: &ChangeBatch) -> Self {
+        let letters = changes.dead_letters.iter().map(|letter| (letter.offset, letter.clone())).collect();
+        Self { raw, offsets: changes.offsets.clone(), future: BTreeMap::new(), letters }
+    }
+
+    /// Notes that a row's event time is too far ahead to be believed.
+    pub fn note_future(&mut self, row: usize, time: i64) {
+        self.future.insert(row, time);
+    }
+
+    /// Adds the rows that windows refused.
+    pub fn refuse(&mut self, refused: Vec<(usize, Refused)>, changes: &ChangeBatch) {
+        for (row, refusal) in refused {
+            let (reason, message) = match (refusal, self.future.get(&row)) {
+                (Refused::Expression(message), _) => (DeadReason::ExpressionFailed, message),
+                (Refused::NoEventTime, None) => (DeadReason::NoEventTime, "the event time is null".to_owned()),
+                (Refused::NoEventTime, Some(&time)) => {
+                    let (time, arrived) = (instant(time), instant(changes.timestamps[row]));
+                    (DeadReason::FutureEventTime, format!("the event time {time} is too far ahead of the record's, {arrived}"))
+                }
+            };
+            self.add(row, reason, message);
+        }
+    }
+
+    /// Adds a row on which an expression failed.
+    pub fn expression_failed(&mut self, row: usize, message: &str) {
+        self.add(row, DeadReason::ExpressionFailed, message.to_owned());
+    }
+
+    /// Adds the truncates of a batch, which a mirror cannot apply.
+    pub fn refuse_truncates(&mut self, changes: &ChangeBatch) {
+        for row in (0..changes.len()).filter(|&row| changes.ops[row] == Op::Truncate) {
+            self.add(row, DeadReason::Unsupported, "a truncate is not applied to the mirror".to_owned());
+        }
+    }
+
+    fn add(&mut self, row: usize, reason: DeadReason, message: String) {
+        let offset = self.offsets[row];
+        let Some(record) = self.raw.iter().find(|record| record.offset == offset) else { return };
+        let (key, value) = (DeadLetter::keep(record.key), DeadLetter::keep(record.value));
+        let letter = DeadLetter { offset, timestamp: record.timestamp, reason, message, key, value };
+        self.letters.entry(offset).or_insert(letter);
+    }
+
+    /// All of them, by offset.
+    pub fn into_letters(self) -> Vec<DeadLetter> {
+        self.letters.into_values().collect()
+    }
+}
+
+fn instant(milliseconds: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(milliseconds)
+        .map_or_else(|| format!("{milliseconds} ms"), |time| time.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string())
+}

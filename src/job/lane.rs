@@ -1,0 +1,320 @@
+//! One lane: a thread that owns partitions from their bytes to their panes and shares nothing until a window closes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokio::sync::mpsc::Sender;
+
+use super::input::{InputPlan, LaneWork, Letters};
+use super::message::{Assignment, Course, FromLane, PartitionState, ToLane};
+use super::progress::Progress;
+use super::rows;
+use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
+use crate::error::{Error, Result};
+use crate::format::Decoder;
+use crate::source::{RawBatch, SourceReader};
+use crate::window::NO_EVENT_TIME;
+use crate::window::aggregate::{EventTimes, Uncounted, WindowAggregate};
+use crate::window::stage::{Rows, run};
+use crate::window::watermark::PartitionClock;
+
+/// How long a poll waits for records, and so how late an order may be heeded.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A lane, to be moved to its thread.
+pub struct Lane {
+    number: usize,
+    plan: Arc<InputPlan>,
+    reader: Box<dyn SourceReader>,
+    decoder: Box<dyn Decoder>,
+    windows: Vec<Option<WindowAggregate>>,
+    partitions: BTreeMap<TopicPartition, Partition>,
+    /// Batches read beyond a bound, for the next course.
+    held: VecDeque<RawBatch>,
+    course: Option<Course>,
+    epoch: u64,
+    orders: Receiver<ToLane>,
+    reports: Sender<FromLane>,
+    progress: Arc<Progress>,
+}
+
+struct Partition {
+    range: OffsetRange,
+    clock: PartitionClock,
+    last_arrival: i64,
+    at_bound: bool,
+}
+
+impl Lane {
+    /// A lane that waits for its orders.
+    pub fn new(
+        number: usize,
+        plan: Arc<InputPlan>,
+        reader: Box<dyn SourceReader>,
+        orders: Receiver<ToLane>,
+        reports: Sender<FromLane>,
+        progress: Arc<Progress>,
+    ) -> Result<Self> {
+        let decoder = plan.decoder()?;
+        let windows = plan.pipelines.iter().map(|pipeline| match &pipeline.work {
+            LaneWork::Window { plan, .. } => Some(WindowAggregate::new(Arc::clone(plan))),
+            _ => None,
+        });
+        let windows = windows.collect();
+        let (partitions, held) = (BTreeMap::new(), VecDeque::new());
+        Ok(Self { number, plan, reader, decoder, windows, partitions, held, course: None, epoch: 0, orders, reports, progress })
+    }
+
+    /// Works until told to stop; an error ends the lane and is reported.
+    pub fn work(mut self) {
+        if let Err(error) = self.run() {
+            let _ = self.reports.blocking_send(FromLane::Failed(error));
+        }
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let mut batches = Vec::new();
+        loop {
+            while let Ok(order) = self.orders.try_recv() {
+                if matches!(order, ToLane::Stop) {
+                    return Ok(());
+                }
+                self.obey(order)?;
+            }
+            if self.course.is_none() {
+                match self.orders.recv_timeout(Duration::from_secs(1)) {
+                    Ok(ToLane::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                    Ok(order) => self.obey(order)?,
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+                continue;
+            }
+            self.reader.poll(POLL, &mut batches)?;
+            for batch in batches.drain(..) {
+                self.take_in(batch)?;
+            }
+            self.check_bounds()?;
+        }
+    }
+
+    fn obey(&mut self, order: ToLane) -> Result<()> {
+        match order {
+            ToLane::Assign(assignments) => assignments.into_iter().for_each(|it| self.assign(it)),
+            ToLane::Restore(pipelines) => {
+                for (number, windows) in pipelines {
+                    let own = self.plan.pipelines.iter().position(|pipeline| pipeline.number == number);
+                    if let Some(aggregate) = own.and_then(|own| self.windows[own].as_mut()) {
+                        aggregate.restore(&windows)?;
+                    }
+                }
+            }
+            ToLane::Run(course) => {
+                self.course = Some(course);
+                self.partitions.values_mut().for_each(|partition| partition.at_bound = false);
+                for batch in std::mem::take(&mut self.held) {
+                    self.take_in(batch)?;
+                }
+                self.check_bounds()?;
+            }
+            ToLane::Cut { epoch, with_state } => self.cut(epoch, with_state)?,
+            ToLane::Close { watermark } => self.close(watermark)?,
+            ToLane::Stop => {}
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, assignment: Assignment) {
+        let range = OffsetRange { from: assignment.from, to: assignment.from };
+        let clock = PartitionClock::at(assignment.clock);
+        let partition = Partition { range, clock, last_arrival: now(), at_bound: false };
+        self.partitions.insert(assignment.partition, partition);
+    }
+
+    /// Works on a batch up to the bound of its partition and holds the rest back.
+    fn take_in(&mut self, mut batch: RawBatch) -> Result<()> {
+        let Some(course) = self.course.clone() else {
+            self.held.push_back(batch);
+            return Ok(());
+        };
+        if let Some(&bound) = course.bounds.as_ref().and_then(|bounds| bounds.get(&batch.source)) {
+            if let Some(rest) = batch.split_off(bound) {
+                self.held.push_back(rest);
+            }
+            if batch.range.from >= bound {
+                return Ok(());
+            }
+        }
+        self.process(&batch, &course)
+    }
+
+    fn check_bounds(&mut self) -> Result<()> {
+        let Some(bounds) = self.course.as_ref().and_then(|course| course.bounds.as_ref()) else { return Ok(()) };
+        for (name, partition) in &mut self.partitions {
+            let Some(&bound) = bounds.get(name) else { continue };
+            partition.at_bound |= partition.range.to >= bound || (self.reader.at_end(name) && !self.held.iter().any(|it| it.source == *name));
+        }
+        if self.partitions.iter().all(|(name, partition)| partition.at_bound || !bounds.contains_key(name)) {
+            self.course = None;
+            self.report(FromLane::Reached { lane: self.number })?;
+        }
+        Ok(())
+    }
+
+    /// The walk of a batch: decode, note the clocks, send rows on, count into windows.
+    fn process(&mut self, raw: &RawBatch, course: &Course) -> Result<()> {
+        let changes = self.decoder.decode(raw);
+        self.progress.count_batch(changes.len(), raw.iter().map(|record| record.value.map_or(0, <[u8]>::len)).sum());
+        let Some(partition) = self.partitions.get_mut(&raw.source) else {
+            return Err(Error::internal(format!("records of {} came to a lane that does not own it", raw.source)));
+        };
+        partition.range.to = raw.range.to;
+        if !raw.is_empty() {
+            partition.last_arrival = now();
+        }
+        let mut letters = Letters::new(raw, &changes);
+        let times = observe(&self.plan, &changes, partition, course.windows, &mut letters)?;
+        for number in 0..self.plan.pipelines.len() {
+            self.feed(number, &changes, &times, course, &mut letters)?;
+        }
+        let letters = letters.into_letters();
+        if course.rows && !letters.is_empty() {
+            letters.iter().for_each(|letter| self.progress.count_dead_letter(letter.reason));
+            let output = &self.plan.dead_letters;
+            let rows = rows::dead_letter_rows(&letters, &changes, &self.plan.job, &self.plan.table.name, &output.schema)?;
+            self.send(output.number, &changes, rows)?;
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self, number: usize, changes: &ChangeBatch, times: &EventTimes, course: &Course, letters: &mut Letters<'_>) -> Result<()> {
+        let plan = Arc::clone(&self.plan);
+        let pipeline = &plan.pipelines[number];
+        if changes.is_empty() {
+            return Ok(());
+        }
+        match &pipeline.work {
+            LaneWork::Append { stages, output } if course.rows => {
+                let all = Rows::all(pipeline.scan.rows(changes)?);
+                for rows in run_or_refuse(stages, all, letters) {
+                    let rows = rows::with_positions(&rows, changes, &output.schema)?;
+                    self.send(output.number, changes, rows)?;
+                }
+            }
+            LaneWork::Mirror { stages, key, output } if course.rows => {
+                letters.refuse_truncates(changes);
+                if let Some(rows) = rows::mirror_rows(stages, key, &pipeline.scan, changes, &output.schema)? {
+                    self.send(output.number, changes, rows)?;
+                }
+            }
+            LaneWork::Window { plan: window, late, late_columns } if course.windows => {
+                let Some(aggregate) = &mut self.windows[number] else { return Ok(()) };
+                let mut uncounted = Uncounted::default();
+                aggregate.push(Rows::all(pipeline.scan.rows(changes)?), times, &mut uncounted)?;
+                letters.refuse(uncounted.refused, changes);
+                for (rows, starts) in uncounted.late {
+                    if course.rows {
+                        self.progress.count_late(rows.len());
+                        let rows = rows::late_rows(&rows, &starts, late_columns, window.windows, changes, &late.schema)?;
+                        self.send(late.number, changes, rows)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, epoch: u64, with_state: bool) -> Result<()> {
+        self.epoch = epoch + 1;
+        let mut state = Vec::new();
+        for (pipeline, aggregate) in self.plan.pipelines.iter().zip(&mut self.windows) {
+            if let (Some(aggregate), true) = (aggregate, with_state) {
+                state.push((pipeline.number, aggregate.copy_state()?));
+            }
+        }
+        let partitions = self.partitions.iter().map(|(name, partition)| PartitionState {
+            partition: name.clone(),
+            range: partition.range,
+            clock: partition.clock.time(),
+            at_end: self.reader.at_end(name),
+            at_bound: partition.at_bound,
+            last_arrival: partition.last_arrival,
+        });
+        let partitions = partitions.collect();
+        let open_windows = self.windows.iter().flatten().map(WindowAggregate::open_windows).sum();
+        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, open_windows })
+    }
+
+    /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
+    fn close(&mut self, watermark: i64) -> Result<()> {
+        self.partitions.values_mut().for_each(|partition| partition.clock.raise(watermark));
+        let mut windows = Vec::new();
+        for (pipeline, aggregate) in self.plan.pipelines.iter().zip(&mut self.windows) {
+            if let Some(aggregate) = aggregate {
+                windows.push((pipeline.number, aggregate.close(watermark)?));
+            }
+        }
+        self.report(FromLane::Closed { lane: self.number, windows })
+    }
+
+    fn send(&self, output: usize, changes: &ChangeBatch, rows: datafusion::arrow::array::RecordBatch) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        self.report(FromLane::Rows { epoch: self.epoch, output, source: changes.source.clone(), rows })
+    }
+
+    /// Waits while the job is busy: what is not taken from the source stays there.
+    fn report(&self, report: FromLane) -> Result<()> {
+        self.reports.blocking_send(report).map_err(|_| Error::internal("the job ended before its lane"))
+    }
+}
+
+/// Rows through the stages; those on which an expression fails are refused alone.
+fn run_or_refuse(stages: &[crate::window::stage::Stage], rows: Rows, letters: &mut Letters<'_>) -> Vec<Rows> {
+    let length = rows.len();
+    match run(stages, rows.clone()) {
+        Ok(done) if done.is_empty() => Vec::new(),
+        Ok(done) => vec![done],
+        Err(error) if length == 1 => {
+            letters.expression_failed(rows.source_row(0), &error.to_string());
+            Vec::new()
+        }
+        Err(_) => {
+            let mut done = run_or_refuse(stages, rows.slice(0, length / 2), letters);
+            done.extend(run_or_refuse(stages, rows.slice(length / 2, length - length / 2), letters));
+            done
+        }
+    }
+}
+
+/// The event times of a batch and the clocks that they meet; moves the partition's clock, if windows count.
+fn observe(
+    plan: &InputPlan,
+    changes: &ChangeBatch,
+    partition: &mut Partition,
+    moves: bool,
+    letters: &mut Letters<'_>,
+) -> Result<EventTimes> {
+    let Some(event_time) = &plan.event_time else { return Ok(EventTimes::default()) };
+    let mut times = super::scan::event_times(changes.rows.column(event_time.column), NO_EVENT_TIME)?;
+    for (row, time) in times.iter_mut().enumerate() {
+        let arrived = changes.timestamps[row];
+        if arrived != NO_TIME && *time > arrived.saturating_add(event_time.max_future) {
+            letters.note_future(row, *time);
+            *time = NO_EVENT_TIME;
+        }
+    }
+    let mut met = Vec::with_capacity(times.len());
+    if moves {
+        partition.clock.observe(&times, event_time.delay, &mut met);
+    }
+    Ok(EventTimes { times, met })
+}
+
+/// Wall-clock milliseconds since the epoch.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

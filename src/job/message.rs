@@ -1,0 +1,116 @@
+//! What lanes and their job say to each other.
+
+use std::collections::BTreeMap;
+
+use datafusion::arrow::array::RecordBatch;
+
+use crate::change::{OffsetRange, TopicPartition};
+use crate::error::Error;
+use crate::window::aggregate::WindowState;
+
+/// From the job to a lane. Handled between two batches.
+#[derive(Debug)]
+pub enum ToLane {
+    /// Read these partitions too.
+    Assign(Vec<Assignment>),
+    /// Add saved windows to those of a pipeline.
+    Restore(Vec<(usize, Vec<WindowState>)>),
+    /// Read, up to these offsets where given, then say `Reached` and wait.
+    Run(Course),
+    /// Everything up to here belongs to this epoch: answer with `Cut`.
+    Cut {
+        /// The epoch that ends.
+        epoch: u64,
+        /// Whether a copy of the open windows is wanted.
+        with_state: bool,
+    },
+    /// Close the windows that end at or before the watermark, and answer with `Closed`.
+    Close {
+        /// The watermark of the lane's table.
+        watermark: i64,
+    },
+    /// End the thread.
+    Stop,
+}
+
+/// A partition that a lane is given.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The first offset to read.
+    pub from: i64,
+    /// Its clock so far.
+    pub clock: i64,
+}
+
+/// What to do with what is read, and how far.
+#[derive(Debug, Clone, Default)]
+pub struct Course {
+    /// Whether windows count the rows.
+    pub windows: bool,
+    /// Whether rows are sent on: changelogs, mirrors, late rows, dead letters.
+    pub rows: bool,
+    /// Where to stop, per partition; partitions that are not named are read on and on.
+    pub bounds: Option<BTreeMap<TopicPartition, i64>>,
+}
+
+/// From a lane to the job, in order.
+#[derive(Debug)]
+pub enum FromLane {
+    /// Rows for an output, all of one stretch of one partition.
+    Rows {
+        /// The epoch that they belong to.
+        epoch: u64,
+        /// The output's number.
+        output: usize,
+        /// Where they come from.
+        source: TopicPartition,
+        /// The rows, in offset order.
+        rows: RecordBatch,
+    },
+    /// The answer to `Cut`.
+    Cut {
+        /// The lane.
+        lane: usize,
+        /// The epoch that ended.
+        epoch: u64,
+        /// Where each partition stands.
+        partitions: Vec<PartitionState>,
+        /// The open windows of each windowed pipeline, when they were asked for.
+        state: Vec<(usize, Vec<WindowState>)>,
+        /// How many windows are open.
+        open_windows: usize,
+    },
+    /// The answer to `Close`.
+    Closed {
+        /// The lane.
+        lane: usize,
+        /// The closed windows of each windowed pipeline.
+        windows: Vec<(usize, Vec<WindowState>)>,
+    },
+    /// All bounds of the course have been reached.
+    Reached {
+        /// The lane.
+        lane: usize,
+    },
+    /// The lane has ended because of this.
+    Failed(Error),
+}
+
+/// Where a partition stands in its lane.
+#[derive(Debug, Clone)]
+pub struct PartitionState {
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The records of it since it was assigned; `to` is the next to read.
+    pub range: OffsetRange,
+    /// Its clock.
+    pub clock: i64,
+    /// Whether it has been read to its end.
+    pub at_end: bool,
+    /// Whether it has been read to the bound of the course.
+    pub at_bound: bool,
+    /// Wall-clock milliseconds when its last record came (or when it was assigned).
+    pub last_arrival: i64,
+}

@@ -1,0 +1,15 @@
+//! A running query: its lanes, its clock, its epochs.
+
+pub mod delivery;
+pub mod epoch;
+pub mod input;
+pub mod lane;
+pub mod message;
+pub mod outputs;
+pub mod progress;
+pub mod recovery;
+pub mod rows;
+pub mod run;
+pub mod scan;
+pub mod settings;
+pub mod table_input;

@@ -1,0 +1,96 @@
+//! Going on from a checkpoint: the epoch that may not have been delivered is made again, block by block.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::delivery::Delivery;
+use super::epoch::{Cut, EpochRows, blocks, inline_blocks, is_inline};
+use super::message::{Course, FromLane, ToLane};
+use super::run::Job;
+use super::table_input::TableInput;
+use crate::change::{OffsetRange, TopicPartition};
+use crate::checkpoint::{Manifest, Position, Recovered};
+use crate::error::{Error, Result};
+use crate::window::watermark::BEGINNING_OF_TIME;
+
+impl Job {
+    /// Takes the job to the last cut of `recovered`, with the blocks of its epoch in place.
+    ///
+    /// The open windows may be of an earlier cut than the last: what was read in between is counted again, up to where
+    /// the last epoch began without rows (they are in place), and over the last epoch with them.
+    pub(super) async fn recover(&mut self, recovered: &Recovered) -> Result<()> {
+        let (last, with_state) = (&recovered.last.manifest, &recovered.with_state.manifest);
+        let state_is_last = last.epoch == with_state.epoch;
+        tracing::info!("going on from checkpoint {} in {}", last.epoch, self.settings.checkpoints.place());
+        let start: fn(&Position) -> i64 = if state_is_last { |it| it.from } else { |it| it.offset };
+        tokio::task::block_in_place(|| self.inputs.iter_mut().try_for_each(|input| input.assign(Some(with_state), start)))?;
+        for (&pipeline, windows) in recovered.with_state.state.iter().flatten() {
+            let input = self.inputs.iter().find(|input| input.plan.pipelines.iter().any(|it| it.number == pipeline));
+            input.into_iter().for_each(|input| input.order_first(ToLane::Restore(vec![(pipeline, windows.clone())])));
+        }
+        if !state_is_last {
+            self.replay(last, |position| position.from, true, false).await?;
+        }
+        let mut rows = self.replay(last, |position| position.offset, !state_is_last, true).await?;
+        rows.retain_outputs(|output| !is_inline(&self.outputs.tables[output].form));
+        self.forget_closed(last).await?;
+
+        let ranges: BTreeMap<TopicPartition, OffsetRange> = last.positions.iter().map(range_of).collect();
+        let made_at = last.intents.first().map_or(last.made_at, |intent| intent.made_at);
+        let cut = Cut { job: &self.settings.name, epoch: last.epoch, made_at, ranges: &ranges };
+        let mut repeated = blocks(&cut, &self.outputs.tables, rows, BTreeMap::new());
+        repeated.retain(|(_, block)| last.intents.iter().any(|intent| intent.token == block.token));
+        repeated.extend(inline_blocks(&recovered.last));
+        self.deliverer.deliver(Delivery { checkpoint: recovered.last.clone(), blocks: repeated, again: true }).await?;
+        self.deliverer.delivered().await?;
+        self.inputs.iter_mut().for_each(|input| input.stand_at(last));
+        Ok(())
+    }
+
+    /// Reads up to a saved offset of each partition and returns the rows that came.
+    async fn replay(&mut self, to: &Manifest, bound: fn(&Position) -> i64, windows: bool, rows: bool) -> Result<EpochRows> {
+        let bounds: BTreeMap<_, _> = to.positions.iter().map(|it| (range_of(it).0, bound(it))).collect();
+        let course = Course { windows, rows, bounds: Some(bounds) };
+        self.inputs.iter().for_each(|input| input.order(|| ToLane::Run(course.clone())));
+        let mut waiting: BTreeSet<usize> = self.inputs.iter().flat_map(TableInput::lanes).collect();
+        let mut gathered = EpochRows::default();
+        while !waiting.is_empty() {
+            match self.next_report().await? {
+                FromLane::Reached { lane } => {
+                    waiting.remove(&lane);
+                }
+                FromLane::Rows { output, source, rows, .. } => gathered.add(output, source, rows),
+                _ => {}
+            }
+        }
+        Ok(gathered)
+    }
+
+    /// Closes the windows that had been closed by the last cut. Their results are in place, or in the checkpoint.
+    async fn forget_closed(&mut self, last: &Manifest) -> Result<()> {
+        let mut waiting = BTreeSet::new();
+        for input in self.inputs.iter().filter(|input| input.has_windows()) {
+            let watermark = last.watermarks.get(input.name()).copied().unwrap_or(BEGINNING_OF_TIME);
+            input.order(|| ToLane::Close { watermark });
+            waiting.extend(input.lanes());
+        }
+        while !waiting.is_empty() {
+            if let FromLane::Closed { lane, .. } = self.next_report().await? {
+                waiting.remove(&lane);
+            }
+        }
+        Ok(())
+    }
+
+    async fn next_report(&mut self) -> Result<FromLane> {
+        match self.reports.recv().await {
+            Some(FromLane::Failed(error)) => Err(error),
+            Some(report) => Ok(report),
+            None => Err(Error::internal("all lanes have ended")),
+        }
+    }
+}
+
+fn range_of(position: &Position) -> (TopicPartition, OffsetRange) {
+    let partition = TopicPartition { topic: position.topic.as_str().into(), partition: position.partition };
+    (partition, OffsetRange { from: position.from, to: position.offset })
+}

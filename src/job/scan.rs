@@ -1,0 +1,147 @@
+//! Decoded changes → the columns that a query scans.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, StructArray,
+    TimestampMillisecondArray,
+};
+use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+
+use crate::change::{ChangeBatch, NO_TIME, Op};
+use crate::error::{Error, Result};
+
+/// The columns of one query's scan, each with where it comes from.
+#[derive(Debug)]
+pub struct Scan {
+    schema: SchemaRef,
+    columns: Vec<Origin>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    /// A column of the row, by its place among the decoded ones.
+    Row(usize),
+    Op,
+    SourceTime,
+    Topic,
+    Partition,
+    Offset,
+    Timestamp,
+    Before,
+    After,
+}
+
+impl Scan {
+    /// The scan of `schema` over batches with these decoded columns.
+    pub fn new(schema: SchemaRef, decoded: &SchemaRef) -> Result<Self> {
+        let origin = |name: &str| {
+            Ok(match name {
+                "_op" => Origin::Op,
+                "_source_ts" => Origin::SourceTime,
+                "_topic" => Origin::Topic,
+                "_partition" => Origin::Partition,
+                "_offset" => Origin::Offset,
+                "_timestamp" => Origin::Timestamp,
+                "_before" => Origin::Before,
+                "_after" => Origin::After,
+                name => Origin::Row(decoded.index_of(name).map_err(Error::internal)?),
+            })
+        };
+        let columns = schema.fields().iter().map(|field| origin(field.name())).collect::<Result<_>>()?;
+        Ok(Self { schema, columns })
+    }
+
+    /// The scanned columns of a batch, a row per change.
+    pub fn rows(&self, changes: &ChangeBatch) -> Result<RecordBatch> {
+        let columns = self.columns.iter().enumerate().map(|(place, &origin)| {
+            let data_type = self.schema.field(place).data_type();
+            column(changes, origin, data_type)
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(changes.len()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns.collect::<Result<_>>()?, &options)?)
+    }
+}
+
+fn column(changes: &ChangeBatch, origin: Origin, data_type: &DataType) -> Result<ArrayRef> {
+    Ok(match origin {
+        Origin::Row(place) => Arc::clone(changes.rows.column(place)),
+        Origin::Op => Arc::new(ops(&changes.ops)?),
+        Origin::SourceTime => times(&changes.source_times, changes.len()),
+        Origin::Timestamp => times(&changes.timestamps, changes.len()),
+        Origin::Topic => topic(changes, changes.len()),
+        Origin::Partition => partition(changes, changes.len()),
+        Origin::Offset => Arc::new(Int64Array::from(changes.offsets.clone())),
+        Origin::After => {
+            let present = changes.ops.iter().map(|op| !matches!(op, Op::Delete | Op::Truncate)).collect();
+            image(&changes.rows, present, data_type)?
+        }
+        Origin::Before => before(changes, data_type)?,
+    })
+}
+
+/// `_topic`, the same in every row.
+pub fn topic(changes: &ChangeBatch, rows: usize) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(changes.source.topic.as_ref(), rows)))
+}
+
+/// `_partition`, the same in every row.
+pub fn partition(changes: &ChangeBatch, rows: usize) -> ArrayRef {
+    Arc::new(Int32Array::from_value(changes.source.partition, rows))
+}
+
+fn ops(ops: &[Op]) -> Result<StringArray> {
+    let letters: Vec<u8> = ops.iter().map(|op| op.letter()).collect();
+    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(1, ops.len()));
+    Ok(StringArray::try_new(offsets, letters.into(), None)?)
+}
+
+fn times(times: &[i64], rows: usize) -> ArrayRef {
+    let present = |time: &i64| (*time != NO_TIME).then_some(*time);
+    let array: TimestampMillisecondArray = match times.len() {
+        0 => TimestampMillisecondArray::new_null(rows),
+        _ => times.iter().map(present).collect(),
+    };
+    Arc::new(array.with_timezone("UTC"))
+}
+
+/// The row before: of an update, its before image where it has one; of a delete, the row.
+fn before(changes: &ChangeBatch, data_type: &DataType) -> Result<ArrayRef> {
+    let is_delete: Vec<bool> = changes.ops.iter().map(|op| *op == Op::Delete).collect();
+    let deleted = image(&changes.rows, is_delete.clone(), data_type)?;
+    let Some(before) = &changes.before else { return Ok(deleted) };
+    let updated = image(&before.rows, before.present.clone(), data_type)?;
+    let mask = datafusion::arrow::array::BooleanArray::from(is_delete);
+    Ok(datafusion::arrow::compute::kernels::zip::zip(&mask, &deleted, &updated)?)
+}
+
+fn image(rows: &RecordBatch, present: Vec<bool>, data_type: &DataType) -> Result<ArrayRef> {
+    let DataType::Struct(fields) = data_type else { return Err(Error::internal("an image is a struct")) };
+    let columns = fields.iter().map(|field| {
+        let column = rows.column_by_name(field.name()).map(Arc::clone);
+        column.ok_or_else(|| Error::internal(format!("column \"{}\" of an image was not decoded", field.name())))
+    });
+    Ok(Arc::new(StructArray::try_new(fields.clone(), columns.collect::<Result<_>>()?, Some(NullBuffer::from(present)))?))
+}
+
+/// The event times of a timestamp column in milliseconds since the epoch, rounded down; `none` where it is null.
+pub fn event_times(column: &ArrayRef, none: i64) -> Result<Vec<i64>> {
+    use datafusion::arrow::array::cast::AsArray;
+    use datafusion::arrow::datatypes::{Int64Type, TimeUnit};
+    let DataType::Timestamp(unit, _) = column.data_type() else {
+        return Err(Error::internal("the event time is not a timestamp"));
+    };
+    let to_millis = |value: i64| match unit {
+        TimeUnit::Second => value.saturating_mul(1_000),
+        TimeUnit::Millisecond => value,
+        TimeUnit::Microsecond => value.div_euclid(1_000),
+        TimeUnit::Nanosecond => value.div_euclid(1_000_000),
+    };
+    let integers = datafusion::arrow::compute::cast(column, &DataType::Int64)?;
+    let integers = integers.as_primitive::<Int64Type>();
+    Ok(match integers.null_count() {
+        0 => integers.values().iter().map(|&value| to_millis(value)).collect(),
+        _ => integers.iter().map(|value| value.map_or(none, to_millis)).collect(),
+    })
+}

@@ -1,0 +1,56 @@
+//! How a job runs, besides its query.
+
+use std::time::Duration;
+
+use crate::checkpoint::CheckpointStore;
+
+/// When a run ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Never.
+    Endless,
+    /// When all that the topics held at the start has been read; then every window closes.
+    Bounded,
+    /// When all that the topics held at the start has been read; windows stay open for the next run.
+    UntilCaughtUp,
+}
+
+/// How a job runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The job's name: part of every insert token, and the place of its checkpoints.
+    pub name: String,
+    /// Threads per table that is read; never more than it has partitions.
+    pub lanes: usize,
+    /// When it ends.
+    pub ending: Ending,
+    /// Where its checkpoints are.
+    pub checkpoints: CheckpointStore,
+    /// Whether to forget earlier checkpoints and start afresh.
+    pub reset_state: bool,
+    /// The longest that rows wait before they are written.
+    pub flush_interval: Duration,
+    /// The most rows that wait before they are written.
+    pub flush_rows: usize,
+    /// The most bytes of rows that wait before they are written.
+    pub flush_bytes: usize,
+    /// How often the open windows are saved.
+    pub checkpoint_interval: Duration,
+}
+
+impl Settings {
+    /// The defaults for a job: one second to ClickHouse, windows saved every ten.
+    pub fn new(name: impl Into<String>, ending: Ending, checkpoints: CheckpointStore) -> Self {
+        Self {
+            name: name.into(),
+            lanes: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            ending,
+            checkpoints,
+            reset_state: false,
+            flush_interval: Duration::from_secs(1),
+            flush_rows: 500_000,
+            flush_bytes: 96 << 20,
+            checkpoint_interval: Duration::from_secs(10),
+        }
+    }
+}

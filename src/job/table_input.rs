@@ -1,0 +1,249 @@
+//! A table that a job reads: its source, its lanes, where each partition stands, its watermark.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender as OrderSender, unbounded};
+use tokio::sync::mpsc::Sender;
+
+use super::input::{InputPlan, LaneWork};
+use super::lane::{Lane, now};
+use super::message::{Assignment, FromLane, PartitionState, ToLane};
+use super::progress::Progress;
+use super::settings::{Ending, Settings};
+use crate::change::{OffsetRange, TopicPartition};
+use crate::checkpoint::{Manifest, Position};
+use crate::error::{Error, Result};
+use crate::source::{self, Source};
+use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME, IdleRules, PartitionReport, TableWatermark};
+
+/// A table being read.
+pub struct TableInput {
+    /// What its lanes do.
+    pub plan: Arc<InputPlan>,
+    source: Box<dyn Source>,
+    lanes: Vec<LaneHandle>,
+    watermark: TableWatermark,
+    /// Where each partition stood at the last cut, and at the one before.
+    standing: BTreeMap<TopicPartition, Standing>,
+    is_bounded: bool,
+}
+
+/// A lane's thread.
+struct LaneHandle {
+    number: usize,
+    orders: OrderSender<ToLane>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    partitions: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    range: OffsetRange,
+    clock: i64,
+}
+
+impl TableInput {
+    /// Opens the table's source and starts its lanes, which wait for orders. Lanes are numbered from `first_lane`.
+    pub fn open(
+        plan: InputPlan,
+        settings: &Settings,
+        first_lane: usize,
+        reports: &Sender<FromLane>,
+        progress: &Arc<Progress>,
+    ) -> Result<Self> {
+        let plan = Arc::new(plan);
+        let options = &plan.table.options;
+        let mut source = source::open(options)?;
+        let partitions = source.partitions()?.len();
+        let mut lanes = Vec::new();
+        for number in first_lane..first_lane + settings.lanes.clamp(1, partitions.max(1)) {
+            let (orders, inbox) = unbounded();
+            let lane = Lane::new(number, Arc::clone(&plan), source.reader()?, inbox, reports.clone(), Arc::clone(progress))?;
+            let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || lane.work());
+            let thread = Some(thread.map_err(|cause| Error::permanent("cannot start a thread", cause))?);
+            lanes.push(LaneHandle { number, orders, thread, partitions: 0 });
+        }
+        let is_bounded = settings.ending != Ending::Endless;
+        let timeout = plan.table.watermark.as_ref().and_then(|it| it.idle_timeout).map(|it| Duration::from_millis(it as u64));
+        let idle = IdleRules {
+            idle_timeout: options.duration("idle-timeout", timeout.unwrap_or(Duration::from_secs(30)))?.as_millis() as i64,
+            idle_close: options.duration("idle-close", Duration::from_secs(60))?.as_millis() as i64,
+        };
+        let watermark = TableWatermark::new(BEGINNING_OF_TIME, (!is_bounded).then_some(idle));
+        Ok(Self { plan, source, lanes, watermark, standing: BTreeMap::new(), is_bounded })
+    }
+
+    /// The numbers of its lanes.
+    pub fn lanes(&self) -> impl Iterator<Item = usize> {
+        self.lanes.iter().map(|lane| lane.number)
+    }
+
+    /// The table's name.
+    pub fn name(&self) -> &str {
+        &self.plan.table.name
+    }
+
+    /// Whether some query counts its rows into windows.
+    pub fn has_windows(&self) -> bool {
+        self.plan.pipelines.iter().any(|pipeline| matches!(pipeline.work, LaneWork::Window { .. }))
+    }
+
+    /// Gives all partitions to the lanes: from where the checkpoint stood, or from where the table says. `replay_from`
+    /// says which offset of a saved position reading begins at.
+    pub fn assign(&mut self, saved: Option<&Manifest>, replay_from: impl Fn(&Position) -> i64) -> Result<()> {
+        let saved: BTreeMap<TopicPartition, &Position> = saved
+            .into_iter()
+            .flat_map(|manifest| &manifest.positions)
+            .filter(|position| position.table == self.name())
+            .map(|position| (TopicPartition { topic: position.topic.as_str().into(), partition: position.partition }, position))
+            .collect();
+        let partitions = self.source.partitions()?;
+        let fresh: Vec<_> = partitions.iter().filter(|it| !saved.contains_key(it)).cloned().collect();
+        let started = match saved.is_empty() {
+            true => self.source.start_offsets(&fresh)?,
+            // Partitions that were added while the job was away are read from their beginning, as if it had been there.
+            false => fresh.iter().map(|it| (it.clone(), 0)).collect(),
+        };
+        for partition in partitions {
+            let (from, clock) = match saved.get(&partition) {
+                Some(position) => (replay_from(position), position.clock),
+                None => (started.get(&partition).copied().unwrap_or(0), BEGINNING_OF_TIME),
+            };
+            self.give(&partition, from, clock)?;
+        }
+        Ok(())
+    }
+
+    /// Gives partitions that have appeared since to the lanes with the fewest. Returns whether there were any.
+    pub fn notice_partitions(&mut self) -> Result<bool> {
+        let fresh: Vec<_> = self.source.partitions()?.into_iter().filter(|it| !self.standing.contains_key(it)).collect();
+        for partition in &fresh {
+            tracing::info!("partition {partition} has appeared; reading it from its beginning");
+            self.give(partition, 0, self.watermark.time())?;
+        }
+        Ok(!fresh.is_empty())
+    }
+
+    fn give(&mut self, partition: &TopicPartition, from: i64, clock: i64) -> Result<()> {
+        let Some((index, lane)) = self.lanes.iter_mut().enumerate().min_by_key(|(_, lane)| lane.partitions) else {
+            return Err(Error::internal("a table without lanes"));
+        };
+        lane.partitions += 1;
+        let assignment = Assignment { partition: partition.clone(), from, clock };
+        let _ = lane.orders.send(ToLane::Assign(vec![assignment]));
+        self.source.assign(index, partition, from)?;
+        self.standing.insert(partition.clone(), Standing { range: OffsetRange { from, to: from }, clock });
+        Ok(())
+    }
+
+    /// Gives an order to all lanes.
+    pub fn order(&self, order: impl Fn() -> ToLane) {
+        // A lane that has ended has reported why.
+        self.lanes.iter().for_each(|lane| drop(lane.orders.send(order())));
+    }
+
+    /// Gives an order to the first lane.
+    pub fn order_first(&self, order: ToLane) {
+        if let Some(lane) = self.lanes.first() {
+            let _ = lane.orders.send(order);
+        }
+    }
+
+    /// Takes in where a lane's partitions stand at a cut.
+    pub fn note_cut(&mut self, partitions: &[PartitionState]) {
+        for state in partitions {
+            let standing = self.standing.entry(state.partition.clone()).or_insert(Standing { range: state.range, clock: state.clock });
+            standing.range = OffsetRange { from: standing.range.to, to: state.range.to };
+            standing.clock = state.clock;
+            let is_done = self.is_bounded && state.at_bound;
+            let clock = if is_done { END_OF_TIME } else { state.clock };
+            let report = PartitionReport { clock, at_end: state.at_end, last_arrival: state.last_arrival };
+            self.watermark.report(state.partition.clone(), report);
+        }
+    }
+
+    /// Sets where the partitions stood at a saved cut, after its epoch has been repeated.
+    pub fn stand_at(&mut self, manifest: &Manifest) {
+        for position in manifest.positions.iter().filter(|it| it.table == self.name()).cloned().collect::<Vec<_>>() {
+            let partition = TopicPartition { topic: position.topic.as_str().into(), partition: position.partition };
+            let range = OffsetRange { from: position.offset, to: position.offset };
+            self.standing.insert(partition, Standing { range, clock: position.clock });
+        }
+        let saved = manifest.watermarks.get(self.name()).copied();
+        self.raise_watermark(saved.unwrap_or(BEGINNING_OF_TIME));
+    }
+
+    /// What the epoch read of each partition.
+    pub fn ranges(&self) -> impl Iterator<Item = (TopicPartition, OffsetRange)> + '_ {
+        self.standing.iter().map(|(partition, standing)| (partition.clone(), standing.range))
+    }
+
+    /// Where each partition stands, for a checkpoint.
+    pub fn positions(&self) -> impl Iterator<Item = Position> + '_ {
+        self.standing.iter().map(|(partition, standing)| Position {
+            table: self.name().to_owned(),
+            topic: partition.topic.to_string(),
+            partition: partition.partition,
+            from: standing.range.from,
+            offset: standing.range.to,
+            clock: standing.clock,
+        })
+    }
+
+    /// Moves the watermark on and returns it. At the end of a bounded run it goes to the end of time.
+    pub fn advance_watermark(&mut self, at_the_end: bool) -> i64 {
+        if at_the_end {
+            self.raise_watermark(END_OF_TIME);
+        }
+        self.watermark.advance(now())
+    }
+
+    fn raise_watermark(&mut self, time: i64) {
+        let everywhere = PartitionReport { clock: time, at_end: false, last_arrival: now() };
+        let partitions: Vec<_> = self.standing.keys().cloned().collect();
+        if time > self.watermark.time() {
+            partitions.into_iter().for_each(|partition| self.watermark.report(partition, everywhere));
+            self.watermark.advance(now());
+        }
+    }
+
+    /// Where the watermark stands.
+    pub fn watermark(&self) -> i64 {
+        self.watermark.time()
+    }
+
+    /// The offsets after the last records that its partitions have now.
+    pub fn end_offsets(&mut self) -> Result<BTreeMap<TopicPartition, i64>> {
+        let partitions: Vec<_> = self.standing.keys().cloned().collect();
+        self.source.end_offsets(&partitions)
+    }
+
+    /// How many records there are between where the last cut was and these ends.
+    pub fn lag(&self, ends: &BTreeMap<TopicPartition, i64>) -> u64 {
+        let behind = |(partition, standing): (&TopicPartition, &Standing)| ends.get(partition).map_or(0, |end| (end - standing.range.to).max(0));
+        self.standing.iter().map(behind).sum::<i64>() as u64
+    }
+
+    /// Lets the source's client library work.
+    pub fn maintain(&mut self) -> Result<()> {
+        self.source.maintain()
+    }
+
+    /// Tells the outside how far has been delivered.
+    pub fn commit(&mut self, manifest_positions: &[Position]) -> Result<()> {
+        let own = manifest_positions.iter().filter(|position| position.table == self.plan.table.name);
+        let offsets = own.map(|it| (TopicPartition { topic: it.topic.as_str().into(), partition: it.partition }, it.offset));
+        self.source.commit(&offsets.collect())
+    }
+
+    /// Ends the lanes' threads.
+    pub fn stop(&mut self) {
+        self.order(|| ToLane::Stop);
+        for thread in self.lanes.iter_mut().filter_map(|lane| lane.thread.take()) {
+            // A lane that panicked has closed its side of the channel, which the job notices by itself.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What the statements of a query file define.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::sql::sqlparser::ast::Query as SqlQuery;
+use datafusion::sql::sqlparser::tokenizer::{Location, TokenWithSpan};
+
+use crate::format::is_changelog;
+use crate::options::Options;
+
+/// A `CREATE TABLE`.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// Its columns, with declared nullability; empty when they were left out.
+    pub columns: SchemaRef,
+    /// The comments of its columns.
+    pub comments: BTreeMap<String, String>,
+    /// The columns of its PRIMARY KEY.
+    pub primary_key: Vec<String>,
+    /// Its WATERMARK clause.
+    pub watermark: Option<Watermark>,
+    /// Its `WITH (…)`.
+    pub options: Options,
+    /// Where its name stands.
+    pub place: Location,
+}
+
+/// `WATERMARK FOR column AS column - INTERVAL … [IDLE TIMEOUT INTERVAL …]`. Milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watermark {
+    /// The column with the event time.
+    pub column: String,
+    /// How far behind the greatest event time the clock stays.
+    pub delay: i64,
+    /// When a silent partition counts as idle.
+    pub idle_timeout: Option<i64>,
+}
+
+/// A `CREATE VIEW`.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Its name.
+    pub name: String,
+    /// What it stands for.
+    pub query: Box<SqlQuery>,
+    /// Its tokens, for the places of errors.
+    pub tokens: Vec<TokenWithSpan>,
+}
+
+/// An `INSERT INTO … SELECT`, or a bare `SELECT`, which is printed.
+#[derive(Debug, Clone)]
+pub struct Insert {
+    /// The table that is filled; `None` prints.
+    pub target: Option<String>,
+    /// Columns of the target in the order of the query's, when they are listed.
+    pub columns: Vec<String>,
+    /// The query.
+    pub query: Box<SqlQuery>,
+    /// Where the statement stands.
+    pub place: Location,
+    /// Its tokens, for the places of errors.
+    pub tokens: Vec<TokenWithSpan>,
+}
+
+/// Everything that a query file defines.
+#[derive(Debug, Clone, Default)]
+pub struct Script {
+    /// Tables by name.
+    pub tables: BTreeMap<String, Arc<Table>>,
+    /// Views, in order: a view may use those before it.
+    pub views: Vec<View>,
+    /// Inserts, in order.
+    pub inserts: Vec<Insert>,
+}
+
+/// The columns that `CHANGES(t)` adds to those of the table.
+pub const METADATA: [&str; 6] = ["_op", "_source_ts", "_topic", "_partition", "_offset", "_timestamp"];
+/// The images that `CHANGES(t)` has on request: they are not part of `*`.
+pub const IMAGES: [&str; 2] = ["_before", "_after"];
+
+impl Table {
+    /// The format of its records.
+    pub fn format(&self) -> &str {
+        self.options.get("format").or_else(|| self.options.get("value.format")).unwrap_or("json")
+    }
+
+    /// Whether its records are changes (updates, deletes) rather than rows that are only added.
+    pub fn has_changes(&self) -> bool {
+        is_changelog(self.format())
+    }
+
+    /// The table's columns as they are decoded: all but the primary key may be missing from a change (PostgreSQL's
+    /// default replica identity sends only the key of a deleted row).
+    pub fn decoded_columns(&self) -> SchemaRef {
+        self.columns_with(|field| self.has_changes() && !self.primary_key.contains(field.name()))
+    }
+
+    /// The columns of `CHANGES(t)`. A truncate has no row at all, so every column of the table may be null.
+    pub fn change_columns(&self) -> SchemaRef {
+        let row = self.columns_with(|_| self.has_changes());
+        let utc = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+        let metadata = [
+            Field::new("_op", DataType::Utf8, false),
+            Field::new("_source_ts", utc.clone(), true),
+            Field::new("_topic", DataType::Utf8, false),
+            Field::new("_partition", DataType::Int32, false),
+            Field::new("_offset", DataType::Int64, false),
+            Field::new("_timestamp", utc, true),
+        ];
+        let images = IMAGES.map(|name| Field::new(name, DataType::Struct(row.fields().clone()), true));
+        let fields = row.fields().iter().cloned().chain(metadata.into_iter().chain(images).map(Arc::new));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    fn columns_with(&self, made_nullable: impl Fn(&Field) -> bool) -> SchemaRef {
+        let relax = |field: &Arc<Field>| {
+            let nullable = field.is_nullable() || made_nullable(field);
+            field.as_ref().clone().with_nullable(nullable)
+        };
+        Arc::new(Schema::new(self.columns.fields().iter().map(relax).collect::<Vec<_>>()))
+    }
+}

@@ -1,0 +1,408 @@
+//! A planned SELECT → a [`Pipeline`]: the parts below the window aggregation become row-wise stages that lanes run,
+//! the part above it stays a DataFusion plan over the rows of closed windows.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Column, DFSchemaRef};
+use datafusion::datasource::provider_as_source;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, LogicalPlanBuilder, TableScan};
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::Optimizer;
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate, LoweredAggregateBuilder};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
+
+use super::catalog::Table;
+use super::closing::{ClosedRows, Closing};
+use super::pipeline::{Pipeline, ResultColumn, Work};
+use super::relation::{Reading, StreamTable, WindowNode};
+use crate::window::aggregate::{WINDOW_COLUMNS, WindowPlan};
+use crate::window::pane::PaneLayout;
+use crate::window::stage::{Stage, output_schema};
+
+/// Why a query cannot run: DataFusion's errors, and ours, which name the thing and the way out.
+pub enum Refusal {
+    /// An error of DataFusion's planner.
+    Plan(Box<DataFusionError>),
+    /// A query that cannot run as a stream.
+    Query(String),
+}
+
+impl From<DataFusionError> for Refusal {
+    fn from(error: DataFusionError) -> Self {
+        Self::Plan(Box::new(error))
+    }
+}
+
+impl From<crate::error::Error> for Refusal {
+    fn from(error: crate::error::Error) -> Self {
+        Self::Query(error.to_string())
+    }
+}
+
+type Result<T> = std::result::Result<T, Refusal>;
+
+fn refuse<T>(message: impl Into<String>) -> Result<T> {
+    Err(Refusal::Query(message.into()))
+}
+
+/// Compiles the plan of an INSERT's query. `target` is what it fills.
+pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionState) -> Result<Pipeline> {
+    let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
+    let rules: Vec<Arc<dyn datafusion::optimizer::OptimizerRule + Send + Sync>> =
+        vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())];
+    let plan = Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?;
+    let output = Arc::new(plan.schema().as_arrow().clone());
+    let fingerprint = plan.display_indent_schema().to_string();
+    let compiler = Compiler { state };
+    let (scan, work) = match window_aggregation(&plan)? {
+        Some(aggregate) => compiler.window(&plan, aggregate)?,
+        None => compiler.row_wise(&plan)?,
+    };
+    let stream = stream_table(&scan)?;
+    Ok(Pipeline {
+        table: Arc::clone(&stream.table),
+        reading: stream.reading,
+        scan: Arc::new(scan.projected_schema.as_arrow().clone()),
+        work,
+        output,
+        target,
+        fingerprint,
+    })
+}
+
+/// The aggregation nearest to the stream, which is the one that has the window; `None` when there is none.
+fn window_aggregation(plan: &LogicalPlan) -> Result<Option<&Aggregate>> {
+    let mut found = None;
+    let mut node = plan;
+    loop {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            found = Some(aggregate);
+        }
+        match node.inputs().as_slice() {
+            [] => return Ok(found),
+            [input] => node = input,
+            _ => {
+                let kind = node_name(node);
+                return refuse(format!("{kind} of streams is not supported yet; write one INSERT per stream"));
+            }
+        }
+    }
+}
+
+/// The aggregates of a query, with what each is given per row.
+#[derive(Default)]
+struct Aggregates {
+    functions: Vec<Arc<AggregateFunctionExpr>>,
+    arguments: Vec<Vec<Arc<dyn PhysicalExpr>>>,
+    filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
+}
+
+struct Compiler<'a> {
+    state: &'a SessionState,
+}
+
+impl Compiler<'_> {
+    /// A query without aggregation: every row for itself.
+    fn row_wise(&self, plan: &LogicalPlan) -> Result<(TableScan, Work)> {
+        let (stages, bottom) = self.stages(plan)?;
+        let scan = match bottom {
+            LogicalPlan::TableScan(scan) => scan,
+            LogicalPlan::Extension(_) => {
+                return refuse("a window without an aggregation: add GROUP BY window_start, window_end");
+            }
+            other => return refuse(not_row_wise(other)),
+        };
+        let stream = stream_table(scan)?;
+        if stream.reading != Reading::Table {
+            return Ok((scan.clone(), Work::Append(stages)));
+        }
+        let table = &stream.table;
+        if table.primary_key.is_empty() {
+            return refuse(format!(
+                "table \"{0}\" has changes but no PRIMARY KEY, so it has no current rows; read its events with CHANGES({0})",
+                table.name
+            ));
+        }
+        let place_of = |key: &String| {
+            let traced = |at: &usize| trace(plan, *at).is_some_and(|(bottom, column)| bottom.schema().field(column).name() == key);
+            (0..plan.schema().fields().len()).find(traced)
+        };
+        let key: Option<Vec<_>> = table.primary_key.iter().map(place_of).collect();
+        match key {
+            Some(key) => Ok((scan.clone(), Work::Mirror { stages, key })),
+            None => refuse(format!(
+                "the current rows of \"{0}\" are kept by its primary key ({1}), which the query must select; \
+                 to keep every event instead, read CHANGES({0})",
+                table.name,
+                table.primary_key.join(", ")
+            )),
+        }
+    }
+
+    fn window(&self, plan: &LogicalPlan, aggregate: &Aggregate) -> Result<(TableScan, Work)> {
+        let (after, bottom) = self.stages(&aggregate.input)?;
+        let node = match bottom {
+            LogicalPlan::Extension(Extension { node }) => node.as_any().downcast_ref::<WindowNode>(),
+            _ => None,
+        };
+        let Some(node) = node else {
+            return refuse(
+                "an aggregation over a stream needs a window, or its state grows for ever: \
+                 FROM TUMBLE(table, time_column, INTERVAL '5' MINUTE) … GROUP BY window_start, window_end",
+            );
+        };
+        let (before, bottom) = self.stages(&node.input)?;
+        let LogicalPlan::TableScan(scan) = bottom else { return refuse(not_row_wise(bottom)) };
+        let stream = stream_table(scan)?;
+        self.check_window(node, scan, stream)?;
+
+        let width = node.input.schema().fields().len();
+        let columns = self.result_columns(aggregate, node)?;
+        let keys = self.keys(aggregate, &columns)?;
+        let Aggregates { functions, arguments, filters } = self.aggregates(aggregate)?;
+        let key_fields = aggregate.schema.fields().iter().zip(&columns).filter(|(_, it)| matches!(it, ResultColumn::Key(_)));
+        let key_schema = Arc::new(Schema::new(key_fields.map(|(field, _)| Arc::clone(field)).collect::<Vec<_>>()));
+        let layout = Arc::new(PaneLayout::new(key_schema, functions)?);
+        let scanned: SchemaRef = Arc::new(scan.projected_schema.as_arrow().clone());
+        let windowed = Arc::new(windowed_schema(&output_schema(&before, &scanned), node));
+        let used = used_columns(&after, &keys, &arguments, &filters);
+        let lane = Arc::new(WindowPlan {
+            before,
+            windows: node.windows,
+            windowed,
+            used_window_columns: [0, 1, 2].map(|column| used.contains(&(width + column))),
+            after,
+            keys,
+            arguments,
+            filters,
+            layout,
+            allowed_lateness: 0,
+        });
+        let closing = Arc::new(self.closing(plan, aggregate, columns, node)?);
+        let key = (0..plan.schema().fields().len()).filter(|&column| is_group_key(plan, column)).collect();
+        Ok((scan.clone(), Work::Window { lane, closing, key }))
+    }
+
+    fn check_window(&self, node: &WindowNode, scan: &TableScan, stream: &StreamTable) -> Result<()> {
+        let table = &stream.table;
+        if stream.reading == Reading::Table {
+            return refuse(format!(
+                "a window over the table \"{0}\" would have to follow its updates and deletes, which is not supported yet; \
+                 to count its change events, write CHANGES({0})",
+                table.name
+            ));
+        }
+        let Expr::Column(column) = &node.time else { return refuse("the event time of a window is a column") };
+        let Some(watermark) = &table.watermark else {
+            return refuse(format!(
+                "a window over \"{0}\" needs a watermark; add to CREATE TABLE {0}: WATERMARK FOR {1} AS {1} - INTERVAL '10' SECOND",
+                table.name, column.name
+            ));
+        };
+        let at = node.input.schema().maybe_index_of_column(column).unwrap_or(usize::MAX);
+        let origin = trace(&node.input, at).map(|(_, at)| scan.projected_schema.field(at).name().as_str());
+        if origin != Some(watermark.column.as_str()) {
+            return refuse(format!(
+                "the window is over \"{}\", but the watermark of \"{}\" is on \"{}\"; use that column",
+                column.name, table.name, watermark.column
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where each column of the aggregation's result comes from.
+    fn result_columns(&self, aggregate: &Aggregate, node: &WindowNode) -> Result<Vec<ResultColumn>> {
+        let width = node.input.schema().fields().len();
+        let mut keys = 0;
+        let mut columns = Vec::new();
+        for expression in &aggregate.group_expr {
+            if matches!(expression, Expr::GroupingSet(_)) {
+                return refuse("GROUPING SETS, ROLLUP and CUBE are not supported yet; write one INSERT per grouping");
+            }
+            let window = window_column(expression, &aggregate.input, width);
+            columns.push(window.map_or_else(
+                || {
+                    keys += 1;
+                    ResultColumn::Key(keys - 1)
+                },
+                ResultColumn::Window,
+            ));
+        }
+        if !columns.iter().any(|column| matches!(column, ResultColumn::Window(_))) {
+            return refuse("GROUP BY has no window column, so no group would ever be complete; add window_start, window_end");
+        }
+        columns.extend((0..aggregate.aggr_expr.len()).map(ResultColumn::Value));
+        Ok(columns)
+    }
+
+    fn keys(&self, aggregate: &Aggregate, columns: &[ResultColumn]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
+        let keys = aggregate.group_expr.iter().zip(columns).filter(|(_, column)| matches!(column, ResultColumn::Key(_)));
+        keys.map(|(expression, _)| self.physical(expression, aggregate.input.schema())).collect()
+    }
+
+    fn aggregates(&self, aggregate: &Aggregate) -> Result<Aggregates> {
+        let schema = aggregate.input.schema();
+        let planning = PhysicalPlanningContext::default();
+        let mut aggregates = Aggregates::default();
+        for expression in &aggregate.aggr_expr {
+            let builder =
+                LoweredAggregateBuilder::new(expression, schema, schema.as_arrow(), self.state.execution_props(), &planning);
+            let LoweredAggregate { aggregate, filter, .. } = builder.with_human_display(expression.to_string()).build()?;
+            let ordering = aggregate.order_bys().iter().map(|order| Arc::clone(&order.expr));
+            aggregates.arguments.push(aggregate.expressions().into_iter().chain(ordering).collect());
+            aggregates.functions.push(aggregate);
+            aggregates.filters.push(filter);
+        }
+        Ok(aggregates)
+    }
+
+    /// The plan above the aggregation, with the aggregation replaced by the rows of closed windows.
+    fn closing(&self, plan: &LogicalPlan, aggregate: &Aggregate, columns: Vec<ResultColumn>, node: &WindowNode) -> Result<Closing> {
+        let numbered = |(number, field): (usize, &Arc<datafusion::arrow::datatypes::Field>)| {
+            field.as_ref().clone().with_name(format!("c{number}")).with_nullable(true)
+        };
+        let schema = Schema::new(aggregate.schema.fields().iter().enumerate().map(numbered).collect::<Vec<_>>());
+        let closed = Arc::new(ClosedRows::new(Arc::new(schema)));
+        let rows = LogicalPlanBuilder::scan("closed", provider_as_source(Arc::clone(&closed) as _), None)?;
+        let named = aggregate.schema.iter().enumerate().map(|(number, (qualifier, field))| {
+            Expr::Column(Column::new(Some("closed"), format!("c{number}"))).alias_qualified(qualifier.cloned(), field.name())
+        });
+        let rows = rows.project(named)?.build()?;
+        let is_aggregation = |node: &LogicalPlan| matches!(node, LogicalPlan::Aggregate(it) if it == aggregate);
+        let replaced = plan
+            .clone()
+            .transform_down(|node| {
+                Ok(if is_aggregation(&node) { Transformed::new(rows.clone(), true, datafusion::common::tree_node::TreeNodeRecursion::Jump) } else { Transformed::no(node) })
+            })
+            .data()?;
+        Ok(Closing::new(self.state.optimize(&replaced.recompute_schema()?)?, closed, columns, node.windows, self.state.clone()))
+    }
+
+    /// The filters and projections from the top of a plan down to the first node that is something else.
+    fn stages<'p>(&self, plan: &'p LogicalPlan) -> Result<(Vec<Stage>, &'p LogicalPlan)> {
+        let mut stages = Vec::new();
+        let mut node = plan;
+        loop {
+            node = match node {
+                LogicalPlan::SubqueryAlias(alias) => &alias.input,
+                LogicalPlan::Filter(filter) => {
+                    stages.push(Stage::Filter(self.physical(&filter.predicate, filter.input.schema())?));
+                    &filter.input
+                }
+                LogicalPlan::Projection(projection) => {
+                    let expressions = projection.expr.iter().map(|it| self.physical(it, projection.input.schema()));
+                    let schema = Arc::new(projection.schema.as_arrow().clone());
+                    stages.push(Stage::Project(expressions.collect::<Result<_>>()?, schema));
+                    &projection.input
+                }
+                bottom => {
+                    stages.reverse();
+                    return Ok((stages, bottom));
+                }
+            }
+        }
+    }
+
+    fn physical(&self, expression: &Expr, schema: &DFSchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+        Ok(self.state.create_physical_expr(expression.clone(), schema)?)
+    }
+}
+
+fn windowed_schema(rows: &Schema, node: &WindowNode) -> Schema {
+    let added = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).fields().iter().rev().take(WINDOW_COLUMNS.len());
+    let added: Vec<_> = added.cloned().collect();
+    Schema::new(rows.fields().iter().cloned().chain(added.into_iter().rev()).collect::<Vec<_>>())
+}
+
+/// The columns of the windowed rows that the first projection after the window, or what follows it, refers to.
+fn used_columns(
+    after: &[Stage],
+    keys: &[Arc<dyn PhysicalExpr>],
+    arguments: &[Vec<Arc<dyn PhysicalExpr>>],
+    filters: &[Option<Arc<dyn PhysicalExpr>>],
+) -> HashSet<usize> {
+    let mut used = HashSet::new();
+    let mut note = |expression: &Arc<dyn PhysicalExpr>| used.extend(collect_columns(expression).iter().map(|column| column.index()));
+    for stage in after {
+        match stage {
+            Stage::Filter(predicate) => note(predicate),
+            Stage::Project(expressions, _) => {
+                expressions.iter().for_each(note);
+                return used;
+            }
+        }
+    }
+    keys.iter().chain(arguments.iter().flatten()).chain(filters.iter().flatten()).for_each(note);
+    used
+}
+
+/// Which window column an expression over `input` is, if it is nothing but one.
+fn window_column(expression: &Expr, input: &LogicalPlan, width: usize) -> Option<usize> {
+    let Expr::Column(column) = unaliased(expression) else { return None };
+    let (bottom, at) = trace(input, input.schema().maybe_index_of_column(column)?)?;
+    (matches!(bottom, LogicalPlan::Extension(_)) && at >= width).then(|| at - width)
+}
+
+/// Follows an output column down through renamings to the node that is not a filter or projection.
+fn trace(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, usize)> {
+    match plan {
+        LogicalPlan::SubqueryAlias(alias) => trace(&alias.input, column),
+        LogicalPlan::Filter(filter) => trace(&filter.input, column),
+        LogicalPlan::Sort(sort) => trace(&sort.input, column),
+        LogicalPlan::Limit(limit) => trace(&limit.input, column),
+        LogicalPlan::Projection(projection) => match unaliased(projection.expr.get(column)?) {
+            Expr::Column(inner) => trace(&projection.input, projection.input.schema().maybe_index_of_column(inner)?),
+            _ => None,
+        },
+        bottom => (column < bottom.schema().fields().len()).then_some((bottom, column)),
+    }
+}
+
+/// Whether an output column is a group key, under whatever name.
+fn is_group_key(plan: &LogicalPlan, column: usize) -> bool {
+    let Some((LogicalPlan::Aggregate(aggregate), column)) = trace(plan, column) else { return false };
+    column < aggregate.group_expr.len()
+}
+
+fn unaliased(expression: &Expr) -> &Expr {
+    match expression {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        other => other,
+    }
+}
+
+fn stream_table(scan: &TableScan) -> Result<&StreamTable> {
+    use datafusion::datasource::DefaultTableSource;
+    let source = scan.source.as_ref() as &dyn std::any::Any;
+    let provider = source.downcast_ref::<DefaultTableSource>().map(|source| source.table_provider.as_ref() as &dyn std::any::Any);
+    match provider.and_then(|provider| provider.downcast_ref::<StreamTable>()) {
+        Some(stream) => Ok(stream),
+        None => refuse(format!("\"{}\" is not a table that can be read as a stream", scan.table_name)),
+    }
+}
+
+fn node_name(plan: &LogicalPlan) -> String {
+    let text = plan.display().to_string();
+    text.split([':', ' ']).next().unwrap_or(&text).to_owned()
+}
+
+fn not_row_wise(plan: &LogicalPlan) -> String {
+    let kind = node_name(plan);
+    match plan {
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
+            format!("{kind} over an endless stream never ends; ORDER BY and LIMIT work on the rows of each closed window")
+        }
+        LogicalPlan::Distinct(_) | LogicalPlan::Window(_) => {
+            format!("{kind} over an endless stream needs endless state; use it on the rows of each closed window")
+        }
+        _ => format!("{kind} cannot run as a stream yet"),
+    }
+}

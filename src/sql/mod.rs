@@ -1,0 +1,14 @@
+//! Query files → pipelines: text, statements, plans, and everything that can be said of them before they run.
+
+pub mod catalog;
+pub mod closing;
+pub mod compile;
+pub mod diagnose;
+pub mod interval;
+mod names;
+pub mod pipeline;
+pub mod query;
+pub mod relation;
+pub mod statement;
+pub mod text;
+pub mod types;

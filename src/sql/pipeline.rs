@@ -1,0 +1,81 @@
+//! What a query compiles to: what each INSERT reads, does to rows, and fills.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+
+use super::catalog::Table;
+use super::closing::Closing;
+use super::relation::Reading;
+use crate::window::aggregate::WindowPlan;
+use crate::window::stage::Stage;
+
+/// A compiled `INSERT INTO … SELECT`.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The table that is read.
+    pub table: Arc<Table>,
+    /// How it is read.
+    pub reading: Reading,
+    /// The columns of it (and of [`METADATA`](super::catalog::METADATA)) that the query uses.
+    pub scan: SchemaRef,
+    /// What is done to the rows.
+    pub work: Work,
+    /// The columns of the result, as the target gets them.
+    pub output: SchemaRef,
+    /// The table that is filled; `None` prints.
+    pub target: Option<Arc<Table>>,
+    /// The plan in words: a job resumes from a checkpoint only when it is the same.
+    pub fingerprint: String,
+}
+
+/// The kinds of work.
+#[derive(Debug)]
+pub enum Work {
+    /// Row by row, rows are only added: changelogs and plain streams.
+    Append(Vec<Stage>),
+    /// Row by row, each row replaces the one with its key: the current rows of a table.
+    Mirror {
+        /// Filters and projections.
+        stages: Vec<Stage>,
+        /// Where the primary key's columns are in the output.
+        key: Vec<usize>,
+    },
+    /// One window aggregation, then any SQL over the rows of each closed window.
+    Window {
+        /// What happens on the lanes.
+        lane: Arc<WindowPlan>,
+        /// What happens when windows close.
+        closing: Arc<Closing>,
+        /// Which columns of the output are group keys.
+        key: Vec<usize>,
+    },
+}
+
+/// Where a column of the aggregation's result comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResultColumn {
+    /// One of [`WINDOW_COLUMNS`](crate::window::aggregate::WINDOW_COLUMNS), by its place there.
+    Window(usize),
+    /// A group key, by its place among the keys.
+    Key(usize),
+    /// An aggregate, by its place among the aggregates.
+    Value(usize),
+}
+
+/// The merged groups of one closed window.
+#[derive(Debug)]
+pub struct ClosedWindow {
+    /// The window's start, milliseconds since the epoch.
+    pub start: i64,
+    /// Keys and values: [`PaneLayout::result_schema`](crate::window::pane::PaneLayout::result_schema).
+    pub groups: RecordBatch,
+}
+
+impl Pipeline {
+    /// What it fills, for messages.
+    pub fn target_name(&self) -> &str {
+        self.target.as_ref().map_or("print", |table| &table.name)
+    }
+}

@@ -1,0 +1,304 @@
+//! What may stand in FROM: tables, `CHANGES(t)`, and the windowing table functions, as DataFusion plan nodes.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference, plan_datafusion_err, plan_err};
+use datafusion::datasource::provider_as_source;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
+use datafusion::logical_expr::{
+    Expr, Extension, LogicalPlan, LogicalPlanBuilder, TableSource, TableType, UserDefinedLogicalNodeCore,
+};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::sql::sqlparser::ast::{
+    Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, TableFactor,
+};
+
+use super::catalog::{IMAGES, Script, Table};
+use super::interval::interval_millis;
+use crate::error::suggestion;
+use crate::window::aggregate::WINDOW_COLUMNS;
+use crate::window::assigner::Tumbling;
+
+/// How a query reads a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reading {
+    /// Rows that are only ever added.
+    Rows,
+    /// `CHANGES(t)`: every change event as a row of its own.
+    Changes,
+    /// The table's current rows: updates and deletes take the old row back.
+    Table,
+}
+
+/// A stream as DataFusion sees it while planning: a schema. It is never scanned.
+#[derive(Debug)]
+pub struct StreamTable {
+    /// The table that is read.
+    pub table: Arc<Table>,
+    /// How it is read.
+    pub reading: Reading,
+    schema: SchemaRef,
+}
+
+impl StreamTable {
+    /// The plain name of a table: its current rows if it has changes, else its rows.
+    pub fn plain(table: &Arc<Table>) -> Self {
+        let reading = if table.has_changes() { Reading::Table } else { Reading::Rows };
+        Self { schema: table.decoded_columns(), table: Arc::clone(table), reading }
+    }
+
+    /// `CHANGES(table)`, with the images before and after when a query refers to them.
+    fn changes(table: &Arc<Table>, with_images: bool) -> Self {
+        let schema = table.change_columns();
+        let columns = schema.fields().iter().filter(|it| with_images || !IMAGES.contains(&it.name().as_str()));
+        let schema = Arc::new(Schema::new(columns.cloned().collect::<Vec<_>>()));
+        Self { schema, table: Arc::clone(table), reading: Reading::Changes }
+    }
+
+    fn scan(self) -> Result<LogicalPlan> {
+        let name = self.table.name.clone();
+        let source: Arc<dyn TableSource> = provider_as_source(Arc::new(self));
+        LogicalPlanBuilder::scan(TableReference::bare(name), source, None)?.build()
+    }
+}
+
+#[async_trait]
+impl TableProvider for StreamTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        _: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        plan_err!("table \"{}\" is a stream: a query over it is a chain of filters and projections, with one window", self.table.name)
+    }
+}
+
+/// Plans `CHANGES(t)`, `TUMBLE(…)` and `TABLE(TUMBLE(…))`.
+#[derive(Debug)]
+pub struct StreamRelations {
+    /// The tables that may be read.
+    pub script: Arc<Script>,
+    /// Whether the query refers to the images before and after.
+    pub with_images: bool,
+}
+
+impl RelationPlanner for StreamRelations {
+    fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
+        let (name, arguments, alias) = match &relation {
+            TableFactor::Table { name, args: Some(args), alias, .. } => (name.clone(), args.args.clone(), alias.clone()),
+            TableFactor::TableFunction { expr: SqlExpr::Function(function), alias } => {
+                (function.name.clone(), arguments(&function.args)?, alias.clone())
+            }
+            TableFactor::Function { name, args, alias, .. } => (name.clone(), args.clone(), alias.clone()),
+            _ => return Ok(RelationPlanning::Original(Box::new(relation))),
+        };
+        let plan = match name.to_string().to_ascii_uppercase().as_str() {
+            "CHANGES" => self.changes(&arguments)?,
+            "TUMBLE" => tumble(&arguments, context)?,
+            other @ ("HOP" | "CUMULATE" | "SESSION") => return plan_err!("{other} windows are not supported yet; use TUMBLE"),
+            other => {
+                let hint = suggestion(other, ["TUMBLE", "CHANGES"]);
+                return plan_err!("table function \"{other}\" is not known{hint}");
+            }
+        };
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+}
+
+impl StreamRelations {
+    fn changes(&self, arguments: &[FunctionArg]) -> Result<LogicalPlan> {
+        let [argument] = arguments else { return plan_err!("CHANGES takes one argument: the name of a table") };
+        let Some(SqlExpr::Identifier(Ident { value: name, .. })) = value(argument) else {
+            return plan_err!("CHANGES takes the name of a table, not `{argument}`");
+        };
+        let unknown = || {
+            let hint = suggestion(name, self.script.tables.keys().map(String::as_str));
+            plan_datafusion_err!("table \"{name}\" not found{hint}")
+        };
+        StreamTable::changes(self.script.tables.get(name).ok_or_else(unknown)?, self.with_images).scan()
+    }
+}
+
+const TUMBLE_USAGE: &str = "TUMBLE(table, time_column, INTERVAL '5' MINUTE [, offset])";
+
+fn tumble(arguments: &[FunctionArg], context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+    if !(3..=4).contains(&arguments.len()) {
+        return plan_err!("TUMBLE has {} arguments; write {TUMBLE_USAGE}", arguments.len());
+    }
+    let expression = |at: usize| value(&arguments[at]).ok_or_else(|| plan_datafusion_err!("write {TUMBLE_USAGE}"));
+    let input = context.plan(relation(expression(0)?)?)?;
+    let time = time_column(expression(1)?, &input)?;
+    let size = interval_millis(expression(2)?).map_err(|message| plan_datafusion_err!("size of TUMBLE: {message}"))?;
+    let offset = match arguments.len() {
+        4 => interval_millis(expression(3)?).map_err(|message| plan_datafusion_err!("offset of TUMBLE: {message}"))?,
+        _ => 0,
+    };
+    if size <= 0 {
+        return plan_err!("size of TUMBLE is {size} ms; it must be positive");
+    }
+    let node = WindowNode::try_new(input, time, Tumbling { size, offset })?;
+    Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+}
+
+/// A name, a table function or a sub-query, as an argument of a table function.
+fn relation(argument: &SqlExpr) -> Result<TableFactor> {
+    let table = |name: ObjectName, args| TableFactor::Table {
+        name,
+        args,
+        alias: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    };
+    match argument {
+        SqlExpr::Identifier(name) => Ok(table(ObjectName(vec![ObjectNamePart::Identifier(name.clone())]), None)),
+        SqlExpr::Function(function) => Ok(TableFactor::Function {
+            lateral: false,
+            name: function.name.clone(),
+            args: arguments(&function.args)?,
+            with_ordinality: false,
+            alias: None,
+        }),
+        SqlExpr::Subquery(query) => {
+            Ok(TableFactor::Derived { lateral: false, subquery: query.clone(), alias: None, sample: None })
+        }
+        other => plan_err!("expected a table, CHANGES(table) or a sub-query, found `{other}`"),
+    }
+}
+
+fn time_column(expression: &SqlExpr, input: &LogicalPlan) -> Result<Expr> {
+    let name = match expression {
+        SqlExpr::Identifier(name) => name,
+        SqlExpr::CompoundIdentifier(names) if !names.is_empty() => &names[names.len() - 1],
+        SqlExpr::Function(function) if function.name.to_string().eq_ignore_ascii_case("DESCRIPTOR") => {
+            match arguments(&function.args)?.as_slice() {
+                [FunctionArg::Unnamed(FunctionArgExpr::Expr(SqlExpr::Identifier(name)))] => {
+                    return time_column(&SqlExpr::Identifier(name.clone()), input);
+                }
+                _ => return plan_err!("DESCRIPTOR takes one column"),
+            }
+        }
+        other => return plan_err!("expected the column with the event time, found `{other}`"),
+    };
+    let (qualifier, field) = input.schema().qualified_field_with_unqualified_name(&name.value)?;
+    match field.data_type() {
+        DataType::Timestamp(..) => Ok(Expr::Column(Column::from((qualifier, field)))),
+        other => {
+            let found = super::types::sql_name(other);
+            plan_err!("a window needs a TIMESTAMP column; \"{}\" is {found}", name.value)
+        }
+    }
+}
+
+fn arguments(arguments: &FunctionArguments) -> Result<Vec<FunctionArg>> {
+    match arguments {
+        FunctionArguments::List(FunctionArgumentList { args, .. }) => Ok(args.clone()),
+        FunctionArguments::None => Ok(Vec::new()),
+        FunctionArguments::Subquery(_) => plan_err!("expected arguments in parentheses"),
+    }
+}
+
+fn value(argument: &FunctionArg) -> Option<&SqlExpr> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expression))
+        | FunctionArg::Named { arg: FunctionArgExpr::Expr(expression), .. }
+        | FunctionArg::ExprNamed { arg: FunctionArgExpr::Expr(expression), .. } => Some(expression),
+        _ => None,
+    }
+}
+
+/// Adds the window columns to its input's rows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WindowNode {
+    /// The rows.
+    pub input: LogicalPlan,
+    /// Their event time.
+    pub time: Expr,
+    /// The windows.
+    pub windows: Tumbling,
+    schema: DFSchemaRef,
+}
+
+impl WindowNode {
+    fn try_new(input: LogicalPlan, time: Expr, windows: Tumbling) -> Result<Self> {
+        let Expr::Column(column) = &time else { return plan_err!("the event time of a window is a column") };
+        let zone = match input.schema().qualified_field_from_column(column)?.1.data_type() {
+            DataType::Timestamp(_, zone) => zone.clone(),
+            _ => None,
+        };
+        let added = WINDOW_COLUMNS.map(|name| {
+            Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, zone.clone()), true))
+        });
+        let rows = input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
+        let fields = rows.chain(added.map(|field| (None, field))).collect();
+        let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
+        Ok(Self { input, time, windows, schema })
+    }
+}
+
+impl PartialOrd for WindowNode {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        self.windows.partial_cmp(&other.windows).filter(|order| *order != Ordering::Equal || self == other)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for WindowNode {
+    fn name(&self) -> &str {
+        "Window"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        vec![self.time.clone()]
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Window: {} by {} ms", self.time, self.windows.size)
+    }
+
+    fn with_exprs_and_inputs(&self, mut expressions: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
+        match (expressions.pop(), inputs.pop()) {
+            (Some(time), Some(input)) => Self::try_new(input, time, self.windows),
+            _ => Err(DataFusionError::Internal("a window has one input and one expression".into())),
+        }
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let Expr::Column(column) = &self.time else { return None };
+        let time = self.input.schema().maybe_index_of_column(column)?;
+        let width = self.input.schema().fields().len();
+        let mut needed: Vec<_> = output_columns.iter().copied().filter(|&column| column < width).chain([time]).collect();
+        needed.sort_unstable();
+        needed.dedup();
+        Some(vec![needed])
+    }
+}

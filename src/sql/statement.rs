@@ -1,0 +1,386 @@
+//! Tokens → statements: our DDL by hand, queries by DataFusion's own parser.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Ident, Query as SqlQuery};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
+
+use super::catalog::{Insert, Script, Table, View, Watermark};
+use super::interval::interval_millis;
+use super::names::Names;
+use super::text::Text;
+use super::types::arrow_type;
+use crate::error::{Result, SqlError};
+use crate::options::Options;
+
+/// Reads all statements of a text into `script`, whose earlier tables and views they may use.
+pub fn read_statements(text: &Text, script: &mut Script) -> Result<()> {
+    let tokens = Tokenizer::new(&GenericDialect {}, &text.content)
+        .tokenize_with_location()
+        .map_err(|error| text.error(error.location, error.message))?;
+    for statement in tokens.split(|token| token.token == Token::SemiColon) {
+        let tokens: Vec<_> = statement.iter().filter(|it| !matches!(it.token, Token::Whitespace(_))).cloned().collect();
+        if !tokens.is_empty() {
+            StatementReader { text, tokens, at: 0 }.read(script)?;
+        }
+    }
+    Ok(())
+}
+
+struct StatementReader<'a> {
+    text: &'a Text,
+    tokens: Vec<TokenWithSpan>,
+    at: usize,
+}
+
+impl StatementReader<'_> {
+    fn read(mut self, script: &mut Script) -> Result<()> {
+        let place = self.place();
+        if self.take_words(&["CREATE", "TABLE"]) {
+            let table = self.table()?;
+            if script.tables.contains_key(&table.name) || script.views.iter().any(|view| view.name == table.name) {
+                return Err(self.text.error(table.place, format!("table \"{}\" is defined twice", table.name)).into());
+            }
+            script.tables.insert(table.name.clone(), Arc::new(table));
+        } else if self.take_words(&["CREATE", "VIEW"]) {
+            let name = self.name("the view's name")?;
+            self.expect_word("AS")?;
+            let (query, tokens) = self.query(script)?;
+            script.views.push(View { name, query, tokens });
+        } else if self.take_words(&["INSERT", "INTO"]) {
+            let target = Some(self.name("the name of the table to fill")?);
+            let columns = if self.take(&Token::LParen) { self.names_in_parens()? } else { Vec::new() };
+            let (query, tokens) = self.query(script)?;
+            script.inserts.push(Insert { target, columns, query, place, tokens });
+        } else if self.is_word("SELECT") || self.is_word("WITH") {
+            let (query, tokens) = self.query(script)?;
+            script.inserts.push(Insert { target: None, columns: Vec::new(), query, place, tokens });
+        } else {
+            let known = "statements are CREATE TABLE, CREATE VIEW, INSERT INTO … SELECT, and SELECT";
+            return Err(self.error(format!("cannot read {} here; {known}", self.found())).into());
+        }
+        Ok(())
+    }
+
+    /// After `CREATE TABLE`.
+    fn table(&mut self) -> Result<Table> {
+        self.take_words(&["IF", "NOT", "EXISTS"]);
+        let place = self.place();
+        let name = self.name("the table's name")?;
+        let mut definition = TableDefinition::default();
+        if self.take(&Token::LParen) {
+            loop {
+                self.table_element(&mut definition)?;
+                if !self.take(&Token::Comma) {
+                    break;
+                }
+            }
+            self.expect(&Token::RParen)?;
+        }
+        if self.take_words(&["COMMENT"]) {
+            self.string("the table's comment")?;
+        }
+        self.expect_word("WITH")?;
+        let options = self.options(&name)?;
+        self.end()?;
+        self.checked(definition, name, options, place)
+    }
+
+    fn table_element(&mut self, table: &mut TableDefinition) -> Result<()> {
+        if self.take_words(&["PRIMARY", "KEY"]) {
+            self.expect(&Token::LParen)?;
+            let place = self.place();
+            let key = self.names_in_parens()?;
+            table.primary_key = key.into_iter().map(|name| (name, place)).collect();
+            self.take_words(&["NOT", "ENFORCED"]);
+        } else if self.take_words(&["WATERMARK", "FOR"]) {
+            let place = self.place();
+            let watermark = self.watermark()?;
+            table.watermark = Some((watermark, place));
+        } else {
+            self.column(table)?;
+        }
+        Ok(())
+    }
+
+    fn column(&mut self, table: &mut TableDefinition) -> Result<()> {
+        let place = self.place();
+        let name = self.name("a column, PRIMARY KEY or WATERMARK")?;
+        if table.fields.iter().any(|field| field.name() == &name) {
+            return Err(self.text.error(place, format!("column \"{name}\" is defined twice")).into());
+        }
+        let type_place = self.place();
+        let declared = self.parse(|parser| parser.parse_data_type())?;
+        let data_type = arrow_type(&declared)
+            .map_err(|message| self.text.error(type_place, format!("column \"{name}\": {message}")))?;
+        let mut nullable = true;
+        loop {
+            if self.take_words(&["NOT", "NULL"]) {
+                nullable = false;
+            } else if self.take_words(&["PRIMARY", "KEY"]) {
+                table.primary_key = vec![(name.clone(), place)];
+                self.take_words(&["NOT", "ENFORCED"]);
+            } else if self.take_words(&["COMMENT"]) {
+                let comment = self.string("the column's comment")?;
+                table.comments.insert(name.clone(), comment);
+            } else if !self.take_words(&["NULL"]) {
+                break;
+            }
+        }
+        table.fields.push(Field::new(name, data_type, nullable));
+        Ok(())
+    }
+
+    /// After `WATERMARK FOR`: `col AS col [- INTERVAL …] [IDLE TIMEOUT INTERVAL …]`.
+    fn watermark(&mut self) -> Result<Watermark> {
+        let column = self.name("the column with the event time")?;
+        self.expect_word("AS")?;
+        let place = self.place();
+        let expression = self.parse(|parser| parser.parse_expr())?;
+        let delay = watermark_delay(&expression, &column).map_err(|message| self.text.error(place, message))?;
+        let mut idle_timeout = None;
+        if self.take_words(&["IDLE", "TIMEOUT"]) {
+            let place = self.place();
+            let expression = self.parse(|parser| parser.parse_expr())?;
+            idle_timeout = Some(interval_millis(&expression).map_err(|message| self.text.error(place, message))?);
+        }
+        Ok(Watermark { column, delay, idle_timeout })
+    }
+
+    fn options(&mut self, table: &str) -> Result<Options> {
+        self.expect(&Token::LParen)?;
+        let mut values = BTreeMap::new();
+        loop {
+            let place = self.place();
+            let name = self.string("an option's name, such as 'connector'")?;
+            self.expect(&Token::Eq)?;
+            let value = self.string("the option's value, in single quotes")?;
+            if values.insert(name.clone(), value).is_some() {
+                return Err(self.text.error(place, format!("option '{name}' is given twice")).into());
+            }
+            if !self.take(&Token::Comma) {
+                break;
+            }
+        }
+        self.expect(&Token::RParen)?;
+        Ok(Options::new(table, values))
+    }
+
+    /// Checks what a table's parts say of each other.
+    fn checked(&self, definition: TableDefinition, name: String, options: Options, place: Location) -> Result<Table> {
+        let names = Names::new(definition.fields.iter().map(|field| field.name().as_str()));
+        let resolve = |column: &str, place: Location| {
+            let unknown = || self.text.error(place, names.unknown_column(column, &name));
+            names.resolve(column).ok_or_else(unknown)
+        };
+        let mut fields = definition.fields.clone();
+        let mut primary_key = Vec::new();
+        for (column, place) in &definition.primary_key {
+            let column = resolve(column, *place)?;
+            fields.iter_mut().filter(|field| field.name() == &column).for_each(|field| field.set_nullable(false));
+            primary_key.push(column);
+        }
+        let mut watermark = None;
+        if let Some((clause, place)) = definition.watermark {
+            let column = resolve(&clause.column, place)?;
+            let field = definition.fields.iter().find(|field| field.name() == &column);
+            if let Some(field) = field.filter(|field| !field.data_type().is_temporal() || !is_timestamp(field)) {
+                let found = super::types::sql_name(field.data_type());
+                let message = format!("WATERMARK needs a TIMESTAMP column; \"{column}\" is {found}");
+                return Err(self.text.error(place, message).into());
+            }
+            watermark = Some(Watermark { column, ..clause });
+        }
+        let columns = Arc::new(Schema::new(fields));
+        Ok(Table { name, columns, comments: definition.comments, primary_key, watermark, options, place })
+    }
+
+    /// The rest of the statement as a query. Unquoted names are put in the case in which they were defined.
+    fn query(&mut self, script: &Script) -> Result<(Box<SqlQuery>, Vec<TokenWithSpan>)> {
+        self.emission()?;
+        let names = Names::of(script);
+        for token in &mut self.tokens[self.at..] {
+            if let Token::Word(Word { value, quote_style: None, .. }) = &mut token.token
+                && let Some(defined) = names.resolve(value)
+            {
+                *value = defined;
+            }
+        }
+        let tokens = self.tokens[self.at..].to_vec();
+        let query = self.parse(|parser| parser.parse_query())?;
+        self.end()?;
+        Ok((query, tokens))
+    }
+
+    /// Takes an `EMIT …` clause off the end of the statement.
+    fn emission(&mut self) -> Result<()> {
+        let mut depth = 0_i32;
+        let emit = (self.at..self.tokens.len()).find(|&at| {
+            match &self.tokens[at].token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth -= 1,
+                _ => {}
+            }
+            depth == 0 && at > self.at && is_unquoted(&self.tokens[at].token, "EMIT")
+        });
+        let Some(emit) = emit else { return Ok(()) };
+        let clause = self.tokens.split_off(emit);
+        let words: Vec<_> = clause.iter().map(|it| it.token.to_string().to_ascii_uppercase()).collect();
+        if words == ["EMIT", "ON", "WINDOW", "CLOSE"] {
+            return Ok(());
+        }
+        let message = match words.get(1).map(String::as_str) {
+            Some("CHANGES") => "EMIT CHANGES (early results) is not supported yet; use EMIT ON WINDOW CLOSE",
+            _ => "cannot read this EMIT clause; use EMIT ON WINDOW CLOSE",
+        };
+        Err(self.text.error(clause[0].span.start, message).into())
+    }
+
+    fn parse<T>(&mut self, rule: impl FnOnce(&mut Parser) -> Result<T, ParserError>) -> Result<T> {
+        let mut parser =
+            Parser::new(&GenericDialect {}).with_tokens_with_locations(self.tokens[self.at..].to_vec());
+        match rule(&mut parser) {
+            Ok(parsed) => {
+                self.at += parser.index();
+                Ok(parsed)
+            }
+            Err(error) => {
+                let place = parser.peek_token().span.start;
+                let place = if place.line == 0 { self.last_place() } else { place };
+                Err(self.text.error(place, parser_message(&error)).into())
+            }
+        }
+    }
+
+    fn place(&self) -> Location {
+        self.tokens.get(self.at).map_or_else(|| self.last_place(), |token| token.span.start)
+    }
+
+    fn last_place(&self) -> Location {
+        self.tokens.last().map_or(Span::empty().start, |token| token.span.end)
+    }
+
+    fn found(&self) -> String {
+        self.tokens.get(self.at).map_or_else(|| "the end of the statement".into(), |it| format!("`{}`", it.token))
+    }
+
+    fn error(&self, message: impl Into<String>) -> SqlError {
+        self.text.error(self.place(), message)
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        self.tokens.get(self.at).is_some_and(|token| is_unquoted(&token.token, word))
+    }
+
+    fn take_words(&mut self, words: &[&str]) -> bool {
+        let found = words.iter().enumerate().all(|(ahead, word)| {
+            self.tokens.get(self.at + ahead).is_some_and(|token| is_unquoted(&token.token, word))
+        });
+        if found {
+            self.at += words.len();
+        }
+        found
+    }
+
+    fn expect_word(&mut self, word: &str) -> Result<()> {
+        if self.take_words(&[word]) {
+            return Ok(());
+        }
+        Err(self.error(format!("expected {word}, found {}", self.found())).into())
+    }
+
+    fn take(&mut self, token: &Token) -> bool {
+        let found = self.tokens.get(self.at).is_some_and(|it| it.token == *token);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, token: &Token) -> Result<()> {
+        if self.take(token) {
+            return Ok(());
+        }
+        Err(self.error(format!("expected `{token}`, found {}", self.found())).into())
+    }
+
+    fn end(&self) -> Result<()> {
+        match self.tokens.get(self.at) {
+            None => Ok(()),
+            Some(_) => Err(self.error(format!("expected the end of the statement, found {}", self.found())).into()),
+        }
+    }
+
+    fn name(&mut self, what: &str) -> Result<String> {
+        if let Some(TokenWithSpan { token: Token::Word(word), .. }) = self.tokens.get(self.at) {
+            self.at += 1;
+            return Ok(word.value.clone());
+        }
+        Err(self.error(format!("expected {what}, found {}", self.found())).into())
+    }
+
+    /// After `(`.
+    fn names_in_parens(&mut self) -> Result<Vec<String>> {
+        let mut names = vec![self.name("a column")?];
+        while self.take(&Token::Comma) {
+            names.push(self.name("a column")?);
+        }
+        self.expect(&Token::RParen)?;
+        Ok(names)
+    }
+
+    fn string(&mut self, what: &str) -> Result<String> {
+        if let Some(TokenWithSpan { token: Token::SingleQuotedString(text), .. }) = self.tokens.get(self.at) {
+            self.at += 1;
+            return Ok(text.clone());
+        }
+        Err(self.error(format!("expected {what}, found {}", self.found())).into())
+    }
+}
+
+#[derive(Default)]
+struct TableDefinition {
+    fields: Vec<Field>,
+    comments: BTreeMap<String, String>,
+    primary_key: Vec<(String, Location)>,
+    watermark: Option<(Watermark, Location)>,
+}
+
+fn is_timestamp(field: &Field) -> bool {
+    matches!(field.data_type(), datafusion::arrow::datatypes::DataType::Timestamp(..))
+}
+
+fn is_unquoted(token: &Token, word: &str) -> bool {
+    matches!(token, Token::Word(Word { value, quote_style: None, .. }) if value.eq_ignore_ascii_case(word))
+}
+
+/// The delay of `column` or `column - INTERVAL …`.
+fn watermark_delay(expression: &SqlExpr, column: &str) -> Result<i64, String> {
+    use datafusion::sql::sqlparser::ast::BinaryOperator::Minus;
+    let is_column = |expression: &SqlExpr| matches!(expression, SqlExpr::Identifier(Ident { value, .. }) if value.eq_ignore_ascii_case(column));
+    match expression {
+        expression if is_column(expression) => Ok(0),
+        SqlExpr::BinaryOp { left, op: Minus, right } if is_column(left) => interval_millis(right),
+        _ => Err(format!("a watermark is written \"{column} - INTERVAL '10' SECOND\", not `{expression}`")),
+    }
+}
+
+fn parser_message(error: &ParserError) -> String {
+    let text = match error {
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.as_str(),
+        ParserError::RecursionLimitExceeded => "the query is nested too deeply",
+    };
+    // The parser ends its messages in a place of its own, which ours replaces.
+    let end = text.rfind(" at Line:").unwrap_or(text.len());
+    let text = &text[..end];
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// Whether a word would be read as SQL's and not as a name, unless it is quoted.
+pub fn is_reserved(word: &Word) -> bool {
+    word.quote_style.is_none() && word.keyword != Keyword::NoKeyword
+}

@@ -1,0 +1,131 @@
+//! SQL types → Arrow types.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType as SqlType, ExactNumberInfo, TimezoneInfo};
+
+/// Precision of a TIMESTAMP that gives none, in digits of a second (standard SQL and Flink).
+const DEFAULT_PRECISION: u64 = 6;
+
+const KNOWN: &str = "use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT (each also UNSIGNED), FLOAT, DOUBLE, DECIMAL(p, s), \
+                     STRING, BYTES, DATE, TIME, TIMESTAMP(p), TIMESTAMP_LTZ(p) or ARRAY<type>";
+
+/// The Arrow type of a column declared with an SQL type, or why there is none.
+pub fn arrow_type(declared: &SqlType) -> Result<DataType, String> {
+    use SqlType::*;
+    Ok(match declared {
+        Boolean | Bool => DataType::Boolean,
+        TinyInt(_) => DataType::Int8,
+        SmallInt(_) | Int2(_) | Int16 => DataType::Int16,
+        Int(_) | Integer(_) | Int4(_) | MediumInt(_) | Int32 => DataType::Int32,
+        BigInt(_) | Int8(_) | Int64 => DataType::Int64,
+        TinyIntUnsigned(_) | UInt8 | UTinyInt => DataType::UInt8,
+        SmallIntUnsigned(_) | Int2Unsigned(_) | UInt16 | USmallInt => DataType::UInt16,
+        IntUnsigned(_) | IntegerUnsigned(_) | Int4Unsigned(_) | MediumIntUnsigned(_) | UInt32 => DataType::UInt32,
+        BigIntUnsigned(_) | Int8Unsigned(_) | UInt64 | UBigInt => DataType::UInt64,
+        Float(_) | Real | Float4 | Float32 => DataType::Float32,
+        Double(_) | DoublePrecision | Float8 | Float64 => DataType::Float64,
+        Decimal(info) | Numeric(info) | Dec(info) => decimal(*info)?,
+        String(_) | Text | Varchar(_) | Char(_) | Character(_) | CharacterVarying(_) | Nvarchar(_) => DataType::Utf8,
+        MediumText | LongText | TinyText | Enum(..) | JSON | JSONB | Uuid => DataType::Utf8,
+        Bytes(_) | Bytea | Binary(_) | Varbinary(_) | Blob(_) => DataType::Binary,
+        Date | Date32 => DataType::Date32,
+        Time(precision, _) => time(precision.unwrap_or(0))?,
+        Timestamp(precision, zone) => timestamp(*precision, has_zone(*zone))?,
+        TimestampNtz(precision) => timestamp(*precision, false)?,
+        Datetime(precision) => timestamp(Some(precision.unwrap_or(0)), false)?,
+        Custom(name, arguments) => custom(&name.to_string(), arguments)?,
+        Array(ArrayElemTypeDef::AngleBracket(element) | ArrayElemTypeDef::Parenthesis(element)) => list(element)?,
+        Array(ArrayElemTypeDef::SquareBracket(element, _)) => list(element)?,
+        other => return Err(format!("type {other} is not supported; {KNOWN}")),
+    })
+}
+
+fn decimal(info: ExactNumberInfo) -> Result<DataType, String> {
+    let (precision, scale) = match info {
+        ExactNumberInfo::None => (10, 0),
+        ExactNumberInfo::Precision(precision) => (precision, 0),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => (precision, scale),
+    };
+    match (u8::try_from(precision), i8::try_from(scale)) {
+        (Ok(precision @ 1..=76), Ok(scale)) if (0..=precision as i8).contains(&scale) => Ok(match precision {
+            ..=38 => DataType::Decimal128(precision, scale),
+            _ => DataType::Decimal256(precision, scale),
+        }),
+        _ => Err(format!("DECIMAL({precision}, {scale}) is out of range; precision is 1 to 76, scale 0 to precision")),
+    }
+}
+
+fn time(precision: u64) -> Result<DataType, String> {
+    match precision {
+        0..=6 => Ok(DataType::Time64(TimeUnit::Microsecond)),
+        7..=9 => Ok(DataType::Time64(TimeUnit::Nanosecond)),
+        _ => Err(format!("TIME({precision}) is out of range; precision is 0 to 9")),
+    }
+}
+
+fn timestamp(precision: Option<u64>, with_zone: bool) -> Result<DataType, String> {
+    let unit = match precision.unwrap_or(DEFAULT_PRECISION) {
+        0 => TimeUnit::Second,
+        1..=3 => TimeUnit::Millisecond,
+        4..=6 => TimeUnit::Microsecond,
+        7..=9 => TimeUnit::Nanosecond,
+        other => return Err(format!("TIMESTAMP({other}) is out of range; precision is 0 to 9")),
+    };
+    Ok(DataType::Timestamp(unit, with_zone.then(|| "UTC".into())))
+}
+
+fn has_zone(zone: TimezoneInfo) -> bool {
+    matches!(zone, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz)
+}
+
+fn custom(name: &str, arguments: &[String]) -> Result<DataType, String> {
+    let precision = || match arguments {
+        [] => Ok(None),
+        [digits] => digits.parse().map(Some).map_err(|_| format!("{name}({digits}): the precision is not a number")),
+        _ => Err(format!("{name} takes one argument, its precision")),
+    };
+    match name.to_ascii_uppercase().as_str() {
+        "TIMESTAMP_LTZ" | "TIMESTAMPTZ" => timestamp(precision()?, true),
+        _ => Err(format!("type {name} is not known; {KNOWN}")),
+    }
+}
+
+fn list(element: &SqlType) -> Result<DataType, String> {
+    Ok(DataType::List(Arc::new(Field::new_list_field(arrow_type(element)?, true))))
+}
+
+/// The SQL name of an Arrow type, for messages and `explain`.
+pub fn sql_name(data_type: &DataType) -> String {
+    let digits = |unit: &TimeUnit| match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    };
+    match data_type {
+        DataType::Boolean => "BOOLEAN".into(),
+        DataType::Int8 => "TINYINT".into(),
+        DataType::Int16 => "SMALLINT".into(),
+        DataType::Int32 => "INT".into(),
+        DataType::Int64 => "BIGINT".into(),
+        DataType::UInt8 => "TINYINT UNSIGNED".into(),
+        DataType::UInt16 => "SMALLINT UNSIGNED".into(),
+        DataType::UInt32 => "INT UNSIGNED".into(),
+        DataType::UInt64 => "BIGINT UNSIGNED".into(),
+        DataType::Float32 => "FLOAT".into(),
+        DataType::Float64 => "DOUBLE".into(),
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            format!("DECIMAL({precision}, {scale})")
+        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "STRING".into(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BYTES".into(),
+        DataType::Date32 => "DATE".into(),
+        DataType::Time64(unit) => format!("TIME({})", digits(unit)),
+        DataType::Timestamp(unit, None) => format!("TIMESTAMP({})", digits(unit)),
+        DataType::Timestamp(unit, Some(_)) => format!("TIMESTAMP_LTZ({})", digits(unit)),
+        DataType::List(element) => format!("ARRAY<{}>", sql_name(element.data_type())),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,10 @@
+//! Windows of event time: pure, no I/O, no clock of its own.
+
+pub mod aggregate;
+pub mod assigner;
+pub mod pane;
+pub mod stage;
+pub mod watermark;
+
+/// Marks a row that has no event time, in arrays of event times (milliseconds since the epoch).
+pub const NO_EVENT_TIME: i64 = i64::MIN;

@@ -1,0 +1,201 @@
+//! The groups of one window and their accumulators.
+//!
+//! ```text
+//!  keys  ──intern──►  group number ──► accumulators: one column of state each, indexed by group number
+//! ```
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
+use datafusion::physical_expr::GroupsAccumulatorAdapter;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
+use datafusion::physical_plan::aggregates::order::GroupOrdering;
+
+use crate::error::Result;
+
+/// What a window keeps: which keys, which aggregates, and how their state looks as columns.
+#[derive(Debug)]
+pub struct PaneLayout {
+    keys: SchemaRef,
+    aggregates: Vec<Arc<AggregateFunctionExpr>>,
+    state: SchemaRef,
+    result: SchemaRef,
+    state_widths: Vec<usize>,
+}
+
+impl PaneLayout {
+    /// The layout for these group keys (besides the window) and aggregates.
+    pub fn new(keys: SchemaRef, aggregates: Vec<Arc<AggregateFunctionExpr>>) -> Result<Self> {
+        let mut state = numbered(&keys, "key");
+        let mut result = state.clone();
+        let mut state_widths = Vec::with_capacity(aggregates.len());
+        for (number, aggregate) in aggregates.iter().enumerate() {
+            let fields = aggregate.state_fields()?;
+            state_widths.push(fields.len());
+            for (part, field) in fields.iter().enumerate() {
+                state.push(field.as_ref().clone().with_name(format!("state{number}_{part}")).with_nullable(true));
+            }
+            result.push(aggregate.field().as_ref().clone().with_name(format!("value{number}")).with_nullable(true));
+        }
+        let (state, result) = (Arc::new(Schema::new(state)), Arc::new(Schema::new(result)));
+        Ok(Self { keys, aggregates, state, result, state_widths })
+    }
+
+    /// The columns of a pane's state: keys, then each aggregate's partial state. What a checkpoint holds.
+    pub fn state_schema(&self) -> &SchemaRef {
+        &self.state
+    }
+
+    /// The columns of a pane's results: keys, then a value per aggregate.
+    pub fn result_schema(&self) -> &SchemaRef {
+        &self.result
+    }
+
+    /// Number of group keys besides the window.
+    pub fn key_count(&self) -> usize {
+        self.keys.fields().len()
+    }
+
+    /// The aggregates.
+    pub fn aggregates(&self) -> &[Arc<AggregateFunctionExpr>] {
+        &self.aggregates
+    }
+}
+
+fn numbered(schema: &Schema, prefix: &str) -> Vec<Field> {
+    let rename = |(number, field): (usize, &Arc<Field>)| field.as_ref().clone().with_name(format!("{prefix}{number}")).with_nullable(true);
+    schema.fields().iter().enumerate().map(rename).collect()
+}
+
+/// Evaluated inputs of a pane: a value per row.
+#[derive(Debug, Clone)]
+pub struct PaneInput {
+    /// The group keys, in the layout's order.
+    pub keys: Vec<ArrayRef>,
+    /// The arguments of each aggregate.
+    pub arguments: Vec<Vec<ArrayRef>>,
+    /// `FILTER (WHERE …)` of each aggregate.
+    pub filters: Vec<Option<BooleanArray>>,
+    /// Number of rows.
+    pub rows: usize,
+}
+
+/// The state of one window.
+pub struct Pane {
+    layout: Arc<PaneLayout>,
+    /// `None` when the window is the only key: then there is one group.
+    groups: Option<Box<dyn GroupValues>>,
+    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    group_numbers: Vec<usize>,
+    is_empty: bool,
+}
+
+impl Pane {
+    /// A pane without groups.
+    pub fn new(layout: &Arc<PaneLayout>) -> Result<Self> {
+        let groups = match layout.key_count() {
+            0 => None,
+            _ => Some(new_group_values(Arc::clone(&layout.keys), &GroupOrdering::None)?),
+        };
+        let accumulators = layout.aggregates.iter().map(accumulator).collect::<Result<_>>()?;
+        Ok(Self { layout: Arc::clone(layout), groups, accumulators, group_numbers: Vec::new(), is_empty: true })
+    }
+
+    /// Number of groups.
+    pub fn group_count(&self) -> usize {
+        match &self.groups {
+            Some(groups) => groups.len(),
+            None => usize::from(!self.is_empty),
+        }
+    }
+
+    /// Bytes held.
+    pub fn size(&self) -> usize {
+        self.groups.as_ref().map_or(0, |groups| groups.size()) + self.accumulators.iter().map(|it| it.size()).sum::<usize>()
+    }
+
+    /// Adds rows.
+    pub fn update(&mut self, input: &PaneInput) -> Result<()> {
+        let total = self.number_groups(&input.keys, input.rows)?;
+        for (number, accumulator) in self.accumulators.iter_mut().enumerate() {
+            let filter = input.filters[number].as_ref();
+            accumulator.update_batch(&input.arguments[number], &self.group_numbers, filter, total)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the state of another pane of the same window, as [`Self::take_state`] gives it.
+    pub fn merge(&mut self, state: &RecordBatch) -> Result<()> {
+        let keys = self.layout.key_count();
+        let total = self.number_groups(&state.columns()[..keys], state.num_rows())?;
+        let mut columns = &state.columns()[keys..];
+        for (accumulator, &width) in self.accumulators.iter_mut().zip(&self.layout.state_widths) {
+            accumulator.merge_batch(&columns[..width], &self.group_numbers, total)?;
+            columns = &columns[width..];
+        }
+        Ok(())
+    }
+
+    /// Takes the state out and leaves the pane without groups.
+    pub fn take_state(&mut self) -> Result<RecordBatch> {
+        let rows = self.group_count();
+        let mut columns = self.take_keys()?;
+        for accumulator in &mut self.accumulators {
+            columns.extend(accumulator.state(EmitTo::All)?);
+        }
+        self.emptied(&self.layout.state.clone(), columns, rows)
+    }
+
+    /// A copy of the state. DataFusion's accumulators give their state away, so it is taken out and merged back.
+    pub fn copy_state(&mut self) -> Result<RecordBatch> {
+        let state = self.take_state()?;
+        *self = Self::new(&self.layout)?;
+        self.merge(&state)?;
+        Ok(state)
+    }
+
+    /// Takes the results out: keys and a value per aggregate, groups in no particular order.
+    pub fn take_results(&mut self) -> Result<RecordBatch> {
+        let rows = self.group_count();
+        let mut columns = self.take_keys()?;
+        for accumulator in &mut self.accumulators {
+            columns.push(accumulator.evaluate(EmitTo::All)?);
+        }
+        self.emptied(&self.layout.result.clone(), columns, rows)
+    }
+
+    fn take_keys(&mut self) -> Result<Vec<ArrayRef>> {
+        Ok(match &mut self.groups {
+            Some(groups) => groups.emit(EmitTo::All)?,
+            None => Vec::new(),
+        })
+    }
+
+    fn emptied(&mut self, schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        self.is_empty = true;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+    }
+
+    /// Fills `group_numbers` for the rows and returns the number of groups.
+    fn number_groups(&mut self, keys: &[ArrayRef], rows: usize) -> Result<usize> {
+        self.is_empty &= rows == 0;
+        self.group_numbers.clear();
+        match &mut self.groups {
+            Some(groups) => groups.intern(keys, &mut self.group_numbers)?,
+            None => self.group_numbers.resize(rows, 0),
+        }
+        Ok(self.group_count())
+    }
+}
+
+fn accumulator(aggregate: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
+    if aggregate.groups_accumulator_supported() {
+        return Ok(aggregate.create_groups_accumulator()?);
+    }
+    let aggregate = Arc::clone(aggregate);
+    Ok(Box::new(GroupsAccumulatorAdapter::new(move || aggregate.create_accumulator())))
+}
