@@ -1,0 +1,160 @@
+//! Sends blocks: Arrow columns as an Arrow IPC stream, compressed on the way, one insert a chunk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clickhouse::Compression;
+use clickhouse::insert_formatted::InsertFormatted;
+use datafusion::arrow::array::{
+    ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt8Array, UInt32Array, UInt64Array,
+};
+use datafusion::arrow::ipc::writer::StreamWriter;
+
+use super::check::{From, WrittenColumn};
+use super::client::{ClickHouseClient, quote_identifier};
+use super::ddl::{Extra, TableName};
+use super::split::{CHUNK_ROWS, Chunk, Parting};
+use super::wire::to_batch;
+use crate::error::{Error, Result};
+use crate::sink::Block;
+
+/// Bytes of one compressed frame.
+const FRAME_BYTES: usize = 1024 * 1024;
+/// Rows that are encoded at a time, so that the encoded form of a large batch is never whole in memory.
+const SLICE_ROWS: usize = 65_536;
+
+/// By what the rows of a block are found again in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// `_topic`, `_partition`, `_offset` at these indexes of the sent rows.
+    Positions([usize; 3]),
+    /// `_job` and `_epoch`, and the window's start at this index.
+    Epoch(Option<usize>),
+    /// Nothing needs to be found: a repeat folds into one by its version.
+    Versions,
+    /// The table has no columns to find them by.
+    None,
+}
+
+/// How rows get into the table, decided once.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) name: TableName,
+    pub(super) columns: Vec<WrittenColumn>,
+    pub(super) parting: Parting,
+    pub(super) identity: Identity,
+    /// Whether to ask for an answer that has seen every insert, not only the asked replica's.
+    pub(super) replicated: bool,
+    pub(super) compression: Compression,
+    /// Settings of every insert that this server knows.
+    pub(super) settings: Vec<(&'static str, String)>,
+}
+
+/// The settings of an insert, as far as the server knows them: rows are durable and deduplicated when it answers, and
+/// a chunk is one block, so that it is there whole or not at all.
+pub(super) fn insert_settings(known: &[String]) -> Vec<(&'static str, String)> {
+    let block_rows = (4 * CHUNK_ROWS).to_string();
+    [
+        ("async_insert", "0"),
+        ("insert_deduplicate", "1"),
+        ("deduplicate_insert", "enable"),
+        ("max_insert_block_size", &block_rows),
+        ("max_insert_block_size_bytes", "0"),
+        ("min_insert_block_size_rows", &block_rows),
+        ("min_insert_block_size_bytes", "0"),
+        ("max_insert_threads", "1"),
+        ("input_format_null_as_default", "1"),
+    ]
+    .into_iter()
+    .filter(|(name, _)| known.iter().any(|known| known == name))
+    .map(|(name, value)| (name, value.to_owned()))
+    .collect()
+}
+
+impl Plan {
+    /// The rows of a block with the columns that the table takes, in its order and types.
+    pub(super) fn rows(&self, block: &Block, job: &str) -> Result<Vec<RecordBatch>> {
+        block.rows.iter().filter(|batch| batch.num_rows() > 0).map(|batch| self.batch(batch, block, job)).collect()
+    }
+
+    fn batch(&self, batch: &RecordBatch, block: &Block, job: &str) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            let array: ArrayRef = match column.from {
+                From::Block(index) => match batch.columns().get(index) {
+                    Some(array) => Arc::clone(array),
+                    None => {
+                        return Err(Error::internal(format!("a block for {} lacks \"{}\"", self.name, column.name)));
+                    }
+                },
+                From::Extra(Extra::IsFinal) => Arc::new(UInt8Array::from_value(1, rows)),
+                From::Extra(Extra::Revision) => Arc::new(UInt32Array::from_value(0, rows)),
+                From::Extra(Extra::UpdatedAt) => Arc::new(TimestampMillisecondArray::from_value(block.made_at, rows)),
+                From::Extra(Extra::Job) => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(job, rows))),
+                From::Extra(Extra::Epoch) => Arc::new(UInt64Array::from_value(block.epoch, rows)),
+            };
+            columns.push((column.name.as_str(), array, &column.ch_type));
+        }
+        to_batch(&columns)
+    }
+
+    /// The statement of every insert.
+    pub(super) fn statement(&self) -> String {
+        let columns: Vec<String> = self.columns.iter().map(|column| quote_identifier(&column.name)).collect();
+        format!("INSERT INTO {} ({}) FORMAT ArrowStream", self.name.quoted(), columns.join(", "))
+    }
+
+    /// Inserts a chunk under a token and returns when it is durable.
+    pub(super) async fn send(&self, client: &ClickHouseClient, chunk: &Chunk, token: &str) -> Result<()> {
+        let Some(first) = chunk.rows.first() else { return Ok(()) };
+        let timeout: Option<Duration> = Some(client.timeout());
+        let http = client.http().clone().with_compression(self.compression);
+        let mut insert = http
+            .insert_formatted_with(self.statement())
+            .with_timeouts(timeout, timeout)
+            .with_setting("insert_deduplication_token", token)
+            .with_setting("query_id", query_id(token))
+            .with_setting("wait_end_of_query", "1");
+        for (name, value) in &self.settings {
+            insert = insert.with_setting(*name, value);
+        }
+        let failed = |error| client.failed(&format!("cannot insert into the ClickHouse table {}", self.name), &error);
+        let mut writer = StreamWriter::try_new(Vec::new(), &first.schema())?;
+        for batch in &chunk.rows {
+            for from in (0..batch.num_rows()).step_by(SLICE_ROWS) {
+                writer.write(&batch.slice(from, SLICE_ROWS.min(batch.num_rows() - from)))?;
+                send_frames(&mut insert, std::mem::take(writer.get_mut())).await.map_err(failed)?;
+            }
+        }
+        writer.finish()?;
+        send_frames(&mut insert, writer.into_inner()?).await.map_err(failed)?;
+        insert.end().await.map_err(failed)
+    }
+}
+
+/// Sends bytes in frames of a bounded size; the server sees one stream.
+async fn send_frames(insert: &mut InsertFormatted, bytes: Vec<u8>) -> clickhouse::error::Result<()> {
+    let mut bytes = Bytes::from(bytes);
+    while !bytes.is_empty() {
+        let frame = bytes.split_to(bytes.len().min(FRAME_BYTES));
+        insert.send(frame).await?;
+    }
+    Ok(())
+}
+
+/// The query id of an insert: a function of its token, so that a successor finds it in `system.processes`, and the
+/// server refuses to run it twice at a time.
+pub(super) fn query_id(token: &str) -> String {
+    // FNV-1a: ids of different tokens differ, whatever was cut off or replaced.
+    let hash = token
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let readable: String = token
+        .chars()
+        .take(80)
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '/' | '-' | '_') { c } else { '_' })
+        .collect();
+    format!("highwater-{readable}-{hash:016x}")
+}
