@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use datafusion::arrow::array::*;
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::*;
+use highwater::change::{OffsetRange, TopicPartition};
 use highwater::options::Options;
 use highwater::sink::clickhouse::{ClickHouseClient, ClickHouseSink, quote_identifier};
 use highwater::sink::{Block, IS_DELETED, OutputTable, POSITION, Sink, TableForm, VERSION};
@@ -135,18 +136,29 @@ async fn a_log_is_created_written_and_checked() {
     database.drop().await;
 }
 
+/// However the rows were cut into batches: what was cut at 8,192 rows may be cut elsewhere when a block is made again.
 #[tokio::test]
 async fn the_same_token_leaves_one_copy() {
     let database = Database::new().await;
     let mut sink = prepared(&log_output(&database)).await;
-    let rows = || vec![log_rows(0..500, |o| Some(JANUARY + o * DAY))];
-    for _ in 0..3 {
-        sink.write(&block("j/changes/3:0-500", rows())).await.expect("written");
+    let rows = log_rows(0..500, |o| Some(JANUARY + o * DAY));
+    for cut in [100, 250, 499, 500] {
+        let cut = vec![rows.slice(0, cut), rows.slice(cut, 500 - cut)];
+        sink.write(&block("j/changes/3:0-500", cut)).await.expect("written");
     }
     assert_eq!(ask(&format!("SELECT count(), uniqExact(_offset) FROM {}.changes", database.0)).await, "500\t500");
     // Identical rows under another token are other rows: only the token counts, never the content.
-    sink.write(&block("j/changes/another", rows())).await.expect("written");
+    sink.write(&block("j/changes/another", vec![rows])).await.expect("written");
     assert_eq!(ask(&format!("SELECT count() FROM {}.changes", database.0)).await, "1000");
+    // A mirror, which is not parted, and more rows than the server takes for a block by itself.
+    let output = mirror_output(&database);
+    let mut sink = prepared(&output).await;
+    for _ in 0..2 {
+        let rows = mirror_rows(&output, &[(1, "ann", 0, 0), (2, "bob", 1, 0)]);
+        sink.write(&block("j/customer", vec![rows.slice(0, 1), rows.slice(1, 1)])).await.expect("written");
+        sink.write(&block("j/customer", vec![rows])).await.expect("written");
+    }
+    assert_eq!(ask(&format!("SELECT count() FROM {}.customer_versions", database.0)).await, "2");
     database.drop().await;
 }
 
@@ -188,11 +200,103 @@ async fn a_block_is_written_again_after_a_crash() {
     sink.write_again(&whole).await.expect("partly");
     assert_eq!(ask(&count).await, "900\t900");
 
+    // The ranges of the block say the same as its rows.
+    let mut ranged = whole.clone();
+    let source = TopicPartition { topic: "shop.customer".into(), partition: 3 };
+    ranged.ranges =
+        vec![(source.clone(), OffsetRange { from: 0, to: 400 }), (source, OffsetRange { from: 400, to: 900 })];
+    sink.write_again(&ranged).await.expect("present");
+    assert_eq!(ask(&count).await, "900\t900");
+
     // A single chunk of which rows were deleted since stays as it is.
     let mut sink = prepared(&output).await;
     ask(&format!("ALTER TABLE {table} DELETE WHERE _offset < 30 SETTINGS mutations_sync = 2")).await;
     sink.write_again(&whole).await.expect("present");
     assert_eq!(ask(&count).await, "870\t870");
+    database.drop().await;
+}
+
+/// A server that dies between the parts of one insert: the token is known for the months that it wrote, and only there.
+#[tokio::test]
+async fn a_token_is_remembered_by_month() {
+    let database = Database::new().await;
+    let mut sink = prepared(&log_output(&database)).await;
+    let month = |offset: i64| Some(JANUARY + offset / 100 * 31 * DAY);
+    for (token, again) in [("j/a", false), ("j/b", true)] {
+        ask(&format!("TRUNCATE TABLE {}.changes", database.0)).await;
+        sink.write(&block(token, vec![log_rows(0..100, month)])).await.expect("January");
+        let whole = block(token, vec![log_rows(0..300, month)]);
+        if again {
+            sink.write_again(&whole).await.expect("the rest");
+        } else {
+            sink.write(&whole).await.expect("the rest");
+        }
+        let count = format!("SELECT count(), uniqExact(_offset) FROM {}.changes", database.0);
+        assert_eq!(ask(&count).await, "300\t300", "{token}");
+    }
+    database.drop().await;
+}
+
+/// An insert of a predecessor that still runs is waited for, and then its rows are found.
+#[tokio::test]
+async fn a_running_insert_is_waited_for() {
+    let database = Database::new().await;
+    let output = log_output(&database);
+    let mut sink = prepared(&output).await;
+    let token = format!("{}/3:0-2", database.0);
+    let hash = token.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let slow = format!(
+        "INSERT INTO {}.changes (id, at, _op, _topic, _partition, _offset) SELECT number, toDateTime64('2024-01-01', 3, 'UTC'), \
+         'c', 'shop.customer', 3, number + sleepEachRow(1) FROM numbers(2) SETTINGS max_block_size = 1",
+        database.0
+    );
+    let id = format!("highwater-{token}-{hash:016x}");
+    let predecessor = tokio::spawn(async move { client().query_with(&slow, &[("query_id", &id)]).await });
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    let started = std::time::Instant::now();
+    sink.write_again(&block(&token, vec![log_rows(0..2, |_| Some(JANUARY))])).await.expect("present");
+    println!("waited {:?}", started.elapsed());
+    predecessor.await.expect("no panic").expect("inserted");
+    let count = format!("SELECT count(), uniqExact(_offset) FROM {}.changes", database.0);
+    assert_eq!(ask(&count).await, "2\t2");
+    database.drop().await;
+}
+
+/// Late rows and dead letters: as a log, whatever else they carry.
+#[tokio::test]
+async fn late_rows_and_dead_letters() {
+    let database = Database::new().await;
+    let fields = vec![
+        Field::new("_timestamp", DataType::Timestamp(TimeUnit::Millisecond, None), true),
+        Field::new("reason", DataType::Utf8, false),
+        Field::new("value", DataType::Binary, true),
+        Field::new(POSITION[0], DataType::Utf8, false),
+        Field::new(POSITION[1], DataType::Int32, false),
+        Field::new(POSITION[2], DataType::Int64, false),
+    ];
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMillisecondArray::from(vec![Some(JANUARY), None])),
+        Arc::new(StringArray::from(vec!["malformed", "no_event_time"])),
+        Arc::new(BinaryArray::from(vec![Some(&b"\xff{"[..]), None])),
+        Arc::new(StringArray::from(vec!["o'topic", "o'topic"])),
+        Arc::new(Int32Array::from(vec![0, 1])),
+        Arc::new(Int64Array::from(vec![5, 5])),
+    ];
+    for (table, form, event_time) in
+        [("late", TableForm::Late, Some("_timestamp")), ("dead", TableForm::DeadLetters, None)]
+    {
+        let mut output = database.output(table, form, fields.clone());
+        output.event_time = event_time.map(str::to_owned);
+        let mut sink = prepared(&output).await;
+        ask(&format!("ALTER TABLE {}.{table} MODIFY SETTING non_replicated_deduplication_window = 0", database.0))
+            .await;
+        let rows = block("j/late", vec![RecordBatch::try_new(output.schema.clone(), columns.clone()).expect("rows")]);
+        sink.write(&rows).await.expect("written");
+        sink.write_again(&rows).await.expect("present");
+        let sql = format!("SELECT count(), uniqExact(_partition), min(hex(value)) FROM {}.{table}", database.0);
+        assert_eq!(ask(&sql).await, "2\t2\tFF7B");
+        drop(prepared(&output).await);
+    }
     database.drop().await;
 }
 
@@ -241,7 +345,9 @@ async fn results_carry_what_they_are() {
         "10\t45\t1\t0\t2023-11-14 22:13:20.123\tit\\'s a job\t7"
     );
     let types = ask(&format!("SELECT name, type FROM system.columns WHERE database = '{}'", database.0)).await;
-    for line in ["window_start\tDateTime(\\'UTC\\')", "store\tLowCardinality(Nullable(String))", "_job\tLowCardinality(String)"] {
+    for line in
+        ["window_start\tDateTime(\\'UTC\\')", "store\tLowCardinality(Nullable(String))", "_job\tLowCardinality(String)"]
+    {
         assert!(types.contains(line), "{types}");
     }
     // Other windows of the same epoch, and the same windows of another epoch, are other rows.
@@ -288,8 +394,10 @@ async fn a_mirror_shows_current_rows_under_the_plain_name() {
     let database = Database::new().await;
     let output = mirror_output(&database);
     let mut sink = prepared(&output).await;
-    let first = block("j/customer/0:0-3", vec![mirror_rows(&output, &[(1, "ann", 0, 0), (2, "bob", 1, 0), (3, "cy", 2, 0)])]);
-    let second = block("j/customer/0:3-6", vec![mirror_rows(&output, &[(1, "anne", 3, 0), (2, "bob", 4, 1), (2, "rob", 5, 0)])]);
+    let first =
+        block("j/customer/0:0-3", vec![mirror_rows(&output, &[(1, "ann", 0, 0), (2, "bob", 1, 0), (3, "cy", 2, 0)])]);
+    let second =
+        block("j/customer/0:3-6", vec![mirror_rows(&output, &[(1, "anne", 3, 0), (2, "bob", 4, 1), (2, "rob", 5, 0)])]);
     let third = block("j/customer/0:6-7", vec![mirror_rows(&output, &[(3, "cy", 6, 1)])]);
     sink.write(&first).await.expect("written");
     sink.write(&second).await.expect("written");
@@ -298,8 +406,12 @@ async fn a_mirror_shows_current_rows_under_the_plain_name() {
     sink.write_again(&second).await.expect("sent again");
     let view = format!("SELECT * FROM {}.customer ORDER BY id", database.0);
     assert_eq!(ask(&view).await, "1\tanne\n2\trob");
-    let kinds = format!("SELECT name, engine, comment FROM system.tables WHERE database = '{}' ORDER BY name", database.0);
-    assert_eq!(ask(&kinds).await, "customer\tView\tthe customers\ncustomer_versions\tReplacingMergeTree\tthe customers");
+    let kinds =
+        format!("SELECT name, engine, comment FROM system.tables WHERE database = '{}' ORDER BY name", database.0);
+    assert_eq!(
+        ask(&kinds).await,
+        "customer\tView\tthe customers\ncustomer_versions\tReplacingMergeTree\tthe customers"
+    );
     // Found again by the next run, and mended if the view was dropped.
     drop(prepared(&output).await);
     ask(&format!("DROP VIEW {}.customer", database.0)).await;
@@ -319,7 +431,9 @@ async fn a_mirror_into_tables_that_users_made() {
     ))
     .await;
     let mut sink = prepared(&output).await;
-    sink.write(&block("j/1", vec![mirror_rows(&output, &[(1, "ann", 0, 0), (1, "anne", 3, 0)])])).await.expect("written");
+    sink.write(&block("j/1", vec![mirror_rows(&output, &[(1, "ann", 0, 0), (1, "anne", 3, 0)])]))
+        .await
+        .expect("written");
     assert_eq!(ask(&format!("SELECT id, name FROM {table} FINAL")).await, "1\tanne");
     ask(&format!("DROP TABLE {table} SYNC")).await;
     ask(&format!("CREATE TABLE {table} (id Int64) ENGINE = MergeTree ORDER BY id")).await;
@@ -350,16 +464,15 @@ async fn a_table_that_does_not_fit_is_shown_side_by_side() {
         error.to_string(),
         format!(
             "the ClickHouse table {table} at {place} does not fit the query\n\
-             \x20 column  the query gives                   the table has        \n\
-             \x20 id      Int32                             Int16                holds other values\n\
-             \x20 email   Nullable(String)                  String               cannot hold NULL and has no DEFAULT\n\
-             \x20 at      Nullable(DateTime64(3, 'UTC'))    DateTime64(0, 'UTC')  holds other values\n\
-             \x20 extra   Bool                              -                    no such column\n\
-             \x20 note    String                            String MATERIALIZED  computed by the table, cannot be written\n\
+             \x20 column  the query gives                 the table has       \n\
+             \x20 id      Int32                           Int16                 holds other values\n\
+             \x20 email   Nullable(String)                String                cannot hold NULL and has no DEFAULT\n\
+             \x20 at      Nullable(DateTime64(3, 'UTC'))  DateTime64(0, 'UTC')  holds other values\n\
+             \x20 extra   Bool                            -                     no such column\n\
+             \x20 note    String                          String MATERIALIZED   computed by the table, cannot be written\n\
              computed columns and columns of the sorting key cannot be altered: change the query, \
              or give the option 'table' another name, which Highwater then creates"
         )
-        .replace("Nullable(DateTime64(3, 'UTC'))    DateTime64(0, 'UTC')  holds", "Nullable(DateTime64(3, 'UTC'))  DateTime64(0, 'UTC')  holds")
     );
     // The statement that it proposes mends the table.
     ask(&format!("ALTER TABLE {table} DROP COLUMN note")).await;
@@ -401,11 +514,15 @@ async fn a_block_over_many_months() {
     let database = Database::new().await;
     let mut sink = prepared(&log_output(&database)).await;
     // 1,800 days: 60 months before and after 1970, and 300 of the years around 9990.
-    let rows = log_rows(0..7_200, |offset| Some((offset - 1_800) * DAY + if offset % 2 == 0 { 0 } else { 251_000_000_000_000 }));
+    let rows = log_rows(0..7_200, |offset| {
+        Some((offset - 1_800) * DAY + if offset % 2 == 0 { 0 } else { 251_000_000_000_000 })
+    });
     let started = std::time::Instant::now();
     sink.write(&block("j/months", vec![rows.slice(0, 4_000), rows.slice(4_000, 3_200)])).await.expect("written");
     let table = format!("{}.changes", database.0);
-    let parts = ask(&format!("SELECT uniqExact(partition_id) FROM system.parts WHERE active AND database = '{}'", database.0)).await;
+    let parts =
+        ask(&format!("SELECT uniqExact(partition_id) FROM system.parts WHERE active AND database = '{}'", database.0))
+            .await;
     println!("{parts} months in {:?}", started.elapsed());
     assert!(parts.parse::<u32>().expect("a number") > 400, "{parts}");
     assert_eq!(ask(&format!("SELECT count(), uniqExact(_offset) FROM {table}")).await, "7200\t7200");
@@ -426,12 +543,18 @@ async fn names_are_only_names() {
     for name in evil {
         output.comments.insert(name.to_owned(), name.to_owned());
     }
-    let columns: Vec<ArrayRef> = (0..evil.len()).map(|value| Arc::new(Int32Array::from_value(value as i32, 2)) as ArrayRef).collect();
+    let columns: Vec<ArrayRef> =
+        (0..evil.len()).map(|value| Arc::new(Int32Array::from_value(value as i32, 2)) as ArrayRef).collect();
     let rows = RecordBatch::try_new(output.schema.clone(), columns).expect("rows");
     let mut sink = prepared(&output).await;
     sink.write(&block("j/it's? & = %/x\n", vec![rows])).await.expect("written");
     for (value, name) in evil.iter().enumerate() {
-        let sql = format!("SELECT sum({}) FROM {}.{}", quote_identifier(name), database.0, quote_identifier("t; DROP TABLE x.y"));
+        let sql = format!(
+            "SELECT sum({}) FROM {}.{}",
+            quote_identifier(name),
+            database.0,
+            quote_identifier("t; DROP TABLE x.y")
+        );
         assert_eq!(ask(&sql).await, (2 * value).to_string(), "{name}");
     }
     let sql = format!("SELECT comment FROM system.columns WHERE database = '{}'", database.0);
@@ -449,14 +572,29 @@ async fn every_type_reads_back_exactly() {
     let nines = "9".repeat(76);
     let dictionary: DictionaryArray<Int32Type> = [Some("x"), None, Some("x")].into_iter().collect();
     let (point, inner) = (
-        Fields::from(vec![Field::new("x", DataType::Int64, false), Field::new("inner", DataType::Struct(vec![Field::new("s", DataType::Utf8, false)].into()), true)]),
-        StructArray::new(vec![Field::new("s", DataType::Utf8, false)].into(), vec![Arc::new(StringArray::from(vec!["a", "b", "c"]))], Some(NullBuffer::from(vec![false, true, true]))),
+        Fields::from(vec![
+            Field::new("x", DataType::Int64, false),
+            Field::new("inner", DataType::Struct(vec![Field::new("s", DataType::Utf8, false)].into()), true),
+        ]),
+        StructArray::new(
+            vec![Field::new("s", DataType::Utf8, false)].into(),
+            vec![Arc::new(StringArray::from(vec!["a", "b", "c"]))],
+            Some(NullBuffer::from(vec![false, true, true])),
+        ),
     );
-    let structs = StructArray::new(point, vec![Arc::new(Int64Array::from(vec![i64::MIN, 5, 6])), Arc::new(inner)], Some(NullBuffer::from(vec![true, false, true])));
+    let structs = StructArray::new(
+        point,
+        vec![Arc::new(Int64Array::from(vec![i64::MIN, 5, 6])), Arc::new(inner)],
+        Some(NullBuffer::from(vec![true, false, true])),
+    );
     let lists = ListArray::new(
         Arc::new(Field::new("item", DataType::Struct(vec![Field::new("v", DataType::Utf8View, true)].into()), true)),
         OffsetBuffer::new(vec![0, 2, 2, 3].into()),
-        Arc::new(StructArray::new(vec![Field::new("v", DataType::Utf8View, true)].into(), vec![Arc::new(StringViewArray::from(vec![Some("p"), None, Some("a string of more than twelve bytes")]))], None)),
+        Arc::new(StructArray::new(
+            vec![Field::new("v", DataType::Utf8View, true)].into(),
+            vec![Arc::new(StringViewArray::from(vec![Some("p"), None, Some("a string of more than twelve bytes")]))],
+            None,
+        )),
         Some(NullBuffer::from(vec![true, false, true])),
     );
     let mut maps = MapBuilder::new(None, StringBuilder::new(), Int32Builder::new());
@@ -470,46 +608,130 @@ async fn every_type_reads_back_exactly() {
         ("i8", Arc::new(Int8Array::from(vec![Some(i8::MIN), None, Some(i8::MAX)])), "-128|\\N|127"),
         ("i16", Arc::new(Int16Array::from(vec![Some(i16::MIN), None, Some(i16::MAX)])), "-32768|\\N|32767"),
         ("i32", Arc::new(Int32Array::from(vec![Some(i32::MIN), None, Some(i32::MAX)])), "-2147483648|\\N|2147483647"),
-        ("i64", Arc::new(Int64Array::from(vec![Some(i64::MIN), None, Some(i64::MAX)])), "-9223372036854775808|\\N|9223372036854775807"),
+        (
+            "i64",
+            Arc::new(Int64Array::from(vec![Some(i64::MIN), None, Some(i64::MAX)])),
+            "-9223372036854775808|\\N|9223372036854775807",
+        ),
         ("u8", Arc::new(UInt8Array::from(vec![Some(0), None, Some(u8::MAX)])), "0|\\N|255"),
         ("u16", Arc::new(UInt16Array::from(vec![Some(0), None, Some(u16::MAX)])), "0|\\N|65535"),
         ("u32", Arc::new(UInt32Array::from(vec![Some(0), None, Some(u32::MAX)])), "0|\\N|4294967295"),
         ("u64", Arc::new(UInt64Array::from(vec![Some(0), None, Some(u64::MAX)])), "0|\\N|18446744073709551615"),
-        ("f32", Arc::new(Float32Array::from(vec![Some(f32::MIN_POSITIVE), None, Some(f32::NAN)])), "1.1754944e-38|\\N|nan"),
+        (
+            "f32",
+            Arc::new(Float32Array::from(vec![Some(f32::MIN_POSITIVE), None, Some(f32::NAN)])),
+            "1.1754944e-38|\\N|nan",
+        ),
         ("f64", Arc::new(Float64Array::from(vec![Some(-0.0), None, Some(f64::NEG_INFINITY)])), "-0|\\N|-inf"),
-        ("f64b", Arc::new(Float64Array::from(vec![Some(f64::MAX), None, Some(5e-324)])), "1.7976931348623157e308|\\N|5e-324"),
+        (
+            "f64b",
+            Arc::new(Float64Array::from(vec![Some(f64::MAX), None, Some(5e-324)])),
+            "1.7976931348623157e308|\\N|5e-324",
+        ),
         (
             "d9",
-            Arc::new(Decimal32Array::from(vec![Some(999_999_999), None, Some(-1)]).with_precision_and_scale(9, 2).expect("fits")),
+            Arc::new(
+                Decimal32Array::from(vec![Some(999_999_999), None, Some(-1)])
+                    .with_precision_and_scale(9, 2)
+                    .expect("fits"),
+            ),
             "9999999.99|\\N|-0.01",
         ),
         (
             "d38",
-            Arc::new(Decimal128Array::from(vec![Some(decimal(&nines[..38])), None, Some(-decimal(&nines[..38]))]).with_precision_and_scale(38, 10).expect("fits")),
+            Arc::new(
+                Decimal128Array::from(vec![Some(decimal(&nines[..38])), None, Some(-decimal(&nines[..38]))])
+                    .with_precision_and_scale(38, 10)
+                    .expect("fits"),
+            ),
             "9999999999999999999999999999.9999999999|\\N|-9999999999999999999999999999.9999999999",
         ),
         (
             "d76",
-            Arc::new(Decimal256Array::from(vec![Some(i256::from_string(&nines).expect("digits")), None, Some(i256::MINUS_ONE)]).with_precision_and_scale(76, 38).expect("fits")),
+            Arc::new(
+                Decimal256Array::from(vec![
+                    Some(i256::from_string(&nines).expect("digits")),
+                    None,
+                    Some(i256::MINUS_ONE),
+                ])
+                .with_precision_and_scale(76, 38)
+                .expect("fits"),
+            ),
             "99999999999999999999999999999999999999.99999999999999999999999999999999999999|\\N|-0.00000000000000000000000000000000000001",
         ),
         ("text", Arc::new(StringArray::from(vec![Some(""), None, Some("ä\u{1f40b}")])), "|\\N|ä\u{1f40b}"),
         ("large", Arc::new(LargeStringArray::from(vec![Some("l"), None, Some("")])), "l|\\N|"),
-        ("view", Arc::new(StringViewArray::from(vec![Some("short"), None, Some("more than twelve bytes")])), "short|\\N|more than twelve bytes"),
+        (
+            "view",
+            Arc::new(StringViewArray::from(vec![Some("short"), None, Some("more than twelve bytes")])),
+            "short|\\N|more than twelve bytes",
+        ),
         ("bytes", Arc::new(BinaryArray::from(vec![Some(&b"\x00"[..]), None, Some(b"")])), "\\0|\\N|"),
-        ("byteview", Arc::new(BinaryViewArray::from(vec![Some(&b"b"[..]), None, Some(b"more than twelve bytes")])), "b|\\N|more than twelve bytes"),
-        ("fixed", Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size([Some(b"ab"), None, Some(b"\x00c")].into_iter(), 2).expect("fixed")), "ab|\\N|\\0c"),
+        (
+            "byteview",
+            Arc::new(BinaryViewArray::from(vec![Some(&b"b"[..]), None, Some(b"more than twelve bytes")])),
+            "b|\\N|more than twelve bytes",
+        ),
+        (
+            "fixed",
+            Arc::new(
+                FixedSizeBinaryArray::try_from_sparse_iter_with_size(
+                    [Some(b"ab"), None, Some(b"\x00c")].into_iter(),
+                    2,
+                )
+                .expect("fixed"),
+            ),
+            "ab|\\N|\\0c",
+        ),
         ("dictionary", Arc::new(dictionary), "x|\\N|x"),
         ("date", Arc::new(Date32Array::from(vec![Some(-25_567), None, Some(120_529)])), "1900-01-01|\\N|2299-12-31"),
         ("date64", Arc::new(Date64Array::from(vec![Some(0), None, Some(86_400_000)])), "1970-01-01|\\N|1970-01-02"),
         ("t0", Arc::new(Time32SecondArray::from(vec![Some(0), None, Some(86_399)])), "00:00:00|\\N|23:59:59"),
-        ("t3", Arc::new(Time32MillisecondArray::from(vec![Some(1), None, Some(86_399_999)])), "00:00:00.001|\\N|23:59:59.999"),
-        ("t6", Arc::new(Time64MicrosecondArray::from(vec![Some(-3_020_399_000_001), None, Some(3_020_399_000_001)])), "-838:59:59.000001|\\N|838:59:59.000001"),
-        ("t9", Arc::new(Time64NanosecondArray::from(vec![Some(1), None, Some(86_399_999_999_999)])), "00:00:00.000000001|\\N|23:59:59.999999999"),
-        ("s", Arc::new(TimestampSecondArray::from(vec![Some(-62_135_596_800), None, Some(253_402_300_799)])), "0001-01-01 00:00:00|\\N|9999-12-31 23:59:59"),
-        ("ms", Arc::new(TimestampMillisecondArray::from(vec![Some(-1), None, Some(253_402_300_799_999)]).with_timezone("+02:00")), "1969-12-31 23:59:59.999|\\N|9999-12-31 23:59:59.999"),
-        ("us", Arc::new(TimestampMicrosecondArray::from(vec![Some(-62_135_596_800_000_000), None, Some(253_402_300_799_999_999)]).with_timezone("Europe/Berlin")), "0001-01-01 00:00:00.000000|\\N|9999-12-31 23:59:59.999999"),
-        ("ns", Arc::new(TimestampNanosecondArray::from(vec![Some(i64::MIN), None, Some(i64::MAX)])), "1677-09-21 00:12:43.145224192|\\N|2262-04-11 23:47:16.854775807"),
+        (
+            "t3",
+            Arc::new(Time32MillisecondArray::from(vec![Some(1), None, Some(86_399_999)])),
+            "00:00:00.001|\\N|23:59:59.999",
+        ),
+        (
+            "t6",
+            Arc::new(Time64MicrosecondArray::from(vec![Some(-3_020_399_000_001), None, Some(3_020_399_000_001)])),
+            "-838:59:59.000001|\\N|838:59:59.000001",
+        ),
+        (
+            "t9",
+            Arc::new(Time64NanosecondArray::from(vec![Some(1), None, Some(86_399_999_999_999)])),
+            "00:00:00.000000001|\\N|23:59:59.999999999",
+        ),
+        (
+            "s",
+            Arc::new(TimestampSecondArray::from(vec![Some(-62_135_596_800), None, Some(253_402_300_799)])),
+            "0001-01-01 00:00:00|\\N|9999-12-31 23:59:59",
+        ),
+        (
+            "ms",
+            Arc::new(
+                TimestampMillisecondArray::from(vec![Some(-1), None, Some(253_402_300_799_999)])
+                    .with_timezone("+02:00"),
+            ),
+            "1969-12-31 23:59:59.999|\\N|9999-12-31 23:59:59.999",
+        ),
+        (
+            "us",
+            Arc::new(
+                TimestampMicrosecondArray::from(vec![
+                    Some(-62_135_596_800_000_000),
+                    None,
+                    Some(253_402_300_799_999_999),
+                ])
+                .with_timezone("Europe/Berlin"),
+            ),
+            "0001-01-01 00:00:00.000000|\\N|9999-12-31 23:59:59.999999",
+        ),
+        (
+            "ns",
+            Arc::new(TimestampNanosecondArray::from(vec![Some(i64::MIN), None, Some(i64::MAX)])),
+            "1677-09-21 00:12:43.145224192|\\N|2262-04-11 23:47:16.854775807",
+        ),
         ("list", Arc::new(lists), "[('p'),(NULL)]|[]|[('a string of more than twelve bytes')]"),
         ("struct", Arc::new(structs), "(-9223372036854775808,(NULL))|(NULL,(NULL))|(6,('c'))"),
         ("map", Arc::new(maps.finish()), "{'k':NULL}|{}|{}"),
@@ -527,11 +749,14 @@ async fn every_type_reads_back_exactly() {
     sink.write(&block("j/types", vec![rows.slice(0, 1), rows.slice(1, 2)])).await.expect("written");
     for (name, _, expected) in &columns {
         let sql = format!("SELECT {} FROM {}.types ORDER BY n", quote_identifier(name), database.0);
-        let read = client().query_tsv(&sql).await.expect("read").trim_end_matches('\n').replace('\n', "|");
+        let read = client().query_tsv(&sql).await.expect("read").strip_suffix('\n').expect("rows").replace('\n', "|");
         assert_eq!(&read.replace("\\'", "'"), expected, "{name}");
     }
     // A date that Date32 cannot hold: refused with a way out, which works.
-    let dates = || RecordBatch::try_from_iter([("d", Arc::new(Date32Array::from(vec![2_932_896, -719_162])) as ArrayRef)]).expect("rows");
+    let dates = || {
+        RecordBatch::try_from_iter([("d", Arc::new(Date32Array::from(vec![2_932_896, -719_162])) as ArrayRef)])
+            .expect("rows")
+    };
     let output = database.output("dates", TableForm::Log, vec![Field::new("d", DataType::Date32, false)]);
     let mut sink = prepared(&output).await;
     let error = sink.write(&block("j/dates", vec![dates()])).await.expect_err("out of range").to_string();
@@ -539,7 +764,10 @@ async fn every_type_reads_back_exactly() {
     ask(&format!("ALTER TABLE {}.dates MODIFY COLUMN d DateTime64(0, 'UTC')", database.0)).await;
     let mut sink = prepared(&output).await;
     sink.write(&block("j/dates", vec![dates()])).await.expect("written");
-    assert_eq!(ask(&format!("SELECT min(d), max(d) FROM {}.dates", database.0)).await, "0001-01-01 00:00:00\t9999-12-31 00:00:00");
+    assert_eq!(
+        ask(&format!("SELECT min(d), max(d) FROM {}.dates", database.0)).await,
+        "0001-01-01 00:00:00\t9999-12-31 00:00:00"
+    );
     database.drop().await;
 }
 
@@ -550,9 +778,15 @@ async fn troubles_say_where_and_whether_they_pass() {
     let mut sink = prepared(&output).await;
     ask(&format!("DROP TABLE {}.changes SYNC", database.0)).await;
     let error = sink.write(&block("j/1", vec![log_rows(0..9, |_| None)])).await.expect_err("no table");
-    assert!(!error.is_transient() && error.to_string().contains(&format!("{}.changes at http://", database.0)), "{error}");
-    let mut values: BTreeMap<String, String> =
-        output.options.names().filter_map(|name| Some((name.to_owned(), output.options.get(name)?.to_owned()))).collect();
+    assert!(
+        !error.is_transient() && error.to_string().contains(&format!("{}.changes at http://", database.0)),
+        "{error}"
+    );
+    let mut values: BTreeMap<String, String> = output
+        .options
+        .names()
+        .filter_map(|name| Some((name.to_owned(), output.options.get(name)?.to_owned())))
+        .collect();
     values.insert("url".to_owned(), "http://ann:secret@127.0.0.1:9".to_owned());
     output.options = Options::new("changes", values.clone());
     let error = ClickHouseSink::new(&output).expect("a sink").prepare().await.expect_err("nobody there");
@@ -572,8 +806,11 @@ async fn a_million_rows() {
         (0..128).map(|batch| log_rows(batch * 8_192..(batch + 1) * 8_192, |offset| Some(JANUARY + offset))).collect();
     for compression in ["lz4", "none"] {
         let mut output = log_output(&database);
-        let mut values: BTreeMap<String, String> =
-            output.options.names().filter_map(|name| Some((name.to_owned(), output.options.get(name)?.to_owned()))).collect();
+        let mut values: BTreeMap<String, String> = output
+            .options
+            .names()
+            .filter_map(|name| Some((name.to_owned(), output.options.get(name)?.to_owned())))
+            .collect();
         values.insert("sink.compression".to_owned(), compression.to_owned());
         output.options = Options::new("changes", values);
         let mut sink = prepared(&output).await;

@@ -107,6 +107,9 @@ impl Existing {
 
     /// How the table is parted, in terms of the written columns. `server_utc`: whether the server's time zone is UTC.
     pub(super) fn parting(&self, written: &[WrittenColumn], server_utc: bool) -> Parting {
+        if !self.engine.ends_with("MergeTree") {
+            return Parting::Other;
+        }
         let key = self.partition_key.trim();
         if key.is_empty() || key == "tuple()" {
             return Parting::Whole;

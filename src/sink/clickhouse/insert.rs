@@ -1,28 +1,21 @@
 //! Sends blocks: Arrow columns as an Arrow IPC stream, compressed on the way, one insert a chunk.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use clickhouse::Compression;
-use clickhouse::insert_formatted::InsertFormatted;
 use datafusion::arrow::array::{
     ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt8Array, UInt32Array, UInt64Array,
 };
-use datafusion::arrow::ipc::writer::StreamWriter;
+use datafusion::arrow::compute::concat_batches;
 
 use super::check::{From, WrittenColumn};
 use super::client::{ClickHouseClient, quote_identifier};
 use super::ddl::{Extra, TableName};
-use super::split::{CHUNK_ROWS, Chunk, Parting};
+use super::encode::{Encoding, SendError};
+use super::split::{CHUNK_PARTS, CHUNK_ROWS, Parting, Piece};
 use super::wire::to_batch;
 use crate::error::{Error, Result};
 use crate::sink::Block;
-
-/// Bytes of one compressed frame.
-const FRAME_BYTES: usize = 1024 * 1024;
-/// Rows that are encoded at a time, so that the encoded form of a large batch is never whole in memory.
-const SLICE_ROWS: usize = 65_536;
 
 /// By what the rows of a block are found again in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +46,14 @@ pub(super) struct Plan {
 
 /// The settings of an insert, as far as the server knows them: rows are durable and deduplicated when it answers, and
 /// a chunk is one block, so that it is there whole or not at all.
-pub(super) fn insert_settings(known: &[String]) -> Vec<(&'static str, String)> {
+pub(super) fn insert_settings(known: &[String], parting: Parting) -> Vec<(&'static str, String)> {
     let block_rows = (4 * CHUNK_ROWS).to_string();
+    let parts = CHUNK_PARTS.to_string();
     [
         ("async_insert", "0"),
         ("insert_deduplicate", "1"),
         ("deduplicate_insert", "enable"),
+        ("max_partitions_per_insert_block", &parts),
         ("max_insert_block_size", &block_rows),
         ("max_insert_block_size_bytes", "0"),
         ("min_insert_block_size_rows", &block_rows),
@@ -68,6 +63,8 @@ pub(super) fn insert_settings(known: &[String]) -> Vec<(&'static str, String)> {
     ]
     .into_iter()
     .filter(|(name, _)| known.iter().any(|known| known == name))
+    // Where we cannot cut by partitions, the limit that the user set stands.
+    .filter(|(name, _)| *name != "max_partitions_per_insert_block" || parting != Parting::Other)
     .map(|(name, value)| (name, value.to_owned()))
     .collect()
 }
@@ -106,10 +103,19 @@ impl Plan {
         format!("INSERT INTO {} ({}) FORMAT ArrowStream", self.name.quoted(), columns.join(", "))
     }
 
-    /// Inserts a chunk under a token and returns when it is durable.
-    pub(super) async fn send(&self, client: &ClickHouseClient, chunk: &Chunk, token: &str) -> Result<()> {
-        let Some(first) = chunk.rows.first() else { return Ok(()) };
-        let timeout: Option<Duration> = Some(client.timeout());
+    /// Inserts the pieces of a chunk, or those that are missing, under the chunk's token, and returns when they are durable.
+    ///
+    /// They go as one record batch. ClickHouse 26.7 counts record batches into what it remembers of a token: the same
+    /// rows under the same token as one batch and as two are there twice. As one, they are known again by partition,
+    /// however the block was put together, and whatever other partitions come with them.
+    pub(super) async fn send(&self, client: &ClickHouseClient, pieces: &[&Piece], token: &str) -> Result<()> {
+        let batches: Vec<&RecordBatch> = pieces.iter().flat_map(|piece| &piece.rows).collect();
+        let rows = match batches.as_slice() {
+            [] => return Ok(()),
+            [only] => RecordBatch::clone(only),
+            [first, ..] => concat_batches(&first.schema(), batches.iter().copied())?,
+        };
+        let timeout = Some(client.timeout());
         let http = client.http().clone().with_compression(self.compression);
         let mut insert = http
             .insert_formatted_with(self.statement())
@@ -121,27 +127,12 @@ impl Plan {
             insert = insert.with_setting(*name, value);
         }
         let failed = |error| client.failed(&format!("cannot insert into the ClickHouse table {}", self.name), &error);
-        let mut writer = StreamWriter::try_new(Vec::new(), &first.schema())?;
-        for batch in &chunk.rows {
-            for from in (0..batch.num_rows()).step_by(SLICE_ROWS) {
-                writer.write(&batch.slice(from, SLICE_ROWS.min(batch.num_rows() - from)))?;
-                send_frames(&mut insert, std::mem::take(writer.get_mut())).await.map_err(failed)?;
-            }
-        }
-        writer.finish()?;
-        send_frames(&mut insert, writer.into_inner()?).await.map_err(failed)?;
+        Encoding::start(rows, self.compression).send(&mut insert).await.map_err(|error| match error {
+            SendError::Insert(error) => failed(error),
+            SendError::Encode(error) => error,
+        })?;
         insert.end().await.map_err(failed)
     }
-}
-
-/// Sends bytes in frames of a bounded size; the server sees one stream.
-async fn send_frames(insert: &mut InsertFormatted, bytes: Vec<u8>) -> clickhouse::error::Result<()> {
-    let mut bytes = Bytes::from(bytes);
-    while !bytes.is_empty() {
-        let frame = bytes.split_to(bytes.len().min(FRAME_BYTES));
-        insert.send(frame).await?;
-    }
-    Ok(())
 }
 
 /// The query id of an insert: a function of its token, so that a successor finds it in `system.processes`, and the

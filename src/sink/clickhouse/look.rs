@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::{cast, max, min};
 use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit};
 
 use super::client::{ClickHouseClient, quote_identifier, quote_string};
 use super::insert::{Identity, Plan};
-use super::split::{Part, Parting, Piece};
+use super::split::{Part, Parting};
 use crate::error::{Error, Result};
+use crate::sink::Block;
 
 /// How often a running insert is looked for.
 const POLL: Duration = Duration::from_millis(200);
@@ -45,53 +46,55 @@ pub(super) async fn wait_for_running(client: &ClickHouseClient, query_ids: &[Str
 }
 
 impl Plan {
-    /// How many of the piece's rows the table has, or `None` when it has no columns to find them by.
+    /// How many of the block's rows the table has in each partition, or `None` when it has no columns to find them by.
+    /// `rows` are those of the block as they are sent.
     pub(super) async fn found(
         &self,
         client: &ClickHouseClient,
-        piece: &Piece,
+        rows: &[RecordBatch],
+        block: &Block,
         job: &str,
-        epoch: u64,
-    ) -> Result<Option<u64>> {
-        let rows = || piece.chunks.iter().flat_map(|chunk| &chunk.rows);
-        let mut conditions = match self.identity {
-            Identity::Positions(columns) => vec![positions(rows(), columns)?],
+    ) -> Result<Option<BTreeMap<Part, u64>>> {
+        let condition = match self.identity {
+            Identity::Positions(columns) if block.ranges.is_empty() => positions(rows_ranges(rows, columns)?),
+            Identity::Positions(_) => positions(block_ranges(block)),
             Identity::Epoch(window_start) => {
-                let mut conditions = vec![format!("_job = {} AND _epoch = {epoch}", quote_string(job))];
-                if let Some(column) = window_start {
-                    conditions.extend(self.between(rows(), column)?);
-                }
-                conditions
+                let epoch = format!("_job = {} AND _epoch = {}", quote_string(job), block.epoch);
+                let window = window_start.map(|column| self.between(rows, column)).transpose()?.flatten();
+                window.map(|window| format!("{epoch} AND {window}")).unwrap_or(epoch)
             }
             Identity::Versions | Identity::None => return Ok(None),
         };
-        conditions.extend(self.within(piece.part));
-        let sql = format!("SELECT count() FROM {} WHERE {}", self.name.quoted(), conditions.join(" AND "));
+        let part = self.part_expression().unwrap_or_else(|| "0".to_owned());
+        let sql = format!("SELECT {part}, count() FROM {} WHERE {condition} GROUP BY 1", self.name.quoted());
         let settings: &[(&str, &str)] = if self.replicated { &[("select_sequential_consistency", "1")] } else { &[] };
         let text = client.query_with(&sql, settings).await?;
-        match text.trim().parse() {
-            Ok(count) => Ok(Some(count)),
-            Err(_) => Err(Error::internal(format!("cannot read a count of rows: {text:?}"))),
+        let mut found = BTreeMap::new();
+        for line in text.lines() {
+            let unreadable = || Error::internal(format!("cannot read a count of rows: {line:?}"));
+            let (part, count) = line.split_once('\t').ok_or_else(unreadable)?;
+            let part = match (self.parting, part) {
+                (Parting::Whole | Parting::Other, _) => Part::Any,
+                (_, "\\N") => Part::Null,
+                (_, part) => Part::Time(part.parse().map_err(|_| unreadable())?),
+            };
+            found.insert(part, count.parse().map_err(|_| unreadable())?);
         }
+        Ok(Some(found))
     }
 
-    /// Restricts to one partition: ranges of positions of several partitions lie within each other.
-    fn within(&self, part: Part) -> Option<String> {
+    /// A row's partition, as [`Part`] has it.
+    fn part_expression(&self) -> Option<String> {
         let (function, column) = match self.parting {
             Parting::Month(column) => ("toYYYYMM", column),
             Parting::Day(column) => ("toYYYYMMDD", column),
             Parting::Whole | Parting::Other => return None,
         };
-        let column = quote_identifier(&self.columns.get(column)?.name);
-        match part {
-            Part::Any => None,
-            Part::Time(value) => Some(format!("{function}({column}) = {value}")),
-            Part::Null => Some(format!("{column} IS NULL")),
-        }
+        Some(format!("{function}({})", quote_identifier(&self.columns.get(column)?.name)))
     }
 
     /// `column BETWEEN least AND greatest`, for a column of times.
-    fn between<'a>(&self, rows: impl Iterator<Item = &'a RecordBatch>, column: usize) -> Result<Option<String>> {
+    fn between(&self, rows: &[RecordBatch], column: usize) -> Result<Option<String>> {
         let Some(name) = self.columns.get(column).map(|column| quote_identifier(&column.name)) else { return Ok(None) };
         let (mut least, mut greatest, mut literal): (_, _, Option<fn(i64) -> String>) = (None, None, None);
         for batch in rows {
@@ -125,38 +128,50 @@ impl Plan {
     }
 }
 
-/// The range of offsets of each topic and partition among the rows, as a condition.
-fn positions<'a>(
-    rows: impl Iterator<Item = &'a RecordBatch>,
-    [topic, partition, offset]: [usize; 3],
-) -> Result<String> {
+/// Topic, partition, first and last offset.
+type Range = (String, i32, i64, i64);
+
+/// The positions of the records that a block was made of.
+fn block_ranges(block: &Block) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::with_capacity(block.ranges.len());
+    for (source, range) in block.ranges.iter().filter(|(_, range)| range.to > range.from) {
+        match ranges.last_mut() {
+            Some((topic, partition, _, last))
+                if topic.as_str() == &*source.topic && *partition == source.partition && *last + 1 == range.from =>
+            {
+                *last = range.to - 1;
+            }
+            _ => ranges.push((source.topic.to_string(), source.partition, range.from, range.to - 1)),
+        }
+    }
+    ranges
+}
+
+/// The positions between the least and the greatest offset of each topic and partition among the rows.
+fn rows_ranges(rows: &[RecordBatch], [topic, partition, offset]: [usize; 3]) -> Result<Vec<Range>> {
     let mut ranges: BTreeMap<(String, i32), (i64, i64)> = BTreeMap::new();
     for batch in rows {
         let topics = cast(batch.column(topic), &DataType::Utf8)?;
         let partitions = cast(batch.column(partition), &DataType::Int32)?;
         let offsets = cast(batch.column(offset), &DataType::Int64)?;
         let (topics, partitions) = (topics.as_string::<i32>(), partitions.as_primitive::<Int32Type>());
-        let offsets = offsets.as_primitive::<Int64Type>();
-        // Rows of one partition lie together: gather a run before looking its place up.
-        let mut row = 0;
-        while row < batch.num_rows() {
-            let (run_topic, run_partition) = (topics.value(row), partitions.value(row));
-            let (mut least, mut greatest) = (offsets.value(row), offsets.value(row));
-            while row < batch.num_rows() && partitions.value(row) == run_partition && topics.value(row) == run_topic {
-                least = least.min(offsets.value(row));
-                greatest = greatest.max(offsets.value(row));
-                row += 1;
-            }
-            let range = ranges.entry((run_topic.to_owned(), run_partition)).or_insert((least, greatest));
-            *range = (range.0.min(least), range.1.max(greatest));
+        for (row, offset) in offsets.as_primitive::<Int64Type>().values().iter().enumerate() {
+            let range =
+                ranges.entry((topics.value(row).to_owned(), partitions.value(row))).or_insert((*offset, *offset));
+            *range = (range.0.min(*offset), range.1.max(*offset));
         }
     }
+    Ok(ranges.into_iter().map(|((topic, partition), (first, last))| (topic, partition, first, last)).collect())
+}
+
+/// The condition that a row is at one of these positions.
+fn positions(ranges: Vec<Range>) -> String {
     let ranges: Vec<String> = ranges
         .into_iter()
-        .map(|((topic, partition), (least, greatest))| {
+        .map(|(topic, partition, first, last)| {
             let topic = quote_string(&topic);
-            format!("(_topic = {topic} AND _partition = {partition} AND _offset BETWEEN {least} AND {greatest})")
+            format!("(_topic = {topic} AND _partition = {partition} AND _offset BETWEEN {first} AND {last})")
         })
         .collect();
-    Ok(format!("({})", ranges.join(" OR ")))
+    if ranges.is_empty() { "0".to_owned() } else { format!("({})", ranges.join(" OR ")) }
 }

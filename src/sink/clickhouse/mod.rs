@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Block ──► wire     columns in the types that the table has
-//!        ──► split    one ClickHouse partition and at most a million rows an insert
+//!        ──► split    at most a million rows and a hundred ClickHouse partitions an insert
 //!        ──► insert   Arrow IPC stream, LZ4, synchronous, under a token that is a function of the block
 //!        ──► look     after a crash: the rows themselves say what is there
 //! ```
@@ -10,6 +10,7 @@
 mod check;
 mod client;
 mod ddl;
+mod encode;
 mod insert;
 mod look;
 mod split;
@@ -202,44 +203,37 @@ impl ClickHouseSink {
         self.plan.as_ref().ok_or_else(|| Error::internal(format!("{} is written before it is prepared", self.name)))
     }
 
-    fn pieces(&self, block: &Block) -> Result<Vec<Piece>> {
-        let plan = self.plan()?;
-        split(plan.rows(block, &self.output.job)?, plan.parting, self.chunk_rows)
-    }
-
     /// Sends every chunk of a block, in order.
     async fn send_all(&self, block: &Block) -> Result<()> {
         let plan = self.plan()?;
-        for chunk in self.pieces(block)?.iter().flat_map(|piece| &piece.chunks) {
-            plan.send(&self.client, chunk, &format!("{}{}", block.token, chunk.suffix)).await?;
+        for chunk in split(plan.rows(block, &self.output.job)?, plan.parting, self.chunk_rows)? {
+            let pieces: Vec<&Piece> = chunk.pieces.iter().collect();
+            plan.send(&self.client, &pieces, &format!("{}{}", block.token, chunk.suffix)).await?;
         }
         Ok(())
     }
 
-    /// Sends the chunks of a block that the table does not have.
+    /// Sends what the table does not have of a block.
     async fn send_missing(&self, block: &Block) -> Result<()> {
         let plan = self.plan()?;
-        let pieces = self.pieces(block)?;
+        let rows = plan.rows(block, &self.output.job)?;
+        let chunks = split(rows.clone(), plan.parting, self.chunk_rows)?;
         let token = |suffix: &str| format!("{}{suffix}", block.token);
-        let chunks = pieces.iter().flat_map(|piece| &piece.chunks);
-        let ids: Vec<String> = chunks.map(|chunk| query_id(&token(&chunk.suffix))).collect();
+        let ids: Vec<String> = chunks.iter().map(|chunk| query_id(&token(&chunk.suffix))).collect();
         for ids in ids.chunks(100) {
             wait_for_running(&self.client, ids).await?;
         }
-        for piece in &pieces {
-            let found = plan.found(&self.client, piece, &self.output.job, block.epoch).await?;
-            // A chunk is there whole or not at all, and the chunks of a piece went one after the other: so the number of
-            // rows says how many of them are there. A single one is there if any of its rows is, even if some were
-            // deleted since; unless the table's own parting may have torn it apart.
-            let alone = piece.chunks.len() == 1 && plan.parting != Parting::Other;
-            let mut rows_until = 0;
-            for chunk in &piece.chunks {
-                rows_until += chunk.row_count() as u64;
-                let there = found.is_some_and(|found| found >= if alone { 1 } else { rows_until });
-                if !there {
-                    plan.send(&self.client, chunk, &token(&chunk.suffix)).await?;
-                }
-            }
+        let found = plan.found(&self.client, &rows, block, &self.output.job).await?;
+        // A piece is there whole or not at all, and those of one partition went one after the other: so the number of its
+        // rows says how many of them are there. One that is alone is there if any of its rows is, even if some were
+        // deleted since; unless the table's own parting may have torn it apart.
+        let is_missing = |piece: &&Piece| {
+            let needed = if piece.alone && plan.parting != Parting::Other { 1 } else { piece.rows_until };
+            found.as_ref().is_none_or(|found| found.get(&piece.part).is_none_or(|count| *count < needed))
+        };
+        for chunk in &chunks {
+            let missing: Vec<&Piece> = chunk.pieces.iter().filter(is_missing).collect();
+            plan.send(&self.client, &missing, &token(&chunk.suffix)).await?;
         }
         Ok(())
     }
@@ -250,7 +244,7 @@ impl Sink for ClickHouseSink {
     async fn prepare(&mut self) -> Result<()> {
         let names = "'deduplicate_insert', 'insert_deduplicate', 'async_insert', 'max_insert_block_size', \
                      'max_insert_block_size_bytes', 'min_insert_block_size_rows', 'min_insert_block_size_bytes', \
-                     'max_insert_threads', 'input_format_null_as_default', 'enable_time_time64_type'";
+                     'max_insert_threads', 'max_partitions_per_insert_block', 'input_format_null_as_default', 'enable_time_time64_type'";
         let sql = format!("SELECT name, value, timezone() FROM system.settings WHERE name IN ({names})");
         let rows = self.client.query_rows(&sql).await?;
         let cell = |row: &Vec<Option<String>>, at: usize| row.get(at).cloned().flatten().unwrap_or_default();
@@ -261,12 +255,13 @@ impl Sink for ClickHouseSink {
         let (name, existing) = self.create_or_find(time64).await?;
         let columns = check(&self.output, &name, self.client.place(), &existing)?;
         self.check_deduplication(&name, &existing).await?;
+        let parting = existing.parting(&columns, server_utc);
         self.plan = Some(Plan {
-            parting: existing.parting(&columns, server_utc),
             identity: self.identity(&columns),
             replicated: existing.is_replicated(),
             compression: self.compression,
-            settings: insert_settings(&known),
+            settings: insert_settings(&known, parting),
+            parting,
             name,
             columns,
         });

@@ -1,4 +1,4 @@
-//! Cuts a block into inserts that ClickHouse takes as one: each touches one partition and is one block of the server.
+//! Cuts a block into inserts: each is one block of the server, of which each partition is written whole or not at all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,6 +11,8 @@ use crate::error::Result;
 
 /// Rows of one insert at most. The server's own limit of a block is about the same.
 pub(super) const CHUNK_ROWS: usize = 1_048_576;
+/// Partitions of one insert at most: the server's `max_partitions_per_insert_block`, unless it was changed.
+pub(super) const CHUNK_PARTS: usize = 100;
 
 /// How the table is parted, as far as it matters to an insert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,29 +38,34 @@ pub(super) enum Part {
     Null,
 }
 
-/// The rows of one partition, cut into chunks that are inserted one after the other.
-#[derive(Debug)]
-pub(super) struct Piece {
-    pub(super) part: Part,
-    pub(super) chunks: Vec<Chunk>,
-}
-
-/// Rows of one insert.
+/// One insert: under one token, whole months or a part of one.
 #[derive(Debug)]
 pub(super) struct Chunk {
     /// What the block's token is continued with, empty where the block is one chunk.
     pub(super) suffix: String,
-    pub(super) rows: Vec<RecordBatch>,
+    pub(super) pieces: Vec<Piece>,
 }
 
-impl Chunk {
-    pub(super) fn row_count(&self) -> usize {
+/// Rows of one partition within one insert. The server makes them one part, which is there whole or not at all.
+#[derive(Debug)]
+pub(super) struct Piece {
+    pub(super) part: Part,
+    pub(super) rows: Vec<RecordBatch>,
+    /// How many rows of the block its partition has once this piece is in, given that the pieces go in their order.
+    pub(super) rows_until: u64,
+    /// Whether these are all of the block's rows of the partition.
+    pub(super) alone: bool,
+}
+
+impl Piece {
+    fn row_count(&self) -> usize {
         self.rows.iter().map(RecordBatch::num_rows).sum()
     }
 }
 
-/// Cuts rows by partition and then by number. The same rows are always cut the same way.
-pub(super) fn split(rows: Vec<RecordBatch>, parting: Parting, chunk_rows: usize) -> Result<Vec<Piece>> {
+/// Cuts rows by partition and then by number, and gathers small partitions into one insert.
+/// The same rows are always cut the same way.
+pub(super) fn split(rows: Vec<RecordBatch>, parting: Parting, chunk_rows: usize) -> Result<Vec<Chunk>> {
     let rows: Vec<RecordBatch> = rows.into_iter().filter(|batch| batch.num_rows() > 0).collect();
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -66,20 +73,24 @@ pub(super) fn split(rows: Vec<RecordBatch>, parting: Parting, chunk_rows: usize)
     let parts = match parting {
         Parting::Whole | Parting::Other => vec![(Part::Any, rows)],
         Parting::Month(column) => by_part(rows, column, month)?,
-        Parting::Day(column) => by_part(rows, column, day)?,
+        Parting::Day(column) => by_part(rows, column, day_number)?,
     };
-    let several = parts.len() > 1;
-    Ok(parts
-        .into_iter()
-        .map(|(part, rows)| {
-            let prefix = match part {
-                _ if !several => String::new(),
-                Part::Any => String::new(),
-                Part::Time(value) => format!("/{value:06}"),
-                Part::Null => "/null".to_owned(),
-            };
-            Piece { part, chunks: by_number(rows, chunk_rows.max(1), &prefix) }
-        })
+    let mut chunks: Vec<Vec<Piece>> = Vec::new();
+    for piece in parts.into_iter().flat_map(|(part, rows)| by_number(part, rows, chunk_rows.max(1))) {
+        match chunks.last_mut() {
+            Some(chunk)
+                if chunk.len() < CHUNK_PARTS
+                    && chunk.iter().map(Piece::row_count).sum::<usize>() + piece.row_count() <= chunk_rows =>
+            {
+                chunk.push(piece);
+            }
+            _ => chunks.push(vec![piece]),
+        }
+    }
+    let single = chunks.len() == 1;
+    let numbered = chunks.into_iter().enumerate();
+    Ok(numbered
+        .map(|(number, pieces)| Chunk { suffix: if single { String::new() } else { format!("/{number}") }, pieces })
         .collect())
 }
 
@@ -128,31 +139,32 @@ fn only_part(days: &[ArrayRef], part_of: fn(i64) -> i64) -> Option<Part> {
     only
 }
 
-/// Chunks of at most this many rows.
-fn by_number(rows: Vec<RecordBatch>, chunk_rows: usize, prefix: &str) -> Vec<Chunk> {
+/// The rows of one partition in pieces of at most this many.
+fn by_number(part: Part, rows: Vec<RecordBatch>, piece_rows: usize) -> Vec<Piece> {
     let total: usize = rows.iter().map(RecordBatch::num_rows).sum();
-    if total <= chunk_rows {
-        return vec![Chunk { suffix: prefix.to_owned(), rows }];
+    if total <= piece_rows {
+        return vec![Piece { part, rows, rows_until: total as u64, alone: true }];
     }
-    let mut chunks: Vec<Vec<RecordBatch>> = vec![Vec::new()];
-    let mut room = chunk_rows;
+    let mut pieces: Vec<Piece> = Vec::new();
+    let (mut room, mut rows_until) = (0, 0);
     for batch in rows {
         let mut from = 0;
         while from < batch.num_rows() {
             if room == 0 {
-                chunks.push(Vec::new());
-                room = chunk_rows;
+                pieces.push(Piece { part, rows: Vec::new(), rows_until, alone: false });
+                room = piece_rows;
             }
             let length = room.min(batch.num_rows() - from);
-            if let Some(chunk) = chunks.last_mut() {
-                chunk.push(batch.slice(from, length));
+            rows_until += length as u64;
+            if let Some(piece) = pieces.last_mut() {
+                piece.rows.push(batch.slice(from, length));
+                piece.rows_until = rows_until;
             }
             from += length;
             room -= length;
         }
     }
-    let chunks = chunks.into_iter().enumerate();
-    chunks.map(|(number, rows)| Chunk { suffix: format!("{prefix}/{number}"), rows }).collect()
+    pieces
 }
 
 /// Days since the epoch, UTC, of a column of dates or times.
@@ -187,8 +199,4 @@ fn day_number(day: i64) -> i64 {
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     year * 10_000 + month * 100 + day_of_month
-}
-
-fn day(day: i64) -> i64 {
-    day_number(day)
 }
