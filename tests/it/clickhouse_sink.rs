@@ -237,6 +237,34 @@ async fn a_token_is_remembered_by_month() {
     database.drop().await;
 }
 
+/// A client that goes away in the middle leaves all of a chunk or nothing, and a repeat completes it.
+#[tokio::test]
+async fn an_insert_that_is_cut_off() {
+    let database = Database::new().await;
+    let output = log_output(&database);
+    let batches: Vec<RecordBatch> = (0..10)
+        .map(|batch| log_rows(batch * 20_000..(batch + 1) * 20_000, |offset| Some(JANUARY + offset % 3 * 31 * DAY)))
+        .collect();
+    let table = format!("{}.changes", database.0);
+    let (mut nothing, mut all) = (0, 0);
+    for step in 0..16_u64 {
+        let mut sink = prepared(&output).await;
+        ask(&format!("ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 0")).await;
+        ask(&format!("TRUNCATE TABLE {table}")).await;
+        let rows = block(&format!("j/{step}"), batches.clone());
+        let limit = std::time::Duration::from_millis(10 + step * step * 3);
+        let in_time = tokio::time::timeout(limit, sink.write(&rows)).await.is_ok();
+        drop(sink);
+        let mut sink = prepared(&output).await;
+        sink.write_again(&rows).await.expect("completed");
+        let count = ask(&format!("SELECT count(), uniqExact(_offset) FROM {table}")).await;
+        assert_eq!(count, "200000\t200000", "after {limit:?}");
+        if in_time { all += 1 } else { nothing += 1 }
+    }
+    println!("cut off {nothing} times, in time {all} times");
+    database.drop().await;
+}
+
 /// An insert of a predecessor that still runs is waited for, and then its rows are found.
 #[tokio::test]
 async fn a_running_insert_is_waited_for() {
@@ -438,7 +466,17 @@ async fn a_mirror_into_tables_that_users_made() {
     ask(&format!("DROP TABLE {table} SYNC")).await;
     ask(&format!("CREATE TABLE {table} (id Int64) ENGINE = MergeTree ORDER BY id")).await;
     let error = ClickHouseSink::new(&output).expect("a sink").prepare().await.expect_err("a plain table").to_string();
-    assert!(error.contains("has the engine MergeTree and cannot be a mirror; drop or rename it"), "{error}");
+    for other in ["a view over something else", "versions that keep none"] {
+        ask(&format!("DROP TABLE {table} SYNC")).await;
+        ask(&match other {
+            "a view over something else" => format!("CREATE VIEW {table} AS SELECT 1 AS id"),
+            _ => format!("CREATE TABLE {table}_versions (id Int64) ENGINE = MergeTree ORDER BY id"),
+        })
+        .await;
+        let error = ClickHouseSink::new(&output).expect("a sink").prepare().await.expect_err(other).to_string();
+        assert!(error.contains("cannot be part of a mirror"), "{error}");
+    }
+    assert!(error.contains("has the engine MergeTree and cannot be part of a mirror"), "{error}");
     database.drop().await;
 }
 

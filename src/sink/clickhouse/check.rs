@@ -89,6 +89,11 @@ impl Existing {
             && self.column(IS_DELETED).is_some()
     }
 
+    /// Whether it is a view that reads this table.
+    pub(super) fn is_view_over(&self, table: &TableName) -> bool {
+        self.engine == "View" && self.create_query.contains(table.table.as_str())
+    }
+
     /// Whether the server may answer from a replica that has not seen everything.
     pub(super) fn is_replicated(&self) -> bool {
         self.engine.starts_with("Replicated") || self.engine.starts_with("Shared")

@@ -269,27 +269,31 @@ pub(super) fn create_view(output: &OutputTable, name: &TableName) -> String {
     sql
 }
 
+/// The column that tells a row's time: as the job says, or by its name.
+pub(super) fn time_column(output: &OutputTable) -> Option<&str> {
+    let by_name = match output.form {
+        TableForm::Results => Some("window_start"),
+        TableForm::DeadLetters => Some("_timestamp"),
+        _ => None,
+    };
+    output.event_time.as_deref().or(by_name).filter(|name| output.schema.column_with_name(name).is_some())
+}
+
 /// The column whose month parts the table. None for a mirror: the event time of a row may change, and versions of one
 /// row in two partitions would never meet.
 fn partition_column(output: &OutputTable) -> Option<&str> {
-    let is_time = |name: &str| {
+    let is_time = |name: &&str| {
         output.schema.field_with_name(name).is_ok_and(|field| {
             matches!(field.data_type(), DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
         })
     };
-    let event_time = output.event_time.as_deref();
-    let column = match output.form {
-        TableForm::Mirror => None,
-        TableForm::DeadLetters => event_time.or(Some("_timestamp")),
-        _ => event_time,
-    };
-    column.filter(|name| is_time(name))
+    time_column(output).filter(|_| output.form != TableForm::Mirror).filter(is_time)
 }
 
 /// The columns that rows are sorted by.
 fn sorting_key(output: &OutputTable, exists: &dyn Fn(&str) -> bool) -> Result<Vec<String>> {
     let keys = output.key.iter().map(String::as_str);
-    let time = output.event_time.as_deref();
+    let time = time_column(output);
     let wanted: Vec<&str> = match output.form {
         TableForm::Mirror => {
             if output.key.is_empty() || !output.key.iter().all(|name| exists(name)) {

@@ -26,7 +26,7 @@ use clickhouse::Compression;
 
 use self::check::{Existing, From, WrittenColumn, check};
 pub use self::client::{ClickHouseClient, quote_identifier, quote_string};
-use self::ddl::{Extra, TableName, create_database, create_table, create_view};
+use self::ddl::{Extra, TableName, create_database, create_table, create_view, time_column};
 use self::insert::{Identity, Plan, insert_settings, query_id};
 use self::look::wait_for_running;
 use self::split::{CHUNK_ROWS, Parting, Piece, split};
@@ -123,11 +123,14 @@ impl ClickHouseSink {
             }
         }
         let versions = if target == self.name { None } else { Existing::look_up(&self.client, &target).await? };
-        if let Some(table) = &found {
+        if let Some(table) = &found
+            && (versions.is_none() || !table.is_view_over(&target))
+        {
             // Only of a mirror: everything else has returned by now.
-            if table.engine != "View" || versions.is_none() {
-                return Err(self.in_the_way(&table.engine));
-            }
+            return Err(self.in_the_way(&self.name, &table.engine));
+        }
+        if let Some(table) = versions.as_ref().filter(|table| !table.keeps_versions()) {
+            return Err(self.in_the_way(&target, &table.engine));
         }
         if versions.is_none() {
             self.client.query_tsv(&create_table(&self.output, &target, time64)?).await?;
@@ -146,16 +149,17 @@ impl ClickHouseSink {
         Ok((target, existing))
     }
 
-    /// The error for a table that stands where the mirror's view should.
-    fn in_the_way(&self, engine: &str) -> Error {
-        let versions = self.name.versions();
+    /// The error for a table that stands where one of the mirror's should.
+    fn in_the_way(&self, table: &TableName, engine: &str) -> Error {
         Error::config(format!(
-            "the ClickHouse table {} at {} has the engine {engine} and cannot be a mirror; \
-             drop or rename it, and Highwater creates it as a view over {versions}; \
-             or make it a ReplacingMergeTree(_version, _is_deleted) with these two columns, and it is written directly; \
+            "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of a mirror, \
+             which is a table {} and a view {} over it; drop or rename it, and Highwater creates both; \
+             or make {} a ReplacingMergeTree(_version, _is_deleted) with these two columns, and it is written directly; \
              or give the option 'table' another name",
+            self.client.place(),
+            self.name.versions(),
             self.name,
-            self.client.place()
+            self.name
         ))
     }
 
@@ -166,7 +170,7 @@ impl ClickHouseSink {
         match self.output.form {
             TableForm::Mirror => Identity::Versions,
             TableForm::Results if sent(Extra::Job) && sent(Extra::Epoch) => {
-                Identity::Epoch(self.output.event_time.as_deref().and_then(place))
+                Identity::Epoch(time_column(&self.output).and_then(place))
             }
             TableForm::Results => Identity::None,
             _ => match POSITION.map(place) {
