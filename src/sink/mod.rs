@@ -3,6 +3,8 @@
 //! A [`Sink`] is one output table. The job cuts rows into [`Block`]s, records each as an intent in the checkpoint store
 //! before it is sent, and sends it until the sink says that it is durable. The same block sent again leaves one copy.
 
+pub mod clickhouse;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;

@@ -1,0 +1,321 @@
+//! The tables that Highwater creates: what each form of output looks like in ClickHouse.
+//!
+//! | form | tables |
+//! |---|---|
+//! | log, late rows, dead letters | `MergeTree`, by key and position, each row once |
+//! | results | `MergeTree` by window and group, each row once |
+//! | mirror | `ReplacingMergeTree` named `<table>_versions`, and a view `<table>` that hides the machinery |
+//!
+//! In every form the plain name is what an analyst queries, without FINAL.
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+
+use super::client::{quote_identifier, quote_string};
+use super::types::{ChType, of_arrow};
+use crate::error::{Error, Result};
+use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+
+/// How many inserts ClickHouse remembers by their tokens, per table.
+const DEDUPLICATION_WINDOW: u32 = 10_000;
+
+/// Strings that repeat, whatever the query.
+const REPEATED: [&str; 4] = ["_topic", "_op", "_job", "reason"];
+
+/// A table's place: database and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TableName {
+    pub(super) database: String,
+    pub(super) table: String,
+}
+
+impl TableName {
+    /// Reads the options `'table'` and `'database'`. A dot in `'table'` parts database and table unless it is quoted.
+    pub(super) fn from_options(options: &crate::options::Options) -> Result<Self> {
+        let text = options.required("table")?;
+        let database = options.get("database");
+        let parts = split_name(text).ok_or_else(|| {
+            options.invalid("table", text, "a name such as 'events', 'shop.events' or '`my.shop`.events'")
+        })?;
+        match (database, parts.as_slice()) {
+            (None, [table]) => Ok(Self { database: "default".to_owned(), table: table.clone() }),
+            (Some(database), [table]) => Ok(Self { database: database.to_owned(), table: table.clone() }),
+            (None, [named, table]) => Ok(Self { database: named.clone(), table: table.clone() }),
+            (Some(database), [named, table]) if named == database => {
+                Ok(Self { database: named.clone(), table: table.clone() })
+            }
+            (Some(database), [_, _]) => Err(Error::config(format!(
+                "table \"{}\": option 'table' is '{text}', but option 'database' is '{database}'; give the database once",
+                options.table()
+            ))),
+            _ => Err(options.invalid("table", text, "at most one dot (put a name with dots in backticks)")),
+        }
+    }
+
+    /// The table beside it that keeps every version of a mirror's rows.
+    pub(super) fn versions(&self) -> Self {
+        Self { database: self.database.clone(), table: format!("{}_versions", self.table) }
+    }
+
+    /// Quoted, for SQL.
+    pub(super) fn quoted(&self) -> String {
+        format!("{}.{}", quote_identifier(&self.database), quote_identifier(&self.table))
+    }
+}
+
+impl std::fmt::Display for TableName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.database, self.table)
+    }
+}
+
+/// `` `a.b`.c `` → `a.b`, `c`.
+fn split_name(text: &str) -> Option<Vec<String>> {
+    let (mut parts, mut part, mut quote) = (Vec::new(), String::new(), None);
+    for character in text.trim().chars() {
+        match (quote, character) {
+            (Some(open), close) if open == close => quote = None,
+            (None, '`' | '"') if part.is_empty() => quote = Some(character),
+            (None, '.') => parts.push(std::mem::take(&mut part)),
+            (_, character) => part.push(character),
+        }
+    }
+    parts.push(part);
+    (quote.is_none() && parts.iter().all(|part| !part.is_empty())).then_some(parts)
+}
+
+/// Columns of a result that the sink fills in itself, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extra {
+    IsFinal,
+    Revision,
+    UpdatedAt,
+    Job,
+    Epoch,
+}
+
+impl Extra {
+    pub(super) const ALL: [Self; 5] = [Self::IsFinal, Self::Revision, Self::UpdatedAt, Self::Job, Self::Epoch];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::IsFinal => "is_final",
+            Self::Revision => "revision",
+            Self::UpdatedAt => "updated_at",
+            Self::Job => "_job",
+            Self::Epoch => "_epoch",
+        }
+    }
+
+    fn ch_type(self) -> ChType {
+        match self {
+            Self::IsFinal => ChType::plain("UInt8"),
+            Self::Revision => ChType::plain("UInt32"),
+            Self::UpdatedAt => ChType::date_time64(3),
+            Self::Job => ChType::plain("String").low_cardinality(),
+            Self::Epoch => ChType::plain("UInt64"),
+        }
+    }
+
+    fn comment(self) -> &'static str {
+        match self {
+            Self::IsFinal => "1: the window is closed and the row settled",
+            Self::Revision => "how often the row was corrected",
+            Self::UpdatedAt => "when the row was made",
+            Self::Job => "the Highwater job that made the row",
+            Self::Epoch => "the checkpoint epoch that the row belongs to",
+        }
+    }
+
+    /// The Arrow type that the sink sends it as.
+    pub(super) fn data_type(self) -> DataType {
+        match self {
+            Self::IsFinal => DataType::UInt8,
+            Self::Revision => DataType::UInt32,
+            Self::UpdatedAt => DataType::Timestamp(TimeUnit::Millisecond, None),
+            Self::Job => DataType::Utf8,
+            Self::Epoch => DataType::UInt64,
+        }
+    }
+}
+
+/// The extras of a form that the query did not select under the same name.
+pub(super) fn extras(output: &OutputTable) -> impl Iterator<Item = Extra> + '_ {
+    Extra::ALL
+        .into_iter()
+        .filter(|extra| output.form == TableForm::Results && output.schema.column_with_name(extra.name()).is_none())
+}
+
+/// A column as it is created.
+pub(super) struct ColumnDdl {
+    pub(super) name: String,
+    pub(super) ch_type: ChType,
+    comment: String,
+}
+
+impl ColumnDdl {
+    fn text(&self) -> String {
+        let mut text = format!("{} {}", quote_identifier(&self.name), self.ch_type);
+        if !self.comment.is_empty() {
+            text.push_str(" COMMENT ");
+            text.push_str(&quote_string(&self.comment));
+        }
+        text
+    }
+}
+
+/// The columns of an output table with the types that they are created with, the sink's own at the end.
+pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDdl>> {
+    let mut columns = Vec::with_capacity(output.schema.fields().len() + Extra::ALL.len());
+    for field in output.schema.fields() {
+        let name = field.name();
+        let mut ch_type = of_arrow(field.data_type(), field.is_nullable(), time64).map_err(|why| {
+            Error::config(format!(
+                "table \"{}\": column \"{name}\" of type {} cannot be kept in ClickHouse: {why}",
+                output.options.table(),
+                field.data_type()
+            ))
+        })?;
+        let is_result = output.form == TableForm::Results;
+        if REPEATED.contains(&name.as_str()) || is_result && output.key.contains(name) {
+            ch_type = ch_type.low_cardinality();
+        }
+        if is_result
+            && matches!(name.as_str(), "window_start" | "window_end" | "window_time")
+            && matches!(field.data_type(), DataType::Timestamp(TimeUnit::Second, _))
+            && !field.is_nullable()
+        {
+            ch_type = ChType::date_time();
+        }
+        let mut comment = output.comments.get(name).cloned().unwrap_or_default();
+        if matches!(field.data_type(), DataType::Time32(_) | DataType::Time64(_)) && !time64 {
+            let separator = if comment.is_empty() { "" } else { "; " };
+            comment = format!("{comment}{separator}time of day in microseconds");
+        }
+        columns.push(ColumnDdl { name: name.clone(), ch_type, comment });
+    }
+    columns.extend(extras(output).map(|extra| ColumnDdl {
+        name: extra.name().to_owned(),
+        ch_type: extra.ch_type(),
+        comment: extra.comment().to_owned(),
+    }));
+    Ok(columns)
+}
+
+/// `CREATE DATABASE`.
+pub(super) fn create_database(name: &TableName) -> String {
+    format!("CREATE DATABASE IF NOT EXISTS {}", quote_identifier(&name.database))
+}
+
+/// `CREATE TABLE` for the rows themselves; of a mirror, `name` is the table of versions.
+pub(super) fn create_table(output: &OutputTable, name: &TableName, time64: bool) -> Result<String> {
+    let columns = columns(output, time64)?;
+    let find = |wanted: &str| columns.iter().find(|column| column.name == wanted);
+    let order = sorting_key(output, &|name| find(name).is_some())?;
+    let mut lines: Vec<String> = columns.iter().map(|column| format!("    {}", column.text())).collect();
+    let is_log = !matches!(output.form, TableForm::Mirror | TableForm::Results);
+    if is_log && find(POSITION[2]).is_some() {
+        lines.push(format!("    INDEX `_offset_range` {} TYPE minmax GRANULARITY 1", quote_identifier(POSITION[2])));
+    }
+    let engine = match output.form {
+        TableForm::Mirror => {
+            format!("ReplacingMergeTree({}, {})", quote_identifier(VERSION), quote_identifier(IS_DELETED))
+        }
+        _ => "MergeTree".to_owned(),
+    };
+    let mut sql =
+        format!("CREATE TABLE IF NOT EXISTS {}\n(\n{}\n)\nENGINE = {engine}", name.quoted(), lines.join(",\n"));
+    let partition = partition_column(output);
+    if let Some(partition) = partition {
+        sql.push_str(&format!("\nPARTITION BY toYYYYMM({})", quote_identifier(partition)));
+    }
+    let quoted: Vec<String> = order.iter().map(|name| quote_identifier(name)).collect();
+    sql.push_str(&if quoted.is_empty() {
+        "\nORDER BY tuple()".to_owned()
+    } else {
+        format!("\nORDER BY ({})", quoted.join(", "))
+    });
+    let mut settings = Vec::new();
+    let holds_null = |name: &str| find(name).is_some_and(|column| column.ch_type.is_nullable());
+    if order.iter().any(|name| holds_null(name)) || partition.is_some_and(holds_null) {
+        settings.push("allow_nullable_key = 1".to_owned());
+    }
+    // A mirror's repeats fold by version; the token spares it the work all the same.
+    settings.push(format!("non_replicated_deduplication_window = {DEDUPLICATION_WINDOW}"));
+    sql.push_str(&format!("\nSETTINGS {}", settings.join(", ")));
+    if !output.comment.is_empty() {
+        sql.push_str(&format!("\nCOMMENT {}", quote_string(&output.comment)));
+    }
+    Ok(sql)
+}
+
+/// `CREATE VIEW` over a mirror's versions: current rows only, without the machinery.
+pub(super) fn create_view(output: &OutputTable, name: &TableName) -> String {
+    let shown: Vec<String> = output
+        .schema
+        .fields()
+        .iter()
+        .filter(|field| ![VERSION, IS_DELETED].contains(&field.name().as_str()))
+        .map(|field| quote_identifier(field.name()))
+        .collect();
+    let mut sql = format!(
+        "CREATE VIEW IF NOT EXISTS {}\nAS SELECT {}\nFROM {} FINAL",
+        name.quoted(),
+        shown.join(", "),
+        name.versions().quoted()
+    );
+    if !output.comment.is_empty() {
+        sql.push_str(&format!("\nCOMMENT {}", quote_string(&output.comment)));
+    }
+    sql
+}
+
+/// The column that tells a row's time: as the job says, or by its name.
+pub(super) fn time_column(output: &OutputTable) -> Option<&str> {
+    let by_name = match output.form {
+        TableForm::Results => Some("window_start"),
+        TableForm::DeadLetters => Some("_timestamp"),
+        _ => None,
+    };
+    output.event_time.as_deref().or(by_name).filter(|name| output.schema.column_with_name(name).is_some())
+}
+
+/// The column whose month parts the table. None for a mirror: the event time of a row may change, and versions of one
+/// row in two partitions would never meet.
+fn partition_column(output: &OutputTable) -> Option<&str> {
+    let is_time = |name: &&str| {
+        output.schema.field_with_name(name).is_ok_and(|field| {
+            matches!(field.data_type(), DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
+        })
+    };
+    time_column(output).filter(|_| output.form != TableForm::Mirror).filter(is_time)
+}
+
+/// The columns that rows are sorted by.
+fn sorting_key(output: &OutputTable, exists: &dyn Fn(&str) -> bool) -> Result<Vec<String>> {
+    let keys = output.key.iter().map(String::as_str);
+    let time = time_column(output);
+    let wanted: Vec<&str> = match output.form {
+        TableForm::Mirror => {
+            if output.key.is_empty() || !output.key.iter().all(|name| exists(name)) {
+                return Err(Error::config(format!(
+                    "table \"{}\": a mirror needs the primary key of its source among its columns (it has {}); \
+                     declare PRIMARY KEY (…) NOT ENFORCED and select it, or insert from CHANGES(…) to keep every change",
+                    output.options.table(),
+                    if output.key.is_empty() { "no key".to_owned() } else { output.key.join(", ") }
+                )));
+            }
+            keys.collect()
+        }
+        TableForm::Results => ["window_start", "window_end"].into_iter().chain(time).chain(keys).collect(),
+        TableForm::Log if !output.key.is_empty() => keys.chain(POSITION[1..].iter().copied()).collect(),
+        TableForm::Log | TableForm::Late => time.into_iter().chain(POSITION[1..].iter().copied()).collect(),
+        TableForm::DeadLetters => POSITION.to_vec(),
+    };
+    let mut order: Vec<String> = Vec::with_capacity(wanted.len());
+    for name in wanted {
+        if exists(name) && !order.iter().any(|known| known == name) {
+            order.push(name.to_owned());
+        }
+    }
+    Ok(order)
+}

@@ -1,0 +1,177 @@
+//! Looks whether rows are in the table already: after a crash the table itself is the witness, not the server's memory
+//! of tokens.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::compute::{cast, max, min};
+use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit};
+
+use super::client::{ClickHouseClient, quote_identifier, quote_string};
+use super::insert::{Identity, Plan};
+use super::split::{Part, Parting};
+use crate::error::{Error, Result};
+use crate::sink::Block;
+
+/// How often a running insert is looked for.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Waits until none of the inserts with these query ids runs any more. (Of a cluster: on the server that is asked.)
+pub(super) async fn wait_for_running(client: &ClickHouseClient, query_ids: &[String]) -> Result<()> {
+    let ids: Vec<String> = query_ids.iter().map(|id| quote_string(id)).collect();
+    let sql = format!("SELECT count() FROM system.processes WHERE query_id IN ({})", ids.join(", "));
+    let mut waited = Duration::ZERO;
+    loop {
+        let running = match client.query_tsv(&sql).await {
+            Ok(count) => count.trim() != "0",
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                tracing::debug!(%error, "cannot look for running inserts, going on without");
+                return Ok(());
+            }
+        };
+        if !running {
+            return Ok(());
+        }
+        if waited >= client.timeout() {
+            return Err(Error::transient(
+                format!("cannot insert at {}", client.place()),
+                format!("an insert of the same rows still runs after {} s", waited.as_secs()),
+            ));
+        }
+        tokio::time::sleep(POLL).await;
+        waited += POLL;
+    }
+}
+
+impl Plan {
+    /// How many of the block's rows the table has in each partition, or `None` when it has no columns to find them by.
+    /// `rows` are those of the block as they are sent.
+    pub(super) async fn found(
+        &self,
+        client: &ClickHouseClient,
+        rows: &[RecordBatch],
+        block: &Block,
+        job: &str,
+    ) -> Result<Option<BTreeMap<Part, u64>>> {
+        let condition = match self.identity {
+            Identity::Positions(columns) if block.ranges.is_empty() => positions(rows_ranges(rows, columns)?),
+            Identity::Positions(_) => positions(block_ranges(block)),
+            Identity::Epoch(window_start) => {
+                let epoch = format!("_job = {} AND _epoch = {}", quote_string(job), block.epoch);
+                let window = window_start.map(|column| self.between(rows, column)).transpose()?.flatten();
+                window.map(|window| format!("{epoch} AND {window}")).unwrap_or(epoch)
+            }
+            Identity::Versions | Identity::None => return Ok(None),
+        };
+        let part = self.part_expression().unwrap_or_else(|| "0".to_owned());
+        let sql = format!("SELECT {part}, count() FROM {} WHERE {condition} GROUP BY 1", self.name.quoted());
+        let settings: &[(&str, &str)] = if self.replicated { &[("select_sequential_consistency", "1")] } else { &[] };
+        let text = client.query_with(&sql, settings).await?;
+        let mut found = BTreeMap::new();
+        for line in text.lines() {
+            let unreadable = || Error::internal(format!("cannot read a count of rows: {line:?}"));
+            let (part, count) = line.split_once('\t').ok_or_else(unreadable)?;
+            let part = match (self.parting, part) {
+                (Parting::Whole | Parting::Other, _) => Part::Any,
+                (_, "\\N") => Part::Null,
+                (_, part) => Part::Time(part.parse().map_err(|_| unreadable())?),
+            };
+            found.insert(part, count.parse().map_err(|_| unreadable())?);
+        }
+        Ok(Some(found))
+    }
+
+    /// A row's partition, as [`Part`] has it.
+    fn part_expression(&self) -> Option<String> {
+        let (function, column) = match self.parting {
+            Parting::Month(column) => ("toYYYYMM", column),
+            Parting::Day(column) => ("toYYYYMMDD", column),
+            Parting::Whole | Parting::Other => return None,
+        };
+        Some(format!("{function}({})", quote_identifier(&self.columns.get(column)?.name)))
+    }
+
+    /// `column BETWEEN least AND greatest`, for a column of times.
+    fn between(&self, rows: &[RecordBatch], column: usize) -> Result<Option<String>> {
+        let Some(name) = self.columns.get(column).map(|column| quote_identifier(&column.name)) else { return Ok(None) };
+        let (mut least, mut greatest, mut literal): (_, _, Option<fn(i64) -> String>) = (None, None, None);
+        for batch in rows {
+            let array = batch.column(column);
+            literal = match array.data_type() {
+                DataType::Timestamp(TimeUnit::Second, _) => {
+                    Some(|value| format!("fromUnixTimestamp64Milli({}, 'UTC')", value.saturating_mul(1_000)))
+                }
+                DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                    Some(|value| format!("fromUnixTimestamp64Milli({value}, 'UTC')"))
+                }
+                DataType::Timestamp(TimeUnit::Microsecond, _) => {
+                    Some(|value| format!("fromUnixTimestamp64Micro({value}, 'UTC')"))
+                }
+                DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+                    Some(|value| format!("fromUnixTimestamp64Nano({value}, 'UTC')"))
+                }
+                _ => return Ok(None),
+            };
+            let values = cast(array, &DataType::Int64)?;
+            let values = values.as_primitive::<Int64Type>();
+            least = [least, min(values)].into_iter().flatten().min();
+            greatest = [greatest, max(values)].into_iter().flatten().max();
+        }
+        Ok(match (literal, least, greatest) {
+            (Some(literal), Some(least), Some(greatest)) => {
+                Some(format!("{name} BETWEEN {} AND {}", literal(least), literal(greatest)))
+            }
+            _ => None,
+        })
+    }
+}
+
+/// Topic, partition, first and last offset.
+type Range = (String, i32, i64, i64);
+
+/// The positions of the records that a block was made of.
+fn block_ranges(block: &Block) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::with_capacity(block.ranges.len());
+    for (source, range) in block.ranges.iter().filter(|(_, range)| range.to > range.from) {
+        match ranges.last_mut() {
+            Some((topic, partition, _, last))
+                if topic.as_str() == &*source.topic && *partition == source.partition && *last + 1 == range.from =>
+            {
+                *last = range.to - 1;
+            }
+            _ => ranges.push((source.topic.to_string(), source.partition, range.from, range.to - 1)),
+        }
+    }
+    ranges
+}
+
+/// The positions between the least and the greatest offset of each topic and partition among the rows.
+fn rows_ranges(rows: &[RecordBatch], [topic, partition, offset]: [usize; 3]) -> Result<Vec<Range>> {
+    let mut ranges: BTreeMap<(String, i32), (i64, i64)> = BTreeMap::new();
+    for batch in rows {
+        let topics = cast(batch.column(topic), &DataType::Utf8)?;
+        let partitions = cast(batch.column(partition), &DataType::Int32)?;
+        let offsets = cast(batch.column(offset), &DataType::Int64)?;
+        let (topics, partitions) = (topics.as_string::<i32>(), partitions.as_primitive::<Int32Type>());
+        for (row, offset) in offsets.as_primitive::<Int64Type>().values().iter().enumerate() {
+            let range =
+                ranges.entry((topics.value(row).to_owned(), partitions.value(row))).or_insert((*offset, *offset));
+            *range = (range.0.min(*offset), range.1.max(*offset));
+        }
+    }
+    Ok(ranges.into_iter().map(|((topic, partition), (first, last))| (topic, partition, first, last)).collect())
+}
+
+/// The condition that a row is at one of these positions.
+fn positions(ranges: Vec<Range>) -> String {
+    let ranges: Vec<String> = ranges
+        .into_iter()
+        .map(|(topic, partition, first, last)| {
+            let topic = quote_string(&topic);
+            format!("(_topic = {topic} AND _partition = {partition} AND _offset BETWEEN {first} AND {last})")
+        })
+        .collect();
+    if ranges.is_empty() { "0".to_owned() } else { format!("({})", ranges.join(" OR ")) }
+}

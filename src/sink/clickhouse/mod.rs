@@ -1,0 +1,300 @@
+//! The ClickHouse sink: creates or checks its table, and inserts each block exactly once.
+//!
+//! ```text
+//!  Block ──► wire     columns in the types that the table has
+//!        ──► split    at most a million rows and a hundred ClickHouse partitions an insert
+//!        ──► insert   Arrow IPC stream, LZ4, synchronous, under a token that is a function of the block
+//!        ──► look     after a crash: the rows themselves say what is there
+//! ```
+
+mod check;
+mod client;
+mod ddl;
+mod encode;
+mod insert;
+mod look;
+mod split;
+#[cfg(test)]
+mod tests;
+mod types;
+mod wire;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use clickhouse::Compression;
+
+use self::check::{Existing, From, WrittenColumn, check};
+pub use self::client::{ClickHouseClient, quote_identifier, quote_string};
+use self::ddl::{Extra, TableName, create_database, create_table, create_view, time_column};
+use self::insert::{Identity, Plan, insert_settings, query_id};
+use self::look::wait_for_running;
+use self::split::{CHUNK_ROWS, Parting, Piece, split};
+use crate::error::{Error, Result};
+use crate::sink::{Block, OutputTable, POSITION, Sink, TableForm};
+
+/// The options that this sink reads.
+pub const OPTIONS: &[&str] = &["url", "username", "password", "database", "table", "sink.compression", "sink.timeout"];
+
+/// One output table in ClickHouse.
+pub struct ClickHouseSink {
+    output: OutputTable,
+    name: TableName,
+    client: ClickHouseClient,
+    compression: Compression,
+    /// How to write, once [`Sink::prepare`] has found out.
+    plan: Option<Plan>,
+    /// The token of a block whose last attempt failed: it may be there all the same.
+    uncertain: Option<String>,
+    /// Rows of one insert at most; less in tests.
+    chunk_rows: usize,
+    /// Whether it was said already that a repeat can only rely on its token.
+    warned: bool,
+}
+
+impl fmt::Debug for ClickHouseSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClickHouseSink")
+            .field("client", &self.client)
+            .field("table", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClickHouseSink {
+    /// A sink for an output table. Reads the options and connects to nothing.
+    pub fn new(output: &OutputTable) -> Result<Self> {
+        let options = &output.options;
+        let compression = match options.get("sink.compression").unwrap_or("lz4") {
+            "lz4" => Compression::Lz4,
+            "none" => Compression::None,
+            other => return Err(options.invalid("sink.compression", other, "'lz4' or 'none'")),
+        };
+        let sink = Self {
+            name: TableName::from_options(options)?,
+            client: ClickHouseClient::from_options(options)?,
+            compression,
+            plan: None,
+            uncertain: None,
+            chunk_rows: CHUNK_ROWS,
+            warned: false,
+            output: output.clone(),
+        };
+        // What cannot be created is said now, before anything is read.
+        create_table(output, &sink.name, true)?;
+        Ok(sink)
+    }
+
+    /// Rows of one insert at most: a block with more goes as several.
+    #[must_use]
+    pub fn with_chunk_rows(mut self, rows: usize) -> Self {
+        self.chunk_rows = rows.clamp(1, CHUNK_ROWS);
+        self
+    }
+
+    /// The client, for further questions to the same server.
+    pub fn client(&self) -> &ClickHouseClient {
+        &self.client
+    }
+
+    /// The table that rows go into: of a mirror, the versions.
+    async fn create_or_find(&self, time64: bool) -> Result<(TableName, Existing)> {
+        let found = Existing::look_up(&self.client, &self.name).await?;
+        let target = match (&self.output.form, &found) {
+            (TableForm::Mirror, Some(table)) if table.keeps_versions() => self.name.clone(),
+            (TableForm::Mirror, _) => self.name.versions(),
+            (_, Some(table)) if table.engine == "View" => {
+                return Err(Error::config(format!(
+                    "{} at {} is a view and cannot be written; give the option 'table' another name",
+                    self.name,
+                    self.client.place()
+                )));
+            }
+            _ => self.name.clone(),
+        };
+        if let Some(existing) = found.clone().filter(|_| target == self.name) {
+            return Ok((target, existing));
+        }
+        if found.is_none() {
+            let database = quote_string(&self.name.database);
+            let count = format!("SELECT count() FROM system.databases WHERE name = {database}");
+            if self.client.query_tsv(&count).await?.trim() == "0" {
+                self.client.query_tsv(&create_database(&self.name)).await?;
+            }
+        }
+        let versions = if target == self.name { None } else { Existing::look_up(&self.client, &target).await? };
+        if let Some(table) = &found
+            && (versions.is_none() || !table.is_view_over(&target))
+        {
+            // Only of a mirror: everything else has returned by now.
+            return Err(self.in_the_way(&self.name, &table.engine));
+        }
+        if let Some(table) = versions.as_ref().filter(|table| !table.keeps_versions()) {
+            return Err(self.in_the_way(&target, &table.engine));
+        }
+        if versions.is_none() {
+            self.client.query_tsv(&create_table(&self.output, &target, time64)?).await?;
+            tracing::info!(table = %target, "created the ClickHouse table");
+        }
+        if target != self.name && found.is_none() {
+            self.client.query_tsv(&create_view(&self.output, &self.name)).await?;
+        }
+        let existing = Existing::look_up(&self.client, &target).await?;
+        let existing = existing.ok_or_else(|| {
+            Error::permanent(
+                format!("cannot find the ClickHouse table {target} at {}", self.client.place()),
+                "it was created and is not in system.tables; may the user see it?",
+            )
+        })?;
+        Ok((target, existing))
+    }
+
+    /// The error for a table that stands where one of the mirror's should.
+    fn in_the_way(&self, table: &TableName, engine: &str) -> Error {
+        Error::config(format!(
+            "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of a mirror, \
+             which is a table {} and a view {} over it; drop or rename it, and Highwater creates both; \
+             or make {} a ReplacingMergeTree(_version, _is_deleted) with these two columns, and it is written directly; \
+             or give the option 'table' another name",
+            self.client.place(),
+            self.name.versions(),
+            self.name,
+            self.name
+        ))
+    }
+
+    /// By what a repeat finds the rows of a block.
+    fn identity(&self, columns: &[WrittenColumn]) -> Identity {
+        let place = |name: &str| columns.iter().position(|column| column.name == name);
+        let sent = |extra: Extra| columns.iter().any(|column| column.from == From::Extra(extra));
+        match self.output.form {
+            TableForm::Mirror => Identity::Versions,
+            TableForm::Results if sent(Extra::Job) && sent(Extra::Epoch) => {
+                Identity::Epoch(time_column(&self.output).and_then(place))
+            }
+            TableForm::Results => Identity::None,
+            _ => match POSITION.map(place) {
+                [Some(topic), Some(partition), Some(offset)] => Identity::Positions([topic, partition, offset]),
+                _ => Identity::None,
+            },
+        }
+    }
+
+    /// Says once when the server forgets tokens at once.
+    async fn check_deduplication(&self, name: &TableName, existing: &Existing) -> Result<()> {
+        if !existing.is_plain_merge_tree() {
+            return Ok(());
+        }
+        let window = match existing.deduplication_window() {
+            Some(window) => window,
+            None => {
+                let sql =
+                    "SELECT value FROM system.merge_tree_settings WHERE name = 'non_replicated_deduplication_window'";
+                self.client.query_tsv(sql).await?.trim().parse().unwrap_or(0)
+            }
+        };
+        if window == 0 && self.output.form != TableForm::Mirror {
+            tracing::warn!(
+                "the ClickHouse table {name} does not remember inserts, so that an insert repeated in the same moment may \
+                 be there twice; run ALTER TABLE {} MODIFY SETTING non_replicated_deduplication_window = 10000",
+                name.quoted()
+            );
+        }
+        Ok(())
+    }
+
+    fn plan(&self) -> Result<&Plan> {
+        self.plan.as_ref().ok_or_else(|| Error::internal(format!("{} is written before it is prepared", self.name)))
+    }
+
+    /// Sends every chunk of a block, in order.
+    async fn send_all(&self, block: &Block) -> Result<()> {
+        let plan = self.plan()?;
+        for chunk in split(plan.rows(block, &self.output.job)?, plan.parting, self.chunk_rows)? {
+            let pieces: Vec<&Piece> = chunk.pieces.iter().collect();
+            plan.send(&self.client, &pieces, &format!("{}{}", block.token, chunk.suffix)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what the table does not have of a block.
+    async fn send_missing(&self, block: &Block) -> Result<()> {
+        let plan = self.plan()?;
+        let rows = plan.rows(block, &self.output.job)?;
+        let chunks = split(rows.clone(), plan.parting, self.chunk_rows)?;
+        let token = |suffix: &str| format!("{}{suffix}", block.token);
+        let ids: Vec<String> = chunks.iter().map(|chunk| query_id(&token(&chunk.suffix))).collect();
+        for ids in ids.chunks(100) {
+            wait_for_running(&self.client, ids).await?;
+        }
+        let found = plan.found(&self.client, &rows, block, &self.output.job).await?;
+        // A piece is there whole or not at all, and those of one partition went one after the other: so the number of its
+        // rows says how many of them are there. One that is alone is there if any of its rows is, even if some were
+        // deleted since; unless the table's own parting may have torn it apart.
+        let is_missing = |piece: &&Piece| {
+            let needed = if piece.alone && plan.parting != Parting::Other { 1 } else { piece.rows_until };
+            found.as_ref().is_none_or(|found| found.get(&piece.part).is_none_or(|count| *count < needed))
+        };
+        for chunk in &chunks {
+            let missing: Vec<&Piece> = chunk.pieces.iter().filter(is_missing).collect();
+            plan.send(&self.client, &missing, &token(&chunk.suffix)).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Sink for ClickHouseSink {
+    async fn prepare(&mut self) -> Result<()> {
+        let names = "'deduplicate_insert', 'insert_deduplicate', 'async_insert', 'max_insert_block_size', \
+                     'max_insert_block_size_bytes', 'min_insert_block_size_rows', 'min_insert_block_size_bytes', \
+                     'max_insert_threads', 'max_partitions_per_insert_block', 'input_format_null_as_default', 'enable_time_time64_type'";
+        let sql = format!("SELECT name, value, timezone() FROM system.settings WHERE name IN ({names})");
+        let rows = self.client.query_rows(&sql).await?;
+        let cell = |row: &Vec<Option<String>>, at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+        let known: Vec<String> = rows.iter().map(|row| cell(row, 0)).collect();
+        let time64 = rows.iter().any(|row| cell(row, 0) == "enable_time_time64_type" && cell(row, 1) == "1");
+        let server_utc = rows.first().is_some_and(|row| matches!(cell(row, 2).as_str(), "UTC" | "Etc/UTC"));
+
+        let (name, existing) = self.create_or_find(time64).await?;
+        let columns = check(&self.output, &name, self.client.place(), &existing)?;
+        self.check_deduplication(&name, &existing).await?;
+        let parting = existing.parting(&columns, server_utc);
+        self.plan = Some(Plan {
+            identity: self.identity(&columns),
+            replicated: existing.is_replicated(),
+            compression: self.compression,
+            settings: insert_settings(&known, parting),
+            parting,
+            name,
+            columns,
+        });
+        Ok(())
+    }
+
+    async fn write(&mut self, block: &Block) -> Result<()> {
+        if self.uncertain.as_deref() == Some(&block.token) {
+            return self.write_again(block).await;
+        }
+        let sent = self.send_all(block).await;
+        self.uncertain = sent.is_err().then(|| block.token.clone());
+        sent
+    }
+
+    async fn write_again(&mut self, block: &Block) -> Result<()> {
+        let identity = self.plan()?.identity;
+        if identity == Identity::None && !self.warned {
+            self.warned = true;
+            tracing::warn!(
+                "the ClickHouse table {} has no columns by which rows are found again ({}); \
+                 rows that may be there already are sent once more under their deduplication token",
+                self.name,
+                if self.output.form == TableForm::Results { "_job, _epoch" } else { "_topic, _partition, _offset" }
+            );
+        }
+        let sent =
+            if identity == Identity::Versions { self.send_all(block).await } else { self.send_missing(block).await };
+        self.uncertain = sent.is_err().then(|| block.token.clone());
+        sent
+    }
+}
