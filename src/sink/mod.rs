@@ -12,8 +12,15 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 
 use crate::change::{OffsetRange, TopicPartition};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::Options;
+
+pub mod blackhole;
+mod encode;
+pub mod file;
+pub mod print;
+#[cfg(test)]
+mod testing;
 
 /// What an output table holds, which decides how it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,5 +105,22 @@ pub trait Sink: Send {
     /// Rows and bytes are complete: called at the end of a run (files are closed here).
     async fn finish(&mut self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// The connectors that can be written, for messages.
+pub const CONNECTORS: &[&str] = &["clickhouse", "filesystem", "print", "blackhole"];
+
+/// The sink that a table's options describe. `resume` when the job goes on from a checkpoint, so that what was written stays.
+pub fn open(table: &OutputTable, resume: bool) -> Result<Box<dyn Sink>> {
+    match table.options.required("connector")? {
+        "clickhouse" => Err(Error::internal("the connector 'clickhouse' is not built in yet")),
+        "filesystem" => Ok(Box::new(file::FileSink::new(table, resume)?)),
+        "print" => Ok(Box::new(print::PrintSink::new(table)?)),
+        "blackhole" => Ok(Box::new(blackhole::BlackholeSink::default())),
+        other => {
+            let expected = "'clickhouse', 'filesystem', 'print' or 'blackhole' for a table that is written";
+            Err(table.options.invalid("connector", other, expected))
+        }
     }
 }

@@ -22,6 +22,12 @@ pub trait Source: Send {
     /// Where to start each of these partitions, by `scan.startup.mode`. A partition that appears later starts at its beginning.
     fn start_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>>;
 
+    /// The first offset that each of these partitions still has: where a partition starts that appeared after the checkpoint that a
+    /// run resumes from, whatever `scan.startup.mode` says.
+    fn first_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
+        Ok(partitions.iter().map(|partition| (partition.clone(), 0)).collect())
+    }
+
     /// The offset after the last record that each of these partitions has now: where a bounded run ends.
     fn end_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>>;
 
@@ -133,6 +139,8 @@ pub const CONNECTORS: &[&str] = &["kafka", "filesystem"];
 /// The source that a table's options describe. Connects when it is first asked something.
 pub fn open(options: &Options) -> Result<Box<dyn Source>> {
     match options.required("connector")? {
+        "kafka" => Ok(Box::new(kafka::KafkaSource::new(options)?)),
+        "filesystem" => Ok(Box::new(file::FileSource::new(options)?)),
         other => Err(options.invalid("connector", other, "'kafka' or 'filesystem' for a table that is read")),
     }
 }

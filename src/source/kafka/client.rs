@@ -1,0 +1,246 @@
+//! The client library's object, its log and its errors.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::config::KafkaConfig;
+use crate::change::TopicPartition;
+use crate::error::{Error, Result};
+
+/// How long a question to the brokers may take.
+pub(super) const ASK: Duration = Duration::from_secs(15);
+
+/// One connection to a cluster. Readers, queues and records hold it by `Arc`: it goes when the last of them has gone.
+pub(super) struct Client {
+    pub(super) consumer: BaseConsumer<Context>,
+    pub(super) brokers: String,
+    table: String,
+}
+
+impl Client {
+    pub(super) fn new(config: &KafkaConfig) -> Result<Self> {
+        let context = Context { table: config.table.clone(), seldom: Seldom::default(), last_error: Mutex::new(None) };
+        let mut settings = config.client.clone();
+        if settings.get("debug").is_none() {
+            settings.set_log_level(RDKafkaLogLevel::Info);
+        } else {
+            settings.set_log_level(RDKafkaLogLevel::Debug);
+        }
+        let consumer = settings.create_with_context(context).map_err(|error| {
+            Error::config(format!("table \"{}\": librdkafka refuses the configuration: {error}", config.table))
+        })?;
+        Ok(Self { consumer, brokers: config.brokers.clone(), table: config.table.clone() })
+    }
+
+    /// The partitions of a topic, as the brokers know them now.
+    pub(super) fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>> {
+        let asking = || format!("cannot ask Kafka at {} for the partitions of topic \"{topic}\"", self.brokers);
+        let metadata = self.consumer.fetch_metadata(Some(topic), ASK).map_err(|error| self.failure(asking(), error))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let error = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
+        match (found, error) {
+            (Some(found), None) if !found.partitions().is_empty() => {
+                let of = |partition: i32| TopicPartition { topic: topic.into(), partition };
+                Ok(found.partitions().iter().map(|partition| of(partition.id())).collect())
+            }
+            (_, None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => Err(Error::permanent(
+                format!(
+                    "topic \"{topic}\" does not exist at {}; create it or check option 'topic' of table \"{}\"",
+                    self.brokers, self.table
+                ),
+                "the brokers do not know it",
+            )),
+            (_, Some(code)) => Err(self.failure(asking(), KafkaError::MetadataFetch(code))),
+        }
+    }
+
+    /// The offset of each partition at a place: [`Offset::Beginning`], [`Offset::End`], or `Offset::Offset` of a timestamp.
+    /// `None` where there is no record that late.
+    pub(super) fn offsets_at(&self, partitions: &[TopicPartition], place: Offset) -> Result<Vec<(TopicPartition, Option<i64>)>> {
+        let asking = || format!("cannot ask Kafka at {} for offsets of table \"{}\"", self.brokers, self.table);
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition_offset(&partition.topic, partition.partition, place).map_err(|error| self.failure(asking(), error))?;
+        }
+        let list = self.consumer.offsets_for_times(list, ASK).map_err(|error| self.failure(asking(), error))?;
+        self.read_offsets(partitions, &list, &asking)
+    }
+
+    /// What the consumer group has committed; `None` where it has not.
+    pub(super) fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, Option<i64>)>> {
+        let asking = || format!("cannot ask Kafka at {} for the offsets that the group of table \"{}\" has committed", self.brokers, self.table);
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition(&partition.topic, partition.partition);
+        }
+        let list = self.consumer.committed_offsets(list, ASK).map_err(|error| self.failure(asking(), error))?;
+        self.read_offsets(partitions, &list, &asking)
+    }
+
+    fn read_offsets(
+        &self,
+        partitions: &[TopicPartition],
+        list: &TopicPartitionList,
+        asking: &dyn Fn() -> String,
+    ) -> Result<Vec<(TopicPartition, Option<i64>)>> {
+        let read = |partition: &TopicPartition| {
+            let place = list.find_partition(&partition.topic, partition.partition);
+            let place = place.ok_or_else(|| Error::internal(format!("librdkafka left {partition} out of its answer")))?;
+            place.error().map_err(|error| self.failure(format!("{} ({partition})", asking()), error))?;
+            Ok((partition.clone(), if let Offset::Offset(offset) = place.offset() { Some(offset) } else { None }))
+        };
+        partitions.iter().map(read).collect()
+    }
+
+    /// First offset that a partition still has and the offset after its last.
+    pub(super) fn available(&self, partition: &TopicPartition) -> KafkaResult<(i64, i64)> {
+        self.consumer.fetch_watermarks(&partition.topic, partition.partition, Duration::from_secs(5))
+    }
+
+    /// Gives librdkafka its turn: its log, errors and answers to commits arrive here. Records never do.
+    pub(super) fn serve(&self) -> Result<()> {
+        for _ in 0..64 {
+            match self.consumer.poll(Duration::ZERO) {
+                None => {}
+                Some(Ok(_)) => return Err(Error::internal("a record came outside of the lanes' queues")),
+                // Already logged by the context; what concerns a partition comes in its lane's queue.
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    return Err(Error::permanent(format!("the Kafka client of table \"{}\" has failed", self.table), code));
+                }
+                Some(Err(_)) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A failed question, as transient or permanent. What librdkafka found out in the meantime (a refused login, say)
+    /// explains more than the question's own time-out.
+    pub(super) fn failure(&self, context: String, error: KafkaError) -> Error {
+        // The errors are events; without this they would not have been seen yet.
+        let _ = self.serve();
+        let last = self.consumer.context().last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let code = error.rdkafka_error_code();
+        match last {
+            Some((last, reason)) if is_permanent(last) => Error::permanent(context, reason),
+            _ if code.is_some_and(is_permanent) => Error::permanent(context, error),
+            Some((_, reason)) => Error::transient(context, reason),
+            None => Error::transient(context, error),
+        }
+    }
+
+    pub(super) fn seldom(&self) -> &Seldom {
+        &self.consumer.context().seldom
+    }
+}
+
+/// Whether somebody has to act before the same can succeed.
+pub(super) fn is_permanent(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedSASLMechanism
+            | Code::IllegalSASLState
+            | Code::SSL
+            | Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::InvalidTopic
+            | Code::InvalidArgument
+            | Code::UnsupportedVersion
+            | Code::Fatal
+            // Records would be skipped.
+            | Code::BadMessage
+            | Code::BadCompression
+            | Code::InvalidMessage
+            | Code::NotImplemented
+            | Code::MessageSizeTooLarge
+    )
+}
+
+/// Lets a message through once a minute for each key.
+#[derive(Default)]
+pub(super) struct Seldom(Mutex<HashMap<String, (Instant, u64)>>);
+
+impl Seldom {
+    const EVERY: Duration = Duration::from_secs(60);
+
+    /// `Some(n)` when the message may be logged, `n` of its kind having been kept back.
+    pub(super) fn allow(&self, key: &str) -> Option<u64> {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match seen.get_mut(key) {
+            Some((last, kept_back)) if now.duration_since(*last) < Self::EVERY => {
+                *kept_back += 1;
+                None
+            }
+            Some(entry) => Some(std::mem::replace(entry, (now, 0)).1),
+            None => {
+                seen.insert(key.to_owned(), (now, 0));
+                Some(0)
+            }
+        }
+    }
+}
+
+/// Where librdkafka's log and errors go: to `tracing`, seldom.
+pub(super) struct Context {
+    table: String,
+    seldom: Seldom,
+    last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        let table = self.table.as_str();
+        match level {
+            RDKafkaLogLevel::Debug => tracing::debug!(table, facility, "{message}"),
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => tracing::info!(table, facility, "{message}"),
+            _ => {
+                if let Some(kept_back) = self.seldom.allow(facility) {
+                    tracing::warn!(table, facility, kept_back, "{message}");
+                }
+            }
+        }
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        let reason = if reason.is_empty() { code.to_string() } else { reason.to_owned() };
+        if let Some(kept_back) = self.seldom.allow(&format!("error {code:?}")) {
+            tracing::warn!(table = self.table.as_str(), kept_back, "Kafka: {reason}");
+        }
+        let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
+        // "All brokers down" follows every other error and says the least.
+        if last.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
+            *last = Some((code, reason));
+        }
+    }
+}
+
+impl ConsumerContext for Context {
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result
+            && let Some(kept_back) = self.seldom.allow("commit")
+        {
+            tracing::warn!(
+                table = self.table.as_str(),
+                kept_back,
+                "cannot commit offsets to the consumer group (lag will look wrong, nothing is lost): {error}"
+            );
+        }
+    }
+}
