@@ -1,6 +1,7 @@
 //! Highwater: streaming windowed analytics over change data.
 
 pub mod change;
+pub mod cli;
 pub mod checkpoint;
 pub mod connector;
 pub mod error;
@@ -10,4 +11,5 @@ pub mod options;
 pub mod sink;
 pub mod source;
 pub mod sql;
+pub mod telemetry;
 pub mod window;

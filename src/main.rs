@@ -1,2 +1,7 @@
-//! highwater.
-fn main() {}
+//! The `highwater` command: see [`highwater::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    highwater::cli::main()
+}

@@ -123,6 +123,11 @@ impl InputPlan {
     }
 }
 
+/// Whether a query's table can be decoded as it is declared.
+pub fn check(pipeline: &Arc<Pipeline>, outputs: &Outputs) -> Result<()> {
+    InputPlan::new(&pipeline.table, &[(0, Arc::clone(pipeline))], outputs, "check")?.decoder().map(drop)
+}
+
 fn lane_work(number: usize, pipeline: &Pipeline, outputs: &Outputs) -> LaneWork {
     let output = outputs.of_pipeline(number);
     match &pipeline.work {
@@ -136,7 +141,7 @@ fn lane_work(number: usize, pipeline: &Pipeline, outputs: &Outputs) -> LaneWork 
 }
 
 /// The columns that some query needs, in the order of the table.
-fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> DecodeSpec {
+pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> DecodeSpec {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     let mut images = false;
     for (_, pipeline) in pipelines {

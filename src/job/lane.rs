@@ -118,6 +118,7 @@ impl Lane {
                 }
                 self.check_bounds()?;
             }
+            ToLane::Pause => self.course = None,
             ToLane::Cut { epoch, with_state } => self.cut(epoch, with_state)?,
             ToLane::Close { watermark } => self.close(watermark)?,
             ToLane::Stop => {}

@@ -17,6 +17,8 @@ pub enum ToLane {
     Restore(Vec<(usize, Vec<WindowState>)>),
     /// Read, up to these offsets where given, then say `Reached` and wait.
     Run(Course),
+    /// Read nothing more until the next `Run`.
+    Pause,
     /// Everything up to here belongs to this epoch: answer with `Cut`.
     Cut {
         /// The epoch that ends.

@@ -2,6 +2,7 @@
 
 pub mod delivery;
 pub mod epoch;
+pub mod explain;
 pub mod input;
 pub mod lane;
 pub mod message;

@@ -62,7 +62,11 @@ pub struct Job {
     reached: BTreeSet<usize>,
     ends: BTreeMap<crate::change::TopicPartition, i64>,
     stopping: bool,
-    last: Option<Checkpoint>,
+    /// Whether the current cut comes after all that this run will read.
+    cut_is_last: bool,
+    /// Whether the last cut is being saved once more, with its blocks in place.
+    settling: bool,
+    has_checkpoint: bool,
 }
 
 /// Where the current epoch is.
@@ -142,7 +146,9 @@ impl Job {
             reached: BTreeSet::new(),
             ends: BTreeMap::new(),
             stopping: false,
-            last: None,
+            cut_is_last: false,
+            settling: false,
+            has_checkpoint: false,
         };
         match recovered {
             Some(recovered) => {
@@ -196,6 +202,11 @@ impl Job {
         Ok(if self.all_reached() { Outcome::Finished } else { Outcome::Stopped })
     }
 
+    /// Whether the current cut is the end of a bounded run: nothing more will ever be read.
+    fn is_finished(&self) -> bool {
+        self.cut_is_last && self.settings.ending == Ending::Bounded && self.all_reached()
+    }
+
     fn all_reached(&self) -> bool {
         let mut lanes = self.inputs.iter().flat_map(TableInput::lanes);
         self.settings.ending != Ending::Endless && lanes.all(|lane| self.reached.contains(&lane))
@@ -206,10 +217,13 @@ impl Job {
         if !matches!(self.step, Step::Gathering) || self.delivering.is_some() {
             return;
         }
-        let is_last = self.stopping || self.all_reached();
+        self.cut_is_last = self.stopping || self.all_reached();
         let is_due = self.state_saved.elapsed() >= self.settings.checkpoint_interval;
-        let with_state = is_last || is_due || self.wants_state;
+        let with_state = self.cut_is_last || is_due || self.wants_state;
         let epoch = self.epoch;
+        if self.stopping {
+            self.inputs.iter().for_each(|input| input.order(|| ToLane::Pause));
+        }
         self.inputs.iter().for_each(|input| input.order(|| ToLane::Cut { epoch, with_state }));
         let waiting = self.inputs.iter().flat_map(TableInput::lanes).collect();
         self.step = Step::Cutting { waiting, state: with_state.then(BTreeMap::new), open_windows: 0 };
@@ -264,7 +278,7 @@ impl Job {
     async fn close(&mut self) -> Result<()> {
         let Step::Cutting { state, open_windows, .. } = std::mem::replace(&mut self.step, Step::Gathering) else { return Ok(()) };
         self.progress.open_windows.store(open_windows as u64, Relaxed);
-        let at_the_end = self.all_reached() && self.settings.ending == Ending::Bounded;
+        let at_the_end = self.is_finished();
         let mut waiting = BTreeSet::new();
         let mut least = i64::MAX;
         for input in self.inputs.iter_mut().filter(|input| input.has_windows()) {
@@ -295,13 +309,14 @@ impl Job {
             }
         }
         let ranges = self.inputs.iter().flat_map(TableInput::ranges).collect();
-        let cut = Cut { job: &self.settings.name, epoch: self.epoch, made_at: now(), ranges: &ranges };
+        let made_at = now();
+        let cut = Cut { job: &self.settings.name, epoch: self.epoch, made_at, ranges: &ranges };
         let is_quiet = self.rows.is_empty() && results.is_empty() && ranges.values().all(|range| range.from == range.to);
-        let is_last = self.stopping || self.all_reached();
         let blocks = blocks(&cut, &self.outputs.tables, std::mem::take(&mut self.rows), results);
         self.rows = std::mem::take(&mut self.next_rows);
-        if is_quiet && !is_last && self.last.is_some() {
+        if is_quiet && !self.cut_is_last && self.has_checkpoint {
             self.epoch += 1;
+            self.state_saved = Instant::now();
             return Ok(());
         }
         self.note_state(state.is_some());
@@ -310,7 +325,7 @@ impl Job {
             version: FORMAT_VERSION,
             job: self.settings.name.clone(),
             epoch: self.epoch,
-            made_at: cut.made_at,
+            made_at,
             fingerprints: fingerprints(&self.query),
             positions: self.inputs.iter().flat_map(TableInput::positions).collect(),
             watermarks: self.inputs.iter().map(|input| (input.name().to_owned(), input.watermark())).collect(),
@@ -349,27 +364,26 @@ impl Job {
                 tracing::debug!("offsets were not committed to Kafka, which only tools look at: {error}");
             }
         }
-        let is_last = checkpoint.state.is_some() && (self.stopping || self.all_reached()) && matches!(self.step, Step::Gathering);
-        if is_last && checkpoint.manifest.intents.is_empty() && self.last.is_some() {
+        self.has_checkpoint = true;
+        if self.settling {
             self.step = Step::Done;
-        } else if is_last && self.rows.is_empty() {
+        } else if self.cut_is_last && checkpoint.state.is_some() && matches!(self.step, Step::Gathering) {
             self.settle(checkpoint).await?;
-            return Ok(());
         }
-        self.last = Some(checkpoint);
         Ok(())
     }
 
     /// The last cut once more, now that its blocks are in place: the next run has nothing to look for.
     async fn settle(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        let is_finished = self.is_finished();
         let manifest = &mut checkpoint.manifest;
         manifest.epoch = self.epoch;
         manifest.state_epoch = self.epoch;
         manifest.intents.clear();
         manifest.positions.iter_mut().for_each(|position| position.from = position.offset);
-        manifest.finished = self.all_reached() && self.settings.ending == Ending::Bounded;
+        manifest.finished = is_finished;
         checkpoint.rows.clear();
-        self.last = Some(checkpoint.clone());
+        self.settling = true;
         self.delivering = Some(checkpoint.clone());
         self.deliverer.deliver(Delivery { checkpoint, blocks: Vec::new(), again: false }).await
     }
@@ -409,7 +423,7 @@ fn merge(windows: Vec<WindowState>, plan: &crate::window::aggregate::WindowPlan)
 }
 
 /// The pipelines by the table that they read, in the order of the query.
-fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<(Arc<Table>, Vec<(usize, Arc<Pipeline>)>)> {
+pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<(Arc<Table>, Vec<(usize, Arc<Pipeline>)>)> {
     let mut tables: Vec<(Arc<Table>, Vec<(usize, Arc<Pipeline>)>)> = Vec::new();
     for (number, pipeline) in pipelines.iter().enumerate() {
         let entry = (number, Arc::clone(pipeline));

@@ -1,0 +1,23 @@
+//! `highwater explain`.
+
+use clap::Args;
+
+use super::QueryArgs;
+use crate::error::Result;
+use crate::job::outputs::Outputs;
+use crate::sql::query::load;
+
+/// Arguments of `highwater explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    #[command(flatten)]
+    query: QueryArgs,
+}
+
+/// Runs the command.
+pub async fn run(args: &ExplainArgs) -> Result<()> {
+    let query = load(&args.query.files, &args.query.variables()).await?;
+    let outputs = Outputs::new(&query, "explain")?;
+    print!("{}", crate::job::explain::explain(&query, &outputs)?);
+    Ok(())
+}

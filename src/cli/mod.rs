@@ -1,0 +1,97 @@
+//! The command line: one file a command.
+
+mod explain;
+mod run;
+mod status;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use crate::sql::text::Variables;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done, or stopped by SIGINT or SIGTERM with everything delivered
+  2   a mistake in a query, an option or an argument
+  3   Kafka, ClickHouse, a file or the network failed for good
+  70  a bug in Highwater; please report it";
+
+/// Streaming windowed analytics over change data: Kafka to ClickHouse, in SQL, exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "highwater", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What to log: error, warn, info, debug, or a filter such as highwater=debug
+    #[arg(long, global = true, env = "HIGHWATER_LOG", default_value = "warn,highwater=info")]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the queries of files until they end or are stopped
+    Run(run::RunArgs),
+    /// Check queries as far as that goes without running them
+    Validate(validate::ValidateArgs),
+    /// Say what queries do: what is decoded, windows, state, sinks
+    Explain(explain::ExplainArgs),
+}
+
+/// Query files and their variables.
+#[derive(Debug, Args)]
+struct QueryArgs {
+    /// Query files; several are read as one
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// A value for ${NAME} in the files; what is not set comes from the environment
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
+    set: Vec<(String, String)>,
+}
+
+impl QueryArgs {
+    fn variables(&self) -> Variables {
+        Variables::new(self.set.iter().cloned().collect::<BTreeMap<_, _>>())
+    }
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("\"{text}\" is not NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Runs the command of the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = crate::telemetry::start_logging(&cli.log) {
+        return fail(&error);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime.map_err(|cause| Error::permanent("cannot start", cause)).and_then(|runtime| {
+        runtime.block_on(async {
+            match cli.command {
+                Command::Run(args) => run::run(args).await,
+                Command::Validate(args) => validate::run(&args).await,
+                Command::Explain(args) => explain::run(&args).await,
+            }
+        })
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    eprintln!("error: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(because) = cause {
+        eprintln!("  because: {because}");
+        cause = because.source();
+    }
+    ExitCode::from(error.exit_code())
+}

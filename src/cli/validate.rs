@@ -1,0 +1,44 @@
+//! `highwater validate`.
+
+use clap::Args;
+
+use super::QueryArgs;
+use crate::error::Result;
+use crate::job::outputs::Outputs;
+use crate::sql::query::load;
+use crate::{sink, source};
+
+/// Arguments of `highwater validate`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  highwater validate queries/*.sql && echo fine")]
+pub struct ValidateArgs {
+    #[command(flatten)]
+    query: QueryArgs,
+    /// Also look whether topics and tables are there and fit; changes nothing in Kafka, creates missing tables
+    #[arg(long)]
+    connect: bool,
+}
+
+/// Runs the command.
+pub async fn run(args: &ValidateArgs) -> Result<()> {
+    let query = load(&args.query.files, &args.query.variables()).await?;
+    let outputs = Outputs::new(&query, "validate")?;
+    for pipeline in &query.pipelines {
+        // Builds what a run would build: options and types that cannot work are refused here.
+        crate::job::input::check(pipeline, &outputs)?;
+    }
+    if args.connect {
+        for pipeline in &query.pipelines {
+            let options = pipeline.table.options.clone();
+            let partitions = tokio::task::block_in_place(|| source::open(&options)?.partitions())?;
+            eprintln!("{}: {} partitions", pipeline.table.name, partitions.len());
+        }
+        for table in &outputs.tables {
+            sink::open(table, true)?.prepare().await?;
+            eprintln!("{}: fits", table.options.get("table").unwrap_or(table.options.table()));
+        }
+    }
+    query.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+    eprintln!("{} statements are fine", query.pipelines.len());
+    Ok(())
+}

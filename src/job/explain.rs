@@ -1,0 +1,121 @@
+//! A query in a tree that a person can read: what is read and decoded, what is done to rows, what is kept, what is filled.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use datafusion::arrow::datatypes::Schema;
+
+use super::input::decode_spec;
+use super::outputs::Outputs;
+use super::run::by_table;
+use crate::error::{Error, Result};
+use crate::sink::{OutputTable, TableForm};
+use crate::sql::catalog::{METADATA, Table};
+use crate::sql::pipeline::{Pipeline, Work};
+use crate::sql::query::Query;
+use crate::sql::relation::Reading;
+use crate::sql::types::sql_name;
+use crate::window::aggregate::WindowPlan;
+use crate::window::stage::Stage;
+
+/// What a query does, in words.
+pub fn explain(query: &Query, outputs: &Outputs) -> Result<String> {
+    let mut text = String::new();
+    for (table, pipelines) in by_table(&query.pipelines) {
+        source(&mut text, &table, &pipelines).map_err(Error::internal)?;
+        for (at, (number, pipeline)) in pipelines.iter().enumerate() {
+            let (branch, bar) = if at + 1 == pipelines.len() { ("└─", "   ") } else { ("├─", "│  ") };
+            let tree = pipeline_lines(pipeline, &outputs.tables[outputs.of_pipeline(*number).number]);
+            for (at, line) in tree.iter().enumerate() {
+                writeln!(text, "{} {line}", if at == 0 { branch } else { bar }).map_err(Error::internal)?;
+            }
+        }
+    }
+    let letters = &outputs.tables[outputs.dead_letters().number];
+    writeln!(text, "records that cannot be used → {}", place(letters)).map_err(Error::internal)?;
+    Ok(text)
+}
+
+fn source(text: &mut String, table: &std::sync::Arc<Table>, pipelines: &[(usize, std::sync::Arc<Pipeline>)]) -> std::fmt::Result {
+    let spec = decode_spec(table, pipelines);
+    let from = table.options.get("topic").or_else(|| table.options.get("path")).unwrap_or_default();
+    let connector = table.options.get("connector").unwrap_or_default();
+    writeln!(text, "{} ← {connector} {from} ({})", table.name, table.format())?;
+    let skipped = table.columns.fields().len() - spec.columns.fields().len();
+    let images = if spec.before { ", images before updates too" } else { "" };
+    writeln!(text, "│  decodes {}{images}; {skipped} columns are skipped", columns(&spec.columns))?;
+    if let Some(watermark) = &table.watermark {
+        let delay = Duration::from_millis(watermark.delay as u64);
+        writeln!(text, "│  event time {}, watermark {delay:?} behind", watermark.column)?;
+    }
+    Ok(())
+}
+
+fn pipeline_lines(pipeline: &Pipeline, output: &OutputTable) -> Vec<String> {
+    let name = &pipeline.table.name;
+    let reads = match pipeline.reading {
+        Reading::Changes => format!("every change event of {name}, as a row of its own"),
+        Reading::Rows => format!("every row of {name}"),
+        Reading::Table => format!("the current rows of {name}: an update replaces its row, a delete takes it away"),
+    };
+    let mut lines = vec![format!("reads {reads}")];
+    match &pipeline.work {
+        Work::Append(stages) | Work::Mirror { stages, .. } => lines.extend(stage_lines(stages)),
+        Work::Window { lane, closing, .. } => {
+            lines.extend(stage_lines(&lane.before));
+            lines.extend(window_lines(lane));
+            lines.extend(closing.plan().display_indent().to_string().lines().map(|line| format!("at close: {line}")));
+            lines.push("late rows → the table's late table, with their window and a sign".into());
+        }
+    }
+    lines.push(format!("→ {} ({})", place(output), form(&output.form)));
+    lines
+}
+
+fn window_lines(lane: &WindowPlan) -> Vec<String> {
+    let size = Duration::from_millis(lane.windows.size as u64);
+    let mut lines = vec![format!("window TUMBLE of {size:?}, closes at the watermark")];
+    lines.extend(stage_lines(&lane.after));
+    let keys: Vec<_> = lane.keys.iter().map(|key| key.to_string()).collect();
+    let aggregates: Vec<_> = lane.layout.aggregates().iter().map(|it| it.name().to_owned()).collect();
+    let by = if keys.is_empty() { "window only".into() } else { format!("window, {}", keys.join(", ")) };
+    lines.push(format!("groups by {by}: {}", aggregates.join(", ")));
+    let state: Vec<_> = lane.layout.state_schema().fields().iter().skip(keys.len()).map(|it| sql_name(it.data_type())).collect();
+    lines.push(format!("keeps per open window and group: the key and {}", if state.is_empty() { "nothing more".into() } else { state.join(", ") }));
+    lines
+}
+
+fn stage_lines(stages: &[Stage]) -> Vec<String> {
+    stages
+        .iter()
+        .map(|stage| match stage {
+            Stage::Filter(predicate) => format!("keeps rows where {predicate}"),
+            Stage::Project(expressions, _) => {
+                format!("computes {}", expressions.iter().map(|it| it.to_string()).collect::<Vec<_>>().join(", "))
+            }
+        })
+        .collect()
+}
+
+fn columns(schema: &Schema) -> String {
+    let columns = schema.fields().iter().filter(|field| !METADATA.contains(&field.name().as_str()));
+    let columns: Vec<_> = columns.map(|field| format!("{} {}", field.name(), sql_name(field.data_type()))).collect();
+    if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
+}
+
+fn place(output: &OutputTable) -> String {
+    let options = &output.options;
+    let connector = options.get("connector").unwrap_or("print");
+    let at = options.get("table").or_else(|| options.get("path")).unwrap_or_default();
+    format!("{connector} {at}").trim_end().to_owned()
+}
+
+fn form(form: &TableForm) -> &'static str {
+    match form {
+        TableForm::Log => "each row once",
+        TableForm::Mirror => "one row per primary key, the newest",
+        TableForm::Results => "each window and group once, final",
+        TableForm::Late => "each late row once",
+        TableForm::DeadLetters => "each record once",
+    }
+}
