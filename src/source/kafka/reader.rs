@@ -62,7 +62,14 @@ impl KafkaReader {
     fn adopt(&mut self) {
         for (partition, from) in self.lane.take_added() {
             self.by_name.insert(partition.clone(), self.slots.len());
-            self.slots.push(Slot { partition, given: from, next: from, at_end: false, touched: false, messages: Vec::new() });
+            self.slots.push(Slot {
+                partition,
+                given: from,
+                next: from,
+                at_end: false,
+                touched: false,
+                messages: Vec::new(),
+            });
         }
     }
 
@@ -160,12 +167,20 @@ impl KafkaReader {
         let client = &self.lane.client;
         let place = match of {
             Some((partition, at)) => {
-                format!("topic \"{}\" partition {} at offset {at} from {}", partition.topic, partition.partition, client.brokers)
+                format!(
+                    "topic \"{}\" partition {} at offset {at} from {}",
+                    partition.topic, partition.partition, client.brokers
+                )
             }
             None => format!("Kafka at {}", client.brokers),
         };
         let error = match (code, of) {
-            (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation, Some((partition, _))) => {
+            (
+                RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::LogTruncation,
+                Some((partition, _)),
+            ) => {
                 let has = match client.available(partition) {
                     Ok((first, end)) => format!("it has offsets from {first} up to, not including, {end}"),
                     Err(_) => "what it has now cannot be told".to_owned(),
