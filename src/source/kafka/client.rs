@@ -16,7 +16,9 @@ use crate::change::TopicPartition;
 use crate::error::{Error, Result};
 
 /// How long a question to the brokers may take.
-const ASK: Duration = Duration::from_secs(15);
+pub(super) const ASK: Duration = Duration::from_secs(15);
+/// How long a look at the ends may take once a broker was lost.
+pub(super) const GLANCE: Duration = Duration::from_millis(300);
 /// How long looking for new partitions may take, which is done while a job runs.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -31,7 +33,12 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(config: &KafkaConfig) -> Result<Self> {
-        let context = Context { table: config.table.clone(), seldom: Seldom::default(), last_error: Mutex::new(None) };
+        let context = Context {
+            table: config.table.clone(),
+            seldom: Seldom::default(),
+            last_error: Mutex::new(None),
+            away: AtomicBool::new(false),
+        };
         let mut settings = config.client.clone();
         if settings.get("debug").is_none() {
             settings.set_log_level(RDKafkaLogLevel::Info);
@@ -82,6 +89,7 @@ impl Client {
         &self,
         partitions: &[TopicPartition],
         place: Offset,
+        patience: Duration,
     ) -> Result<Vec<(TopicPartition, Option<i64>)>> {
         let asking = || format!("cannot ask Kafka at {} for offsets of table \"{}\"", self.brokers, self.table);
         let mut list = TopicPartitionList::with_capacity(partitions.len());
@@ -89,7 +97,7 @@ impl Client {
             list.add_partition_offset(&partition.topic, partition.partition, place)
                 .map_err(|error| self.failure(asking(), error))?;
         }
-        let list = self.consumer.offsets_for_times(list, ASK).map_err(|error| self.failure(asking(), error))?;
+        let list = self.consumer.offsets_for_times(list, patience).map_err(|error| self.failure(asking(), error))?;
         self.read_offsets(partitions, &list, &asking)
     }
 
@@ -164,6 +172,16 @@ impl Client {
         }
     }
 
+    /// Whether a broker was lost since [`Self::back`]: then nobody knows whether a partition is still read to its end.
+    pub(super) fn is_away(&self) -> bool {
+        self.consumer.context().away.load(Ordering::Acquire)
+    }
+
+    /// Every partition's leader has answered.
+    pub(super) fn back(&self) {
+        self.consumer.context().away.store(false, Ordering::Release);
+    }
+
     pub(super) fn seldom(&self) -> &Seldom {
         &self.consumer.context().seldom
     }
@@ -228,6 +246,7 @@ pub(super) struct Context {
     table: String,
     seldom: Seldom,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    away: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -248,6 +267,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
+        self.away.store(true, Ordering::Release);
         let reason = if reason.is_empty() { code.to_string() } else { reason.to_owned() };
         if let Some(kept_back) = self.seldom.allow(&format!("error {code:?}")) {
             tracing::warn!(table = self.table.as_str(), kept_back, "Kafka: {reason}");

@@ -48,12 +48,20 @@ pub struct KafkaSource {
     lanes: Vec<Arc<Lane>>,
     /// The partitions that there were at first. Others came later.
     first: Option<BTreeSet<TopicPartition>>,
+    /// The lane of each partition that is read.
+    assigned: BTreeMap<TopicPartition, usize>,
 }
 
 impl KafkaSource {
     /// Checks the options, and connects when it is first asked something.
     pub fn new(options: &Options) -> Result<Self> {
-        Ok(Self { config: KafkaConfig::new(options)?, client: None, lanes: Vec::new(), first: None })
+        Ok(Self {
+            config: KafkaConfig::new(options)?,
+            client: None,
+            lanes: Vec::new(),
+            first: None,
+            assigned: BTreeMap::new(),
+        })
     }
 
     fn client(&mut self) -> Result<Arc<Client>> {
@@ -103,7 +111,7 @@ impl KafkaSource {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let found = self.client()?.offsets_at(partitions, place)?;
+        let found = self.client()?.offsets_at(partitions, place, client::ASK)?;
         let missing: Vec<_> =
             found.iter().filter(|(_, offset)| offset.is_none()).map(|(partition, _)| partition.clone()).collect();
         let mut offsets: BTreeMap<_, _> =
@@ -164,6 +172,7 @@ impl Source for KafkaSource {
 
     fn assign(&mut self, lane: usize, partition: &TopicPartition, from: i64) -> Result<()> {
         let client = self.client()?;
+        let index = lane;
         let lane = self.lanes.get(lane).ok_or_else(|| Error::internal(format!("lane {lane} has no reader yet")))?;
         lane.add(partition.clone(), from);
         lane.forward(partition)?;
@@ -171,7 +180,9 @@ impl Source for KafkaSource {
         list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(from))
             .map_err(Error::internal)?;
         let what = || format!("cannot start reading {partition} at offset {from} from {}", self.config.brokers);
-        client.consumer.incremental_assign(&list).map_err(|error| client.failure(what(), error))
+        client.consumer.incremental_assign(&list).map_err(|error| client.failure(what(), error))?;
+        self.assigned.insert(partition.clone(), index);
+        Ok(())
     }
 
     fn commit(&mut self, offsets: &BTreeMap<TopicPartition, i64>) -> Result<()> {
@@ -188,6 +199,19 @@ impl Source for KafkaSource {
     }
 
     fn maintain(&mut self) -> Result<()> {
-        self.client.as_ref().map_or(Ok(()), |client| client.serve())
+        let Some(client) = &self.client else { return Ok(()) };
+        client.serve()?;
+        if client.is_away() && !self.assigned.is_empty() {
+            let partitions: Vec<_> = self.assigned.keys().cloned().collect();
+            // Still away: the context has logged it.
+            let Ok(ends) = client.offsets_at(&partitions, Offset::End, client::GLANCE) else { return Ok(()) };
+            for (partition, end) in ends {
+                if let (Some(&lane), Some(end)) = (self.assigned.get(&partition), end) {
+                    self.lanes[lane].set_end(&partition, end);
+                }
+            }
+            client.back();
+        }
+        Ok(())
     }
 }

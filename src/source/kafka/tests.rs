@@ -218,3 +218,35 @@ fn errors_of_a_fetch_pass_or_stop() {
     }
     assert!(!error.is_transient());
 }
+
+#[test]
+fn nobody_knows_the_end_while_the_broker_is_away() {
+    let rig = Rig::new(1);
+    rig.produce(0, 0..10);
+    let mut source = rig.source(&[("properties.reconnect.backoff.max.ms", "200")]);
+    let mut reader = source.reader().unwrap();
+    source.assign(0, &partition(0), 0).unwrap();
+    drain(reader.as_mut(), &[(partition(0), 0)]);
+    let give_up = Instant::now() + Duration::from_secs(30);
+    let mut batches = Vec::new();
+
+    rig.cluster.broker_down(1).unwrap();
+    while reader.at_end(&partition(0)) {
+        assert!(Instant::now() < give_up);
+        reader.poll(Duration::from_millis(20), &mut batches).unwrap();
+        source.maintain().unwrap();
+    }
+    source.maintain().unwrap();
+    assert!(!reader.at_end(&partition(0)) && batches.is_empty());
+
+    rig.cluster.broker_up(1).unwrap();
+    rig.produce(0, 10..20);
+    let mut position = 10;
+    while !reader.at_end(&partition(0)) {
+        assert!(Instant::now() < give_up);
+        reader.poll(Duration::from_millis(20), &mut batches).unwrap();
+        position = batches.drain(..).last().map_or(position, |batch| batch.range.to);
+        source.maintain().unwrap();
+    }
+    assert_eq!(position, 20, "at the end only when what came in the meantime has been read");
+}
