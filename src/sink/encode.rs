@@ -18,7 +18,9 @@ pub(super) enum FileFormat {
     /// An object a line; nulls are written, so that every row has the same fields.
     Json,
     /// With a line of names first, or without.
-    Csv { header: bool },
+    Csv {
+        header: bool,
+    },
     Parquet,
 }
 

@@ -34,7 +34,8 @@ impl PrintSink {
     }
 
     fn text(&self, block: &Block) -> Result<Vec<u8>> {
-        let rows = block.rows.iter().map(|rows| encode::leading(rows, self.columns)).collect::<Result<Vec<RecordBatch>>>()?;
+        let rows =
+            block.rows.iter().map(|rows| encode::leading(rows, self.columns)).collect::<Result<Vec<RecordBatch>>>()?;
         let mut text = Vec::new();
         if self.tables {
             let table = pretty_format_batches(&rows)?;
@@ -66,9 +67,9 @@ impl Sink for PrintSink {
         }
         let text = self.text(block)?;
         let mut out = std::io::stdout().lock();
-        out.write_all(&text)
-            .and_then(|()| out.flush())
-            .map_err(|error| Error::permanent(format!("cannot print the rows of \"{}\" to standard output", self.name), error))
+        out.write_all(&text).and_then(|()| out.flush()).map_err(|error| {
+            Error::permanent(format!("cannot print the rows of \"{}\" to standard output", self.name), error)
+        })
     }
 
     async fn write_again(&mut self, block: &Block) -> Result<()> {

@@ -1,4 +1,5 @@
 //! The ClickHouse sink against a real server: tables, exactness, repeats.
+#![allow(clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

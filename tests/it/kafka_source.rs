@@ -33,7 +33,8 @@ impl Topic {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", &brokers);
         let admin: AdminClient<_> = client.create().unwrap();
-        let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        // The tests' timestamps are of 1970: retention by age would delete the records.
+        let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
         for (key, value) in config {
             topic = topic.set(key, value);
         }
@@ -75,7 +76,8 @@ impl Topic {
     fn transactional(&self, id: &str) -> BaseProducer {
         let id = format!("{}-{id}", self.name);
         let mut config = ClientConfig::new();
-        let producer: BaseProducer = config.set("bootstrap.servers", &self.brokers).set("transactional.id", id).create().unwrap();
+        let producer: BaseProducer =
+            config.set("bootstrap.servers", &self.brokers).set("transactional.id", id).create().unwrap();
         producer.init_transactions(WAIT).unwrap();
         producer
     }
@@ -177,7 +179,9 @@ fn compaction_leaves_gaps_that_ranges_span() {
         ("max.compaction.lag.ms", "200"),
     ];
     let topic = Topic::create("compaction", 1, &config);
-    let now = || i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let now = || {
+        i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap()
+    };
     for value in 0..3_000 {
         topic.send(&topic.producer, 0, &(value % 10).to_string(), &value.to_string(), now());
     }
@@ -234,7 +238,8 @@ fn a_new_partition_is_noticed() {
     topic.produce(0, 10..20);
     let mut read: Read = [(partitions[0].clone(), (10, Vec::new())), (new.clone(), (0, Vec::new()))].into();
     let mut batches = Vec::new();
-    while !(reader.at_end(&partitions[0]) && reader.at_end(&new) && read[&new].0 == 10 && read[&partitions[0]].0 == 20) {
+    while !(reader.at_end(&partitions[0]) && reader.at_end(&new) && read[&new].0 == 10 && read[&partitions[0]].0 == 20)
+    {
         assert!(Instant::now() < give_up, "{read:?}");
         reader.poll(Duration::from_millis(100), &mut batches).unwrap();
         note(&mut read, &mut batches);
@@ -265,7 +270,13 @@ fn records_deleted_by_retention_are_an_error_with_a_way_out() {
             assert!(batches.is_empty());
         };
         let text = error.to_string();
-        for part in [topic.name.as_str(), "partition 0", &format!("offset {gone} "), "from 60 up to, not including, 100", "checkpoint"] {
+        for part in [
+            topic.name.as_str(),
+            "partition 0",
+            &format!("offset {gone} "),
+            "from 60 up to, not including, 100",
+            "checkpoint",
+        ] {
             assert!(text.contains(part), "{text}");
         }
         assert!(!error.is_transient());
@@ -339,7 +350,8 @@ fn a_million_records_and_none_lost() {
             readers[index % lanes].1.push((partition.clone(), ends[partition]));
         }
         let read: Vec<(u64, u64)> = std::thread::scope(|scope| {
-            let lanes: Vec<_> = readers.into_iter().map(|(reader, todo)| scope.spawn(move || sum_to_end(reader, &todo))).collect();
+            let lanes: Vec<_> =
+                readers.into_iter().map(|(reader, todo)| scope.spawn(move || sum_to_end(reader, &todo))).collect();
             lanes.into_iter().map(|lane| lane.join().unwrap()).collect()
         });
         let (count, sum) = read.iter().fold((0, 0), |all, lane| (all.0 + lane.0, all.1 + lane.1));
@@ -351,7 +363,8 @@ fn a_million_records_and_none_lost() {
 
 /// Number and sum of the values of some partitions up to their ends.
 fn sum_to_end(mut reader: Box<dyn SourceReader>, todo: &[(TopicPartition, i64)]) -> (u64, u64) {
-    let mut positions: BTreeMap<TopicPartition, i64> = todo.iter().map(|(partition, _)| (partition.clone(), 0)).collect();
+    let mut positions: BTreeMap<TopicPartition, i64> =
+        todo.iter().map(|(partition, _)| (partition.clone(), 0)).collect();
     let (mut count, mut sum, mut batches) = (0, 0, Vec::new());
     let give_up = Instant::now() + WAIT;
     while todo.iter().any(|(partition, end)| positions[partition] < *end) {

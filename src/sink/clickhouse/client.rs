@@ -318,6 +318,7 @@ fn is_transient_code(code: u32) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used)]
 mod tests {
     use super::*;
 

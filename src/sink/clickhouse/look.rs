@@ -96,31 +96,24 @@ impl Plan {
     /// `column BETWEEN least AND greatest`, for a column of times.
     fn between(&self, rows: &[RecordBatch], column: usize) -> Result<Option<String>> {
         let Some(name) = self.columns.get(column).map(|column| quote_identifier(&column.name)) else { return Ok(None) };
-        let (mut least, mut greatest, mut literal): (_, _, Option<fn(i64) -> String>) = (None, None, None);
+        let (mut least, mut greatest, mut unit) = (None, None, TimeUnit::Second);
         for batch in rows {
             let array = batch.column(column);
-            literal = match array.data_type() {
-                DataType::Timestamp(TimeUnit::Second, _) => {
-                    Some(|value| format!("fromUnixTimestamp64Milli({}, 'UTC')", value.saturating_mul(1_000)))
-                }
-                DataType::Timestamp(TimeUnit::Millisecond, _) => {
-                    Some(|value| format!("fromUnixTimestamp64Milli({value}, 'UTC')"))
-                }
-                DataType::Timestamp(TimeUnit::Microsecond, _) => {
-                    Some(|value| format!("fromUnixTimestamp64Micro({value}, 'UTC')"))
-                }
-                DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-                    Some(|value| format!("fromUnixTimestamp64Nano({value}, 'UTC')"))
-                }
-                _ => return Ok(None),
-            };
+            let DataType::Timestamp(sent, _) = array.data_type() else { return Ok(None) };
+            unit = *sent;
             let values = cast(array, &DataType::Int64)?;
             let values = values.as_primitive::<Int64Type>();
             least = [least, min(values)].into_iter().flatten().min();
             greatest = [greatest, max(values)].into_iter().flatten().max();
         }
-        Ok(match (literal, least, greatest) {
-            (Some(literal), Some(least), Some(greatest)) => {
+        let literal = |value: i64| match unit {
+            TimeUnit::Second => format!("fromUnixTimestamp64Milli({}, 'UTC')", value.saturating_mul(1_000)),
+            TimeUnit::Millisecond => format!("fromUnixTimestamp64Milli({value}, 'UTC')"),
+            TimeUnit::Microsecond => format!("fromUnixTimestamp64Micro({value}, 'UTC')"),
+            TimeUnit::Nanosecond => format!("fromUnixTimestamp64Nano({value}, 'UTC')"),
+        };
+        Ok(match (least, greatest) {
+            (Some(least), Some(greatest)) => {
                 Some(format!("{name} BETWEEN {} AND {}", literal(least), literal(greatest)))
             }
             _ => None,

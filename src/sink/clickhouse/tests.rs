@@ -1,4 +1,5 @@
 //! What needs no server: statements, types, cutting, messages.
+#![allow(clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

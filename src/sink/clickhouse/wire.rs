@@ -12,7 +12,8 @@ use datafusion::arrow::array::{
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::{cast, max, min};
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Field, FieldRef, Fields, Int64Type, Schema, TimeUnit, TimestampSecondType,
+    DataType, Date32Type, Field, FieldRef, Fields, Int64Type, Schema, Time64MicrosecondType, TimeUnit,
+    TimestampSecondType,
 };
 
 use super::types::ChType;
@@ -58,13 +59,10 @@ fn to_wire(array: &ArrayRef, target: &ChType, column: &str) -> Result<ArrayRef> 
         DataType::Time32(TimeUnit::Second) => again(&DataType::Time32(TimeUnit::Millisecond)),
         DataType::Time32(_) if name == "Int64" => again(&DataType::Time64(TimeUnit::Microsecond)),
         DataType::Time64(TimeUnit::Nanosecond) if name == "Int64" => again(&DataType::Time64(TimeUnit::Microsecond)),
-        DataType::Time64(_) if name == "Int64" => Ok(Arc::new(
-            array
-                .as_any()
-                .downcast_ref::<datafusion::arrow::array::Time64MicrosecondArray>()
-                .ok_or_else(|| Error::internal("a time column is no time column"))?
-                .reinterpret_cast::<Int64Type>(),
-        )),
+        DataType::Time64(_) if name == "Int64" => {
+            let times = array.as_primitive::<Time64MicrosecondType>();
+            Ok(Arc::new(times.reinterpret_cast::<Int64Type>()))
+        }
         DataType::Timestamp(unit, Some(_)) => again(&DataType::Timestamp(*unit, None)),
         DataType::Timestamp(TimeUnit::Second, None) if name == "DateTime" => {
             let seconds = array.as_primitive::<TimestampSecondType>();
@@ -168,9 +166,7 @@ fn check_range(
         .map_or_else(|| format!("{value}"), |time| time.format("%Y-%m-%d %H:%M:%S").to_string());
     Err(Error::permanent(
         format!("cannot keep {shown} of column \"{column}\" in the type {name} of ClickHouse"),
-        format!(
-            "the type ends there; make the column DateTime64(0, 'UTC'), which holds the years 1 to 9999 \
-             (ALTER TABLE … MODIFY COLUMN, or a table of your own if it is part of the sorting key)"
-        ),
+        "the type ends there; make the column DateTime64(0, 'UTC'), which holds the years 1 to 9999 \
+         (ALTER TABLE … MODIFY COLUMN, or a table of your own if it is part of the sorting key)",
     ))
 }

@@ -58,7 +58,15 @@ impl FileSink {
         let columns = encode::shown(table).min(table.schema.fields().len());
         let schema = Schema::new(table.schema.fields()[..columns].to_vec()).into();
         let name = table.options.table().to_owned();
-        Ok(Self { name, path: path.into(), format: FileFormat::of(table)?, columns, schema, resume, place: Place::NotYet })
+        Ok(Self {
+            name,
+            path: path.into(),
+            format: FileFormat::of(table)?,
+            columns,
+            schema,
+            resume,
+            place: Place::NotYet,
+        })
     }
 
     fn is_single_file(&self) -> bool {
@@ -82,12 +90,14 @@ impl FileSink {
                 )));
             }
             let file = File::create(&self.path).map_err(|error| self.failed(&self.path, error))?;
-            let writer = ArrowWriter::try_new(file, self.schema.clone(), None).map_err(|error| self.failed(&self.path, error))?;
+            let writer = ArrowWriter::try_new(file, self.schema.clone(), None)
+                .map_err(|error| self.failed(&self.path, error))?;
             return Ok(Place::Parquet(Some(writer)));
         }
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(!self.resume).open(&self.path);
         let mut file = opened.map_err(|error| self.failed(&self.path, error))?;
-        let ledger = Ledger::open(&self.path, &mut file, self.resume).map_err(|error| self.failed(&self.path, error))?;
+        let ledger =
+            Ledger::open(&self.path, &mut file, self.resume).map_err(|error| self.failed(&self.path, error))?;
         Ok(Place::Text(file, ledger))
     }
 

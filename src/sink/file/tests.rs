@@ -78,7 +78,11 @@ async fn a_parquet_file_is_whole_at_the_end() {
     one.finish().await.unwrap();
     let read = |path: &Path| -> usize {
         let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path).unwrap()).unwrap().build().unwrap();
-        reader.map(|rows| rows.unwrap()).inspect(|rows| assert_eq!(rows.num_columns(), 3)).map(|rows| rows.num_rows()).sum()
+        reader
+            .map(|rows| rows.unwrap())
+            .inspect(|rows| assert_eq!(rows.num_columns(), 3))
+            .map(|rows| rows.num_rows())
+            .sum()
     };
     assert_eq!(read(&path), 4);
     let error = sink(&path, &[], true).prepare().await.unwrap_err();

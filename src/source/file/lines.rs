@@ -74,7 +74,10 @@ impl LineReader {
         while self.line < line {
             let at = (self.position, self.line);
             let Some((bytes, end)) = self.read(true)? else {
-                return Err(self.failed(format!("it has {} lines, and line {line} was to be read next: was it replaced?", self.line)));
+                return Err(self.failed(format!(
+                    "it has {} lines, and line {line} was to be read next: was it replaced?",
+                    self.line
+                )));
             };
             let missing = usize::try_from(line - at.1).unwrap_or(usize::MAX);
             let breaks = memchr::memchr_iter(b'\n', &bytes[..end]);

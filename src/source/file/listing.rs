@@ -8,7 +8,9 @@ use crate::error::{Error, Result};
 /// The files of a path (a file, a directory, or a pattern with `*` and `?` in its last part), sorted by name. Hidden ones and
 /// those that begin with `_` are left out, as are directories in a directory.
 pub(super) fn files(table: &str, path: &str) -> Result<Vec<PathBuf>> {
-    let missing = |error: std::io::Error| Error::permanent(format!("table \"{table}\": cannot read option 'path', {path}"), error);
+    let missing = |error: std::io::Error| {
+        Error::permanent(format!("table \"{table}\": cannot read option 'path', {path}"), error)
+    };
     let whole = Path::new(path);
     let name = whole.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let (directory, pattern) = if name.contains(['*', '?']) && !whole.exists() {
@@ -42,7 +44,9 @@ pub(super) fn partition(path: &Path) -> Result<TopicPartition> {
 pub(super) fn matches(pattern: &[u8], name: &[u8]) -> bool {
     match (pattern.split_first(), name.split_first()) {
         (None, None) => true,
-        (Some((b'*', rest)), _) => matches(rest, name) || name.split_first().is_some_and(|(_, name)| matches(pattern, name)),
+        (Some((b'*', rest)), _) => {
+            matches(rest, name) || name.split_first().is_some_and(|(_, name)| matches(pattern, name))
+        }
         (Some((b'?', rest)), Some((_, name))) => matches(rest, name),
         (Some((want, rest)), Some((have, name))) => want == have && matches(rest, name),
         _ => false,

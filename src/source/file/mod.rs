@@ -89,9 +89,16 @@ impl FileSource {
         files.into_iter().map(of).collect()
     }
 
-    fn offsets(&self, partitions: &[TopicPartition], pick: fn((i64, i64)) -> i64) -> Result<BTreeMap<TopicPartition, i64>> {
+    fn offsets(
+        &self,
+        partitions: &[TopicPartition],
+        pick: fn((i64, i64)) -> i64,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
         let found = self.scan()?;
-        Ok(partitions.iter().map(|partition| (partition.clone(), found.get(partition).copied().map_or(0, pick))).collect())
+        Ok(partitions
+            .iter()
+            .map(|partition| (partition.clone(), found.get(partition).copied().map_or(0, pick)))
+            .collect())
     }
 }
 
@@ -112,7 +119,9 @@ impl Source for FileSource {
     fn first_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
         match self.kind {
             Kind::Recorded => self.offsets(partitions, |(first, _)| first),
-            Kind::Lines { .. } | Kind::Parquet => Ok(partitions.iter().map(|partition| (partition.clone(), 0)).collect()),
+            Kind::Lines { .. } | Kind::Parquet => {
+                Ok(partitions.iter().map(|partition| (partition.clone(), 0)).collect())
+            }
         }
     }
 

@@ -51,7 +51,10 @@ impl RawRecords for Recorded {
 
 fn parse(path: &std::path::Path, number: i64, line: &[u8]) -> Result<Line> {
     serde_json::from_slice(line).map_err(|error| {
-        Error::permanent(format!("{}:{}: not a captured record ('records' = 'kafka')", path.display(), number + 1), error)
+        Error::permanent(
+            format!("{}:{}: not a captured record ('records' = 'kafka')", path.display(), number + 1),
+            error,
+        )
     })
 }
 
@@ -131,7 +134,10 @@ fn content(text: Option<String>, base64: Option<&str>, path: &std::path::Path, n
         (Some(text), _) => Ok(Some(text.into_bytes())),
         (None, None) => Ok(None),
         (None, Some(text)) => decode_base64(text).map(Some).ok_or_else(|| {
-            Error::permanent(format!("{}:{}: not a captured record ('records' = 'kafka')", path.display(), number + 1), "broken base64")
+            Error::permanent(
+                format!("{}:{}: not a captured record ('records' = 'kafka')", path.display(), number + 1),
+                "broken base64",
+            )
         }),
     }
 }

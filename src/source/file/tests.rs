@@ -15,7 +15,10 @@ fn source(path: &Path, extra: &[(&str, &str)]) -> FileSource {
 }
 
 fn text(batch: &RawBatch) -> Vec<(i64, String)> {
-    batch.iter().map(|record| (record.offset, String::from_utf8(record.value.unwrap_or(b"<null>").to_vec()).unwrap())).collect()
+    batch
+        .iter()
+        .map(|record| (record.offset, String::from_utf8(record.value.unwrap_or(b"<null>").to_vec()).unwrap()))
+        .collect()
 }
 
 /// Reads a partition from an offset to its end, as a bounded run does.
@@ -131,7 +134,8 @@ fn long_lines_and_many_of_them() {
     let long = "x".repeat(9 << 20);
     let mut content = String::new();
     for number in 0..200_000 {
-        content.push_str(&format!("{{\"number\":{number},\"padding\":\"0123456789012345678901234567890123456789\"}}\n"));
+        content
+            .push_str(&format!("{{\"number\":{number},\"padding\":\"0123456789012345678901234567890123456789\"}}\n"));
     }
     content.push_str(&long);
     content.push('\n');
@@ -149,7 +153,9 @@ fn long_lines_and_many_of_them() {
 fn captured_records_keep_their_positions() {
     let directory = tempfile::tempdir().unwrap();
     let line = |partition: i32, offset: i64, value: &str| {
-        format!("{{\"topic\":\"t\",\"partition\":{partition},\"offset\":{offset},\"timestamp\":17,\"key\":\"k\",\"value\":{value},\"headers\":[]}}\n")
+        format!(
+            "{{\"topic\":\"t\",\"partition\":{partition},\"offset\":{offset},\"timestamp\":17,\"key\":\"k\",\"value\":{value},\"headers\":[]}}\n"
+        )
     };
     let first = line(0, 5, "\"a\"") + &line(1, 0, "\"b\"") + &line(0, 7, "null");
     let binary = "{\"topic\":\"t\",\"partition\":1,\"offset\":1,\"value_base64\":\"aGk+\"}\n";
@@ -170,7 +176,8 @@ fn captured_records_keep_their_positions() {
     while batches.iter().map(RawBatch::len).sum::<usize>() < 2 {
         reader.poll(Duration::from_millis(10), &mut batches).unwrap();
     }
-    let times: Vec<_> = batches.iter().flat_map(RawBatch::iter).map(|record| (record.timestamp, record.key.is_some())).collect();
+    let times: Vec<_> =
+        batches.iter().flat_map(RawBatch::iter).map(|record| (record.timestamp, record.key.is_some())).collect();
     assert_eq!(times, [(17, true), (NO_TIME, false)]);
     assert_eq!(batches[0].range, OffsetRange { from: 0, to: 1 });
 }
@@ -195,7 +202,13 @@ fn parquet_rows_are_json_lines() {
 
 #[test]
 fn patterns_and_missing_paths() {
-    for (pattern, name, fits) in [("*.json", "a.json", true), ("*.json", "a.csv", false), ("a?c*", "abc", true), ("a?c", "ac", false), ("**", "", true)] {
+    for (pattern, name, fits) in [
+        ("*.json", "a.json", true),
+        ("*.json", "a.csv", false),
+        ("a?c*", "abc", true),
+        ("a?c", "ac", false),
+        ("**", "", true),
+    ] {
         assert_eq!(listing::matches(pattern.as_bytes(), name.as_bytes()), fits, "{pattern} {name}");
     }
     let directory = tempfile::tempdir().unwrap();

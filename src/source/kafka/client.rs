@@ -1,6 +1,7 @@
 //! The client library's object, its log and its errors.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,17 +17,28 @@ use crate::error::{Error, Result};
 
 /// How long a question to the brokers may take.
 pub(super) const ASK: Duration = Duration::from_secs(15);
+/// How long a look at the ends may take once a broker was lost.
+pub(super) const GLANCE: Duration = Duration::from_millis(300);
+/// How long looking for new partitions may take, which is done while a job runs.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// One connection to a cluster. Readers, queues and records hold it by `Arc`: it goes when the last of them has gone.
 pub(super) struct Client {
     pub(super) consumer: BaseConsumer<Context>,
     pub(super) brokers: String,
     table: String,
+    /// Whether the brokers have answered before.
+    answered: AtomicBool,
 }
 
 impl Client {
     pub(super) fn new(config: &KafkaConfig) -> Result<Self> {
-        let context = Context { table: config.table.clone(), seldom: Seldom::default(), last_error: Mutex::new(None) };
+        let context = Context {
+            table: config.table.clone(),
+            seldom: Seldom::default(),
+            last_error: Mutex::new(None),
+            away: AtomicBool::new(false),
+        };
         let mut settings = config.client.clone();
         if settings.get("debug").is_none() {
             settings.set_log_level(RDKafkaLogLevel::Info);
@@ -36,13 +48,21 @@ impl Client {
         let consumer = settings.create_with_context(context).map_err(|error| {
             Error::config(format!("table \"{}\": librdkafka refuses the configuration: {error}", config.table))
         })?;
-        Ok(Self { consumer, brokers: config.brokers.clone(), table: config.table.clone() })
+        Ok(Self {
+            consumer,
+            brokers: config.brokers.clone(),
+            table: config.table.clone(),
+            answered: AtomicBool::new(false),
+        })
     }
 
     /// The partitions of a topic, as the brokers know them now.
     pub(super) fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>> {
         let asking = || format!("cannot ask Kafka at {} for the partitions of topic \"{topic}\"", self.brokers);
-        let metadata = self.consumer.fetch_metadata(Some(topic), ASK).map_err(|error| self.failure(asking(), error))?;
+        let patience = if self.answered.load(Ordering::Relaxed) { LOOK } else { ASK };
+        let metadata =
+            self.consumer.fetch_metadata(Some(topic), patience).map_err(|error| self.failure(asking(), error))?;
+        self.answered.store(true, Ordering::Relaxed);
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let error = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
         match (found, error) {
@@ -50,32 +70,45 @@ impl Client {
                 let of = |partition: i32| TopicPartition { topic: topic.into(), partition };
                 Ok(found.partitions().iter().map(|partition| of(partition.id())).collect())
             }
-            (_, None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => Err(Error::permanent(
-                format!(
-                    "topic \"{topic}\" does not exist at {}; create it or check option 'topic' of table \"{}\"",
-                    self.brokers, self.table
-                ),
-                "the brokers do not know it",
-            )),
+            (_, None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+                Err(Error::permanent(
+                    format!(
+                        "topic \"{topic}\" does not exist at {}; create it or check option 'topic' of table \"{}\"",
+                        self.brokers, self.table
+                    ),
+                    "the brokers do not know it",
+                ))
+            }
             (_, Some(code)) => Err(self.failure(asking(), KafkaError::MetadataFetch(code))),
         }
     }
 
     /// The offset of each partition at a place: [`Offset::Beginning`], [`Offset::End`], or `Offset::Offset` of a timestamp.
     /// `None` where there is no record that late.
-    pub(super) fn offsets_at(&self, partitions: &[TopicPartition], place: Offset) -> Result<Vec<(TopicPartition, Option<i64>)>> {
+    pub(super) fn offsets_at(
+        &self,
+        partitions: &[TopicPartition],
+        place: Offset,
+        patience: Duration,
+    ) -> Result<Vec<(TopicPartition, Option<i64>)>> {
         let asking = || format!("cannot ask Kafka at {} for offsets of table \"{}\"", self.brokers, self.table);
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
-            list.add_partition_offset(&partition.topic, partition.partition, place).map_err(|error| self.failure(asking(), error))?;
+            list.add_partition_offset(&partition.topic, partition.partition, place)
+                .map_err(|error| self.failure(asking(), error))?;
         }
-        let list = self.consumer.offsets_for_times(list, ASK).map_err(|error| self.failure(asking(), error))?;
+        let list = self.consumer.offsets_for_times(list, patience).map_err(|error| self.failure(asking(), error))?;
         self.read_offsets(partitions, &list, &asking)
     }
 
     /// What the consumer group has committed; `None` where it has not.
     pub(super) fn committed(&self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, Option<i64>)>> {
-        let asking = || format!("cannot ask Kafka at {} for the offsets that the group of table \"{}\" has committed", self.brokers, self.table);
+        let asking = || {
+            format!(
+                "cannot ask Kafka at {} for the offsets that the group of table \"{}\" has committed",
+                self.brokers, self.table
+            )
+        };
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             list.add_partition(&partition.topic, partition.partition);
@@ -92,7 +125,8 @@ impl Client {
     ) -> Result<Vec<(TopicPartition, Option<i64>)>> {
         let read = |partition: &TopicPartition| {
             let place = list.find_partition(&partition.topic, partition.partition);
-            let place = place.ok_or_else(|| Error::internal(format!("librdkafka left {partition} out of its answer")))?;
+            let place =
+                place.ok_or_else(|| Error::internal(format!("librdkafka left {partition} out of its answer")))?;
             place.error().map_err(|error| self.failure(format!("{} ({partition})", asking()), error))?;
             Ok((partition.clone(), if let Offset::Offset(offset) = place.offset() { Some(offset) } else { None }))
         };
@@ -112,7 +146,10 @@ impl Client {
                 Some(Ok(_)) => return Err(Error::internal("a record came outside of the lanes' queues")),
                 // Already logged by the context; what concerns a partition comes in its lane's queue.
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    return Err(Error::permanent(format!("the Kafka client of table \"{}\" has failed", self.table), code));
+                    return Err(Error::permanent(
+                        format!("the Kafka client of table \"{}\" has failed", self.table),
+                        code,
+                    ));
                 }
                 Some(Err(_)) => {}
             }
@@ -133,6 +170,16 @@ impl Client {
             Some((_, reason)) => Error::transient(context, reason),
             None => Error::transient(context, error),
         }
+    }
+
+    /// Whether a broker was lost since [`Self::back`]: then nobody knows whether a partition is still read to its end.
+    pub(super) fn is_away(&self) -> bool {
+        self.consumer.context().away.load(Ordering::Acquire)
+    }
+
+    /// Every partition's leader has answered.
+    pub(super) fn back(&self) {
+        self.consumer.context().away.store(false, Ordering::Release);
     }
 
     pub(super) fn seldom(&self) -> &Seldom {
@@ -199,6 +246,7 @@ pub(super) struct Context {
     table: String,
     seldom: Seldom,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    away: AtomicBool,
 }
 
 impl ClientContext for Context {
@@ -219,6 +267,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
+        self.away.store(true, Ordering::Release);
         let reason = if reason.is_empty() { code.to_string() } else { reason.to_owned() };
         if let Some(kept_back) = self.seldom.allow(&format!("error {code:?}")) {
             tracing::warn!(table = self.table.as_str(), kept_back, "Kafka: {reason}");

@@ -89,14 +89,35 @@ const IGNORED: &[&str] = &[
 
 /// Properties of the Java client that librdkafka does otherwise, and how.
 const REFUSED: &[(&str, &str)] = &[
-    ("ssl.truststore.location", "librdkafka reads certificates as PEM: give 'properties.ssl.ca.location' a PEM file (keytool -exportcert -rfc)"),
-    ("ssl.truststore.password", "librdkafka reads certificates as PEM, which need no password: use 'properties.ssl.ca.location'"),
+    (
+        "ssl.truststore.location",
+        "librdkafka reads certificates as PEM: give 'properties.ssl.ca.location' a PEM file (keytool -exportcert -rfc)",
+    ),
+    (
+        "ssl.truststore.password",
+        "librdkafka reads certificates as PEM, which need no password: use 'properties.ssl.ca.location'",
+    ),
     ("ssl.truststore.type", "librdkafka reads certificates as PEM: use 'properties.ssl.ca.location'"),
-    ("ssl.keystore.type", "librdkafka's 'properties.ssl.keystore.location' is a PKCS#12 file; for PEM use 'properties.ssl.certificate.location' and 'properties.ssl.key.location'"),
-    ("ssl.protocol", "librdkafka takes the newest TLS version that both sides have; 'properties.ssl.cipher.suites' narrows it"),
-    ("ssl.enabled.protocols", "librdkafka takes the newest TLS version that both sides have; 'properties.ssl.cipher.suites' narrows it"),
-    ("sasl.login.callback.handler.class", "that is a Java class; librdkafka has 'properties.sasl.oauthbearer.method' = 'oidc'"),
-    ("sasl.client.callback.handler.class", "that is a Java class; librdkafka has 'properties.sasl.oauthbearer.method' = 'oidc'"),
+    (
+        "ssl.keystore.type",
+        "librdkafka's 'properties.ssl.keystore.location' is a PKCS#12 file; for PEM use 'properties.ssl.certificate.location' and 'properties.ssl.key.location'",
+    ),
+    (
+        "ssl.protocol",
+        "librdkafka takes the newest TLS version that both sides have; 'properties.ssl.cipher.suites' narrows it",
+    ),
+    (
+        "ssl.enabled.protocols",
+        "librdkafka takes the newest TLS version that both sides have; 'properties.ssl.cipher.suites' narrows it",
+    ),
+    (
+        "sasl.login.callback.handler.class",
+        "that is a Java class; librdkafka has 'properties.sasl.oauthbearer.method' = 'oidc'",
+    ),
+    (
+        "sasl.client.callback.handler.class",
+        "that is a Java class; librdkafka has 'properties.sasl.oauthbearer.method' = 'oidc'",
+    ),
     ("interceptor.classes", "that is a Java class"),
     ("partition.assignment.strategy", "Highwater assigns partitions to its lanes itself"),
     ("group.instance.id", "Highwater assigns partitions to its lanes itself and joins no group"),
@@ -135,10 +156,13 @@ fn queued_kilobytes() -> usize {
 
 fn topics(options: &Options) -> Result<Vec<String>> {
     let text = options.required("topic")?;
-    let mut topics: Vec<String> = text.split(';').map(str::trim).filter(|topic| !topic.is_empty()).map(str::to_owned).collect();
+    let mut topics: Vec<String> =
+        text.split(';').map(str::trim).filter(|topic| !topic.is_empty()).map(str::to_owned).collect();
     topics.sort();
     topics.dedup();
-    let fits = |topic: &String| topic.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) && topic.len() <= 249;
+    let fits = |topic: &String| {
+        topic.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) && topic.len() <= 249
+    };
     if topics.is_empty() || !topics.iter().all(fits) {
         return Err(options.invalid("topic", text, "a topic's name, or several separated by ';'"));
     }
@@ -187,7 +211,10 @@ fn set_property(client: &mut ClientConfig, options: &Options, name: &str, value:
         return set_jaas(client, options, value);
     }
     if let Some((_, instead)) = REFUSED.iter().find(|(refused, _)| *refused == name) {
-        return Err(Error::config(format!("table \"{}\": option 'properties.{name}' cannot be used: {instead}", options.table())));
+        return Err(Error::config(format!(
+            "table \"{}\": option 'properties.{name}' cannot be used: {instead}",
+            options.table()
+        )));
     }
     let (name, value) = match (name, value) {
         // Java switches the check of the host name off with the empty string.
@@ -241,7 +268,9 @@ fn refused(table: &str, error: KafkaError) -> Error {
     if description.starts_with("No such configuration property") {
         let names = property_names();
         let hint = suggestion(&name, names.iter().map(String::as_str));
-        return Error::config(format!("table \"{table}\": librdkafka has no property \"{name}\" ('properties.{name}'){hint}"));
+        return Error::config(format!(
+            "table \"{table}\": librdkafka has no property \"{name}\" ('properties.{name}'){hint}"
+        ));
     }
     let description = if secret { "its value is not accepted" } else { description.as_str() };
     Error::config(format!("table \"{table}\": option 'properties.{name}': {description}"))

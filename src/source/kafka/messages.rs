@@ -1,5 +1,6 @@
 //! librdkafka's records and queues, owned.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -111,6 +112,8 @@ pub(super) struct Lane {
     queue: NonNull<sys::rd_kafka_queue_t>,
     added: Mutex<Vec<(TopicPartition, i64)>>,
     spare: Mutex<Vec<Vec<Message>>>,
+    /// The ends that were found when a lost broker was back: what is at its end must have come that far.
+    ends: Mutex<HashMap<TopicPartition, i64>>,
     /// After `queue`'s destruction in `drop`, this goes.
     pub(super) client: Arc<Client>,
 }
@@ -128,7 +131,7 @@ impl Lane {
         // SAFETY: the client is alive, and `self.client` keeps it so for as long as the queue lives.
         let queue = unsafe { sys::rd_kafka_queue_new(client.consumer.client().native_ptr()) };
         let queue = NonNull::new(queue).ok_or_else(|| Error::internal("librdkafka gave no queue"))?;
-        Ok(Self { queue, added: Mutex::default(), spare: Mutex::default(), client })
+        Ok(Self { queue, added: Mutex::default(), spare: Mutex::default(), ends: Mutex::default(), client })
     }
 
     /// Makes the records of a partition come into this lane's queue. To be done before the partition is assigned: librdkafka
@@ -156,6 +159,17 @@ impl Lane {
     /// The partitions announced since the last call.
     pub(super) fn take_added(&self) -> Vec<(TopicPartition, i64)> {
         std::mem::take(&mut *self.added.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes where a partition ends.
+    pub(super) fn set_end(&self, partition: &TopicPartition, end: i64) {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).insert(partition.clone(), end);
+    }
+
+    /// Whether a partition that was read up to `next` has nothing more, as far as is known.
+    pub(super) fn is_end(&self, partition: &TopicPartition, next: i64) -> bool {
+        let ends = || self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        !self.client.is_away() && ends().get(partition).is_none_or(|&end| next >= end)
     }
 
     /// Takes up to `limit` messages and appends them to `out`, waiting at most `timeout` for the first one only.

@@ -48,12 +48,20 @@ pub struct KafkaSource {
     lanes: Vec<Arc<Lane>>,
     /// The partitions that there were at first. Others came later.
     first: Option<BTreeSet<TopicPartition>>,
+    /// The lane of each partition that is read.
+    assigned: BTreeMap<TopicPartition, usize>,
 }
 
 impl KafkaSource {
     /// Checks the options, and connects when it is first asked something.
     pub fn new(options: &Options) -> Result<Self> {
-        Ok(Self { config: KafkaConfig::new(options)?, client: None, lanes: Vec::new(), first: None })
+        Ok(Self {
+            config: KafkaConfig::new(options)?,
+            client: None,
+            lanes: Vec::new(),
+            first: None,
+            assigned: BTreeMap::new(),
+        })
     }
 
     fn client(&mut self) -> Result<Arc<Client>> {
@@ -66,7 +74,11 @@ impl KafkaSource {
     }
 
     /// Where the group goes on; where it cannot, by the rule.
-    fn group_offsets(&mut self, partitions: &[TopicPartition], fallback: Fallback) -> Result<BTreeMap<TopicPartition, i64>> {
+    fn group_offsets(
+        &mut self,
+        partitions: &[TopicPartition],
+        fallback: Fallback,
+    ) -> Result<BTreeMap<TopicPartition, i64>> {
         let client = self.client()?;
         let first = self.first_offsets(partitions)?;
         let end = self.end_offsets(partitions)?;
@@ -78,7 +90,8 @@ impl KafkaSource {
                 (_, Fallback::Earliest) => first,
                 (_, Fallback::Latest) => end,
                 (committed, Fallback::Fail) => {
-                    let has = committed.map_or("none".to_owned(), |offset| format!("{offset}, but the topic has {first} to {end}"));
+                    let has = committed
+                        .map_or("none".to_owned(), |offset| format!("{offset}, but the topic has {first} to {end}"));
                     return Err(Error::permanent(
                         format!(
                             "table \"{}\": no offset to start {partition} at: the consumer group has {has}; set \
@@ -98,11 +111,16 @@ impl KafkaSource {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let found = self.client()?.offsets_at(partitions, place)?;
-        let missing: Vec<_> = found.iter().filter(|(_, offset)| offset.is_none()).map(|(partition, _)| partition.clone()).collect();
-        let mut offsets: BTreeMap<_, _> = found.into_iter().filter_map(|(partition, offset)| Some((partition, offset?))).collect();
+        let found = self.client()?.offsets_at(partitions, place, client::ASK)?;
+        let missing: Vec<_> =
+            found.iter().filter(|(_, offset)| offset.is_none()).map(|(partition, _)| partition.clone()).collect();
+        let mut offsets: BTreeMap<_, _> =
+            found.into_iter().filter_map(|(partition, offset)| Some((partition, offset?))).collect();
         if let (Some(partition), Offset::Beginning | Offset::End) = (missing.first(), place) {
-            return Err(Error::transient(format!("Kafka at {} gave no offset of {partition}", self.config.brokers), "try again"));
+            return Err(Error::transient(
+                format!("Kafka at {} gave no offset of {partition}", self.config.brokers),
+                "try again",
+            ));
         }
         // No record with that timestamp or a later one: what comes from now on.
         offsets.extend(self.offsets_at(&missing, Offset::End)?);
@@ -125,7 +143,8 @@ impl Source for KafkaSource {
     fn start_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
         let is_first = |partition: &&TopicPartition| self.first.as_ref().is_none_or(|first| first.contains(*partition));
         let (asked, later): (Vec<_>, Vec<_>) = partitions.iter().partition(is_first);
-        let (asked, later): (Vec<_>, Vec<_>) = (asked.into_iter().cloned().collect(), later.into_iter().cloned().collect());
+        let (asked, later): (Vec<_>, Vec<_>) =
+            (asked.into_iter().cloned().collect(), later.into_iter().cloned().collect());
         let mut offsets = self.first_offsets(&later)?;
         offsets.extend(match self.config.startup {
             _ if asked.is_empty() => BTreeMap::new(),
@@ -153,20 +172,25 @@ impl Source for KafkaSource {
 
     fn assign(&mut self, lane: usize, partition: &TopicPartition, from: i64) -> Result<()> {
         let client = self.client()?;
+        let index = lane;
         let lane = self.lanes.get(lane).ok_or_else(|| Error::internal(format!("lane {lane} has no reader yet")))?;
         lane.add(partition.clone(), from);
         lane.forward(partition)?;
         let mut list = TopicPartitionList::with_capacity(1);
-        list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(from)).map_err(Error::internal)?;
+        list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(from))
+            .map_err(Error::internal)?;
         let what = || format!("cannot start reading {partition} at offset {from} from {}", self.config.brokers);
-        client.consumer.incremental_assign(&list).map_err(|error| client.failure(what(), error))
+        client.consumer.incremental_assign(&list).map_err(|error| client.failure(what(), error))?;
+        self.assigned.insert(partition.clone(), index);
+        Ok(())
     }
 
     fn commit(&mut self, offsets: &BTreeMap<TopicPartition, i64>) -> Result<()> {
         let Some(client) = self.client.as_ref().filter(|_| !offsets.is_empty()) else { return Ok(()) };
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (partition, offset) in offsets {
-            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*offset)).map_err(Error::internal)?;
+            list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*offset))
+                .map_err(Error::internal)?;
         }
         if let Err(error) = client.consumer.commit(&list, CommitMode::Async) {
             tracing::debug!(table = self.config.table, "offsets were not committed to the consumer group: {error}");
@@ -175,6 +199,19 @@ impl Source for KafkaSource {
     }
 
     fn maintain(&mut self) -> Result<()> {
-        self.client.as_ref().map_or(Ok(()), |client| client.serve())
+        let Some(client) = &self.client else { return Ok(()) };
+        client.serve()?;
+        if client.is_away() && !self.assigned.is_empty() {
+            let partitions: Vec<_> = self.assigned.keys().cloned().collect();
+            // Still away: the context has logged it.
+            let Ok(ends) = client.offsets_at(&partitions, Offset::End, client::GLANCE) else { return Ok(()) };
+            for (partition, end) in ends {
+                if let (Some(&lane), Some(end)) = (self.assigned.get(&partition), end) {
+                    self.lanes[lane].set_end(&partition, end);
+                }
+            }
+            client.back();
+        }
+        Ok(())
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct KafkaReader {
     /// The slots that a poll has touched. Empty between polls.
     touched: Vec<usize>,
     mean_bytes: usize,
+    /// Whether the last poll has left records in the queue.
+    full: bool,
     /// Trouble that was found after good records: those go first.
     failed: Option<Error>,
 }
@@ -42,6 +44,8 @@ struct Slot {
     next: i64,
     at_end: bool,
     touched: bool,
+    /// A record could not be read: nothing after it is handed out, so that no range ever covers it.
+    failed: bool,
     messages: Vec<Message>,
 }
 
@@ -55,6 +59,7 @@ impl KafkaReader {
             taken: Vec::new(),
             touched: Vec::new(),
             mean_bytes: 1024,
+            full: false,
             failed: None,
         }
     }
@@ -62,7 +67,15 @@ impl KafkaReader {
     fn adopt(&mut self) {
         for (partition, from) in self.lane.take_added() {
             self.by_name.insert(partition.clone(), self.slots.len());
-            self.slots.push(Slot { partition, given: from, next: from, at_end: false, touched: false, messages: Vec::new() });
+            self.slots.push(Slot {
+                partition,
+                given: from,
+                next: from,
+                at_end: false,
+                touched: false,
+                failed: false,
+                messages: Vec::new(),
+            });
         }
     }
 
@@ -106,9 +119,17 @@ impl KafkaReader {
                 self.touched.push(index);
             }
             match raw.err {
+                _ if slot.failed => message.destroy(),
                 Code::RD_KAFKA_RESP_ERR_NO_ERROR if raw.offset < slot.next => {
                     // Seen before: a partition whose leader had lost its end.
-                    tracing::warn!("{} gave offset {} again, which was skipped", slot.partition, raw.offset);
+                    if let Some(kept_back) = self.lane.client.seldom().allow("again") {
+                        tracing::warn!(
+                            kept_back,
+                            "{} gave offset {} again, which was skipped",
+                            slot.partition,
+                            raw.offset
+                        );
+                    }
                     message.destroy();
                 }
                 Code::RD_KAFKA_RESP_ERR_NO_ERROR => {
@@ -129,7 +150,7 @@ impl KafkaReader {
                 }
                 code => {
                     let (partition, at) = (slot.partition.clone(), slot.next);
-                    self.trouble(code.into(), Some((&partition, at)), message);
+                    self.slots[index].failed = self.trouble(code.into(), Some((&partition, at)), message);
                 }
             }
         }
@@ -153,19 +174,27 @@ impl KafkaReader {
         }
     }
 
-    /// Takes an error message: into the log when it may pass, into `failed` when not.
-    fn trouble(&mut self, code: RDKafkaErrorCode, of: Option<(&TopicPartition, i64)>, message: Message) {
+    /// Takes an error message: into the log when it may pass, into `failed` when not. Returns whether it will stay.
+    fn trouble(&mut self, code: RDKafkaErrorCode, of: Option<(&TopicPartition, i64)>, message: Message) -> bool {
         let text = message.error_text();
         message.destroy();
         let client = &self.lane.client;
         let place = match of {
             Some((partition, at)) => {
-                format!("topic \"{}\" partition {} at offset {at} from {}", partition.topic, partition.partition, client.brokers)
+                format!(
+                    "topic \"{}\" partition {} at offset {at} from {}",
+                    partition.topic, partition.partition, client.brokers
+                )
             }
             None => format!("Kafka at {}", client.brokers),
         };
         let error = match (code, of) {
-            (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::LogTruncation, Some((partition, _))) => {
+            (
+                RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::LogTruncation,
+                Some((partition, _)),
+            ) => {
                 let has = match client.available(partition) {
                     Ok((first, end)) => format!("it has offsets from {first} up to, not including, {end}"),
                     Err(_) => "what it has now cannot be told".to_owned(),
@@ -183,10 +212,11 @@ impl KafkaReader {
                 if let Some(kept_back) = client.seldom().allow(&format!("read {code:?}")) {
                     tracing::warn!(kept_back, "cannot read {place}, trying again: {text}");
                 }
-                return;
+                return false;
             }
         };
         self.failed.get_or_insert(error);
+        true
     }
 
     /// Hands out what was grouped, a batch per partition.
@@ -215,13 +245,15 @@ impl SourceReader for KafkaReader {
         self.adopt();
         let limit = (BATCH_BYTES / self.mean_bytes).clamp(1, BATCH_RECORDS);
         self.lane.take(timeout, limit, &mut self.taken);
+        self.full = self.taken.len() == limit;
         self.group();
         self.give(out);
         Ok(())
     }
 
     fn at_end(&self, partition: &TopicPartition) -> bool {
-        self.by_name.get(partition).is_some_and(|&slot| self.slots[slot].at_end)
+        let Some(slot) = self.by_name.get(partition).map(|&slot| &self.slots[slot]) else { return false };
+        slot.at_end && !self.full && self.lane.is_end(partition, slot.next)
     }
 }
 

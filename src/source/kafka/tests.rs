@@ -53,8 +53,12 @@ fn values(batch: &RawBatch) -> Vec<usize> {
 }
 
 /// Polls until all these partitions are at their end; checks that the ranges of each are contiguous. Values and end by partition.
-fn drain(reader: &mut dyn SourceReader, starts: &[(TopicPartition, i64)]) -> BTreeMap<TopicPartition, (i64, Vec<usize>)> {
-    let mut read: BTreeMap<_, _> = starts.iter().map(|(partition, from)| (partition.clone(), (*from, Vec::new()))).collect();
+fn drain(
+    reader: &mut dyn SourceReader,
+    starts: &[(TopicPartition, i64)],
+) -> BTreeMap<TopicPartition, (i64, Vec<usize>)> {
+    let mut read: BTreeMap<_, _> =
+        starts.iter().map(|(partition, from)| (partition.clone(), (*from, Vec::new()))).collect();
     let give_up = Instant::now() + Duration::from_secs(30);
     let mut batches = Vec::new();
     while !read.keys().all(|partition| reader.at_end(partition)) {
@@ -138,7 +142,10 @@ fn batches_split_and_outlive_reader_and_source() {
     let rest = batch.split_off(40).unwrap();
     assert_eq!((batch.range, rest.range), (OffsetRange { from: 0, to: 40 }, OffsetRange { from: 40, to: end }));
     assert_eq!(values(&batch), (0..40).collect::<Vec<_>>());
-    assert_eq!(rest.iter().next().map(|record| (record.offset, record.key, record.timestamp)), Some((40, Some(&b"k"[..]), 1_000)));
+    assert_eq!(
+        rest.iter().next().map(|record| (record.offset, record.key, record.timestamp)),
+        Some((40, Some(&b"k"[..]), 1_000))
+    );
     // Read and dropped in another thread.
     std::thread::spawn(move || assert_eq!(values(&rest).first(), Some(&40))).join().unwrap();
     drop((batch, batches));
@@ -152,7 +159,10 @@ fn offsets_are_committed_and_found_again() {
     let group = [("properties.group.id", "g")];
     let mut source = rig.source(&group);
     let partitions = source.partitions().unwrap();
-    assert!(source.start_offsets(&partitions).unwrap().values().all(|&offset| offset == 0), "nothing committed: from the beginning");
+    assert!(
+        source.start_offsets(&partitions).unwrap().values().all(|&offset| offset == 0),
+        "nothing committed: from the beginning"
+    );
     source.commit(&BTreeMap::from([(partition(0), 7)])).unwrap();
     let give_up = Instant::now() + Duration::from_secs(10);
     loop {
@@ -207,4 +217,36 @@ fn errors_of_a_fetch_pass_or_stop() {
         assert!(text.contains(part), "{text}");
     }
     assert!(!error.is_transient());
+}
+
+#[test]
+fn nobody_knows_the_end_while_the_broker_is_away() {
+    let rig = Rig::new(1);
+    rig.produce(0, 0..10);
+    let mut source = rig.source(&[("properties.reconnect.backoff.max.ms", "200")]);
+    let mut reader = source.reader().unwrap();
+    source.assign(0, &partition(0), 0).unwrap();
+    drain(reader.as_mut(), &[(partition(0), 0)]);
+    let give_up = Instant::now() + Duration::from_secs(30);
+    let mut batches = Vec::new();
+
+    rig.cluster.broker_down(1).unwrap();
+    while reader.at_end(&partition(0)) {
+        assert!(Instant::now() < give_up);
+        reader.poll(Duration::from_millis(20), &mut batches).unwrap();
+        source.maintain().unwrap();
+    }
+    source.maintain().unwrap();
+    assert!(!reader.at_end(&partition(0)) && batches.is_empty());
+
+    rig.cluster.broker_up(1).unwrap();
+    rig.produce(0, 10..20);
+    let mut position = 10;
+    while !reader.at_end(&partition(0)) {
+        assert!(Instant::now() < give_up);
+        reader.poll(Duration::from_millis(20), &mut batches).unwrap();
+        position = batches.drain(..).last().map_or(position, |batch| batch.range.to);
+        source.maintain().unwrap();
+    }
+    assert_eq!(position, 20, "at the end only when what came in the meantime has been read");
 }
