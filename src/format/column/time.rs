@@ -5,7 +5,7 @@ use datafusion::arrow::datatypes::TimeUnit;
 
 use super::value::Converted;
 
-const NANOS_PER_SECOND: i128 = 1_000_000_000;
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// How many of its unit a second has.
@@ -34,10 +34,20 @@ pub(super) fn time_of_day(time: i64, unit: TimeUnit) -> Converted<i64> {
 /// The timestamp of an ISO 8601 text: date and time parted by `T` or a space, up to nine digits of a second's
 /// fraction, `Z` or an offset (none is UTC). Digits beyond the unit are cut off, towards the past.
 pub(super) fn parse_timestamp(text: &str, unit: TimeUnit) -> Option<i64> {
-    let (seconds, nanoseconds) = parse_usual(text.as_bytes()).or_else(|| parse_unusual(text))?;
-    let per_second = i128::from(per_second(unit));
-    let value = i128::from(seconds) * per_second + i128::from(nanoseconds) * per_second / NANOS_PER_SECOND;
-    i64::try_from(value).ok()
+    let (seconds, nanoseconds) = match parse_usual(text.as_bytes()) {
+        Some(instant) => instant,
+        None => parse_unusual(text.trim())?,
+    };
+    let whole = |per_second: i64, nanos_per_unit: i64| {
+        // Before the epoch too, the fraction counts forward from the second.
+        i64::checked_add(seconds.checked_mul(per_second)?, nanoseconds / nanos_per_unit)
+    };
+    match unit {
+        TimeUnit::Second => Some(seconds),
+        TimeUnit::Millisecond => whole(1_000, 1_000_000),
+        TimeUnit::Microsecond => whole(1_000_000, 1_000),
+        TimeUnit::Nanosecond => whole(NANOS_PER_SECOND, 1),
+    }
 }
 
 /// `2024-06-20` as days since the epoch.
@@ -57,7 +67,7 @@ pub(super) fn parse_time(text: &str, unit: TimeUnit) -> Option<i64> {
         return None;
     }
     let per_second = per_second(unit);
-    Some(seconds * per_second + nanoseconds * per_second / 1_000_000_000)
+    Some(seconds * per_second + nanoseconds * per_second / NANOS_PER_SECOND)
 }
 
 /// The number of `count` digits at `from`.

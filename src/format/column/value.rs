@@ -143,9 +143,10 @@ impl Column {
             }),
             Values::Time32(vec, unit) => vec.push(time_text(text, *unit, untyped)? as i32),
             Values::Time64(vec, unit) => vec.push(time_text(text, *unit, untyped)?),
-            Values::Timestamp(vec, unit) => vec.push(match integer_text(text) {
-                Ok(epoch) if untyped => time::from_epoch(epoch, *unit),
-                _ => time::parse_timestamp(text.trim(), *unit).ok_or("")?,
+            Values::Timestamp(vec, unit) => vec.push(match time::parse_timestamp(text, *unit) {
+                Some(time) => time,
+                None if untyped => time::from_epoch(integer_text(text)?, *unit),
+                None => return Err(""),
             }),
             Values::List(..) => return Err(""),
         }

@@ -35,12 +35,23 @@ impl Isa {
     /// The position after the object or array that starts at `start`.
     #[inline]
     pub(crate) fn skip_container(self, bytes: &[u8], start: usize) -> Step<usize> {
+        self.skip(bytes, start, 0)
+    }
+
+    /// The position after the object or array that `start` is inside of, outside of strings and further brackets.
+    #[inline]
+    pub(crate) fn skip_rest(self, bytes: &[u8], start: usize) -> Step<usize> {
+        self.skip(bytes, start, 1)
+    }
+
+    #[inline]
+    fn skip(self, bytes: &[u8], start: usize, depth: usize) -> Step<usize> {
         #[cfg(target_arch = "x86_64")]
         if self.avx2 {
             // SAFETY: `avx2` is private to this file and set by `detect` only, after it found both features.
-            return unsafe { skip_avx2(bytes, start) };
+            return unsafe { skip_avx2(bytes, start, depth) };
         }
-        skip(bytes, start, masks_portable, prefix_xor_portable)
+        skip(bytes, start, depth, masks_portable, prefix_xor_portable)
     }
 }
 
@@ -57,11 +68,11 @@ struct Masks {
 fn skip(
     bytes: &[u8],
     start: usize,
+    mut depth: usize,
     masks: impl Fn(&[u8; BLOCK]) -> Masks,
     prefix_xor: impl Fn(u64) -> u64,
 ) -> Step<usize> {
     let mut pos = start;
-    let mut depth = 0usize;
     // All ones while a block starts inside a string.
     let mut in_string = 0u64;
     // 1 when a block's first byte is escaped by the last one of the block before.
@@ -152,10 +163,10 @@ fn masks_portable(block: &[u8; BLOCK]) -> Masks {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,pclmulqdq,popcnt,bmi1")]
-fn skip_avx2(bytes: &[u8], start: usize) -> Step<usize> {
+fn skip_avx2(bytes: &[u8], start: usize, depth: usize) -> Step<usize> {
     use std::arch::x86_64::{_mm_clmulepi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_set1_epi8};
 
-    skip(bytes, start, |block| masks_avx2(block), |bits| {
+    skip(bytes, start, depth, |block| masks_avx2(block), |bits| {
         _mm_cvtsi128_si64(_mm_clmulepi64_si128::<0>(_mm_set_epi64x(0, bits as i64), _mm_set1_epi8(-1))) as u64
     })
 }

@@ -170,6 +170,14 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn number(&mut self) -> Step<&'a str> {
         let start = self.pos;
+        self.skip_number()?;
+        // Only ASCII was passed, so this cannot fail.
+        Ok(std::str::from_utf8(&self.bytes[start..self.pos]).unwrap_or_default())
+    }
+
+    #[inline]
+    fn skip_number(&mut self) -> Step<()> {
+        let start = self.pos;
         if self.peek() == b'-' {
             self.pos += 1;
         }
@@ -194,8 +202,7 @@ impl<'a> Cursor<'a> {
                 return Err(self.unexpected("expected a digit"));
             }
         }
-        // Only ASCII was passed, so this cannot fail.
-        Ok(std::str::from_utf8(&self.bytes[start..self.pos]).unwrap_or_default())
+        Ok(())
     }
 
     /// The whole number that starts here. A fraction, an exponent or a value beyond 64 bits is a wrong type.
@@ -251,6 +258,13 @@ impl<'a> Cursor<'a> {
         Ok(&self.bytes[start..self.pos])
     }
 
+    /// Over the rest of the object that this is inside of, its closing brace included.
+    #[inline]
+    pub(crate) fn skip_rest(&mut self) -> Step<()> {
+        self.pos = self.isa.skip_rest(self.bytes, self.pos)?;
+        Ok(())
+    }
+
     /// Over any value, white space before it included.
     #[inline]
     pub(crate) fn skip_value(&mut self) -> Step<()> {
@@ -261,7 +275,7 @@ impl<'a> Cursor<'a> {
             b'n' => self.literal("null"),
             b't' => self.literal("true"),
             b'f' => self.literal("false"),
-            b'-' | b'0'..=b'9' => self.number().map(|_| ()),
+            b'-' | b'0'..=b'9' => self.skip_number(),
             _ => Err(self.unexpected("expected a JSON value")),
         }
     }

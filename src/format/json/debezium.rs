@@ -36,6 +36,8 @@ struct Scanner {
     after: Keys,
     before: Keys,
     source_time: bool,
+    /// Whether only ops and positions are wanted.
+    no_columns: bool,
     isa: Isa,
 }
 
@@ -69,6 +71,7 @@ impl DebeziumJson {
             after: columns(),
             before: columns(),
             source_time: assembly.wants_source_time(),
+            no_columns: assembly.rows.names().next().is_none(),
             isa,
         };
         Self { scanner, assembly }
@@ -139,7 +142,9 @@ impl Scanner {
                         rows.roll_back();
                     }
                     event.after = image(cursor)?;
-                    if event.after != Image::Null {
+                    if self.no_columns && event.after != Image::Null {
+                        cursor.skip_container()?;
+                    } else if event.after != Image::Null {
                         read_row(&mut self.after, rows, cursor)?;
                     }
                 }
@@ -177,10 +182,10 @@ impl Scanner {
         read_row(&mut self.before, rows, &mut cursor)
     }
 
+    /// The first `ts_ms` of the source; what comes after it is skipped as a whole.
     fn source_time(&mut self, cursor: &mut Cursor<'_>) -> Step<i64> {
-        let mut time = NO_TIME;
         if image(cursor)? == Image::Null {
-            return Ok(time);
+            return Ok(NO_TIME);
         }
         let mut place = 0;
         Keys::open(cursor)?;
@@ -188,15 +193,15 @@ impl Scanner {
             match self.source.next(cursor, &mut place)? {
                 Key::Field(_) => {
                     cursor.skip_space();
-                    if cursor.peek() == b'n' {
-                        cursor.literal("null")?;
-                        time = NO_TIME;
-                    } else {
-                        time = cursor.integer()?.signed().unwrap_or(NO_TIME);
-                    }
+                    let time = match cursor.peek() {
+                        b'n' => cursor.literal("null").map(|()| NO_TIME)?,
+                        _ => cursor.integer()?.signed().unwrap_or(NO_TIME),
+                    };
+                    cursor.skip_rest()?;
+                    return Ok(time);
                 }
                 Key::Other => cursor.skip_value()?,
-                Key::End => return Ok(time),
+                Key::End => return Ok(NO_TIME),
             }
         }
     }
