@@ -202,4 +202,3 @@ fn take_with_room<T>(vec: &mut Vec<T>) -> Vec<T> {
     let room = vec.len() + vec.len() / 8;
     std::mem::replace(vec, Vec::with_capacity(room))
 }
-

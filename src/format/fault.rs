@@ -61,7 +61,9 @@ impl Fault {
                 let remark = if words.is_empty() { String::new() } else { format!(" ({words})") };
                 format!("column \"{name}\": expected {expected}, found {found}{remark} at byte {at}")
             }
-            (DeadReason::WrongType, None) => format!("expected a whole number, found {} at byte {at}", excerpt(record, *at)),
+            (DeadReason::WrongType, None) => {
+                format!("expected a whole number, found {} at byte {at}", excerpt(record, *at))
+            }
             (DeadReason::MissingField, Some((name, _))) => format!("column \"{name}\" is NOT NULL, but {words}"),
             (DeadReason::Malformed, Some((name, _))) => format!("column \"{name}\": {words} at byte {at}"),
             (DeadReason::Malformed, None) => format!("{words} at byte {at}"),

@@ -97,7 +97,8 @@ pub(super) fn assert_same(left: &ChangeBatch, right: &ChangeBatch) {
     assert_eq!(left.timestamps, right.timestamps);
     assert_eq!(left.source_times, right.source_times);
     assert_eq!(left.dead_letters, right.dead_letters);
-    let before = |batch: &ChangeBatch| batch.before.as_ref().map(|before| (before.rows.clone(), before.present.clone()));
+    let before =
+        |batch: &ChangeBatch| batch.before.as_ref().map(|before| (before.rows.clone(), before.present.clone()));
     assert_eq!(before(left), before(right));
 }
 
@@ -133,9 +134,7 @@ fn a_decoder_says_what_it_does_not_understand() {
     );
     assert!(error(&[("format", "csv"), ("csv.field-delimiter", "ab")]).contains("one ASCII character"));
     assert!(error(&[("format", "json"), ("max-record-bytes", "much")]).contains("expected a number of bytes"));
-    assert!(
-        error(&[("format", "debezium-json"), ("debezium-json.decimal.handling.mode", "x")]).contains("'precise'")
-    );
+    assert!(error(&[("format", "debezium-json"), ("debezium-json.decimal.handling.mode", "x")]).contains("'precise'"));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayData, ArrayRef, BinaryArray, BooleanArray, ListArray, StringArray, make_array};
+use datafusion::arrow::array::{
+    ArrayData, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, ListArray, StringArray, make_array,
+};
 use datafusion::arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{ArrowNativeType, DataType};
 use datafusion::arrow::error::ArrowError;
@@ -12,8 +14,8 @@ use super::{Column, Values};
 impl Column {
     /// The values as an array; the column is empty afterwards.
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
-        let rows = self.len();
-        let nulls = self.nulls.finish();
+        let rows = std::mem::take(&mut self.len);
+        let nulls = take_nulls(&mut self.nulls, rows);
         if let Values::Boolean(bits) = &mut self.values {
             return Ok(Arc::new(BooleanArray::new(bits.finish(), nulls)));
         }
@@ -63,6 +65,18 @@ fn fixed<T: ArrowNativeType>(vec: &mut Vec<T>) -> Buffer {
 fn take_vec<T>(vec: &mut Vec<T>) -> Vec<T> {
     let room = vec.len() + vec.len() / 8;
     std::mem::replace(vec, Vec::with_capacity(room))
+}
+
+fn take_nulls(nulls: &mut Vec<usize>, rows: usize) -> Option<NullBuffer> {
+    if nulls.is_empty() {
+        return None;
+    }
+    let mut valid = BooleanBufferBuilder::new(rows);
+    valid.append_n(rows, true);
+    for row in nulls.drain(..) {
+        valid.set_bit(row, false);
+    }
+    Some(NullBuffer::new(valid.finish()))
 }
 
 fn take_ends(ends: &mut Vec<i32>) -> OffsetBuffer<i32> {

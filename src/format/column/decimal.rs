@@ -68,7 +68,8 @@ pub(super) fn from_text(text: &str, precision: u8, scale: i8, decimals: Decimals
     let text = text.trim();
     let number = parse(text, precision, scale);
     // Neither sign nor point is in base64's alphabet ('+' is, but no database writes it).
-    let may_be_number = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'e' | b'E' | b'+'));
+    let may_be_number =
+        text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'e' | b'E' | b'+'));
     if decimals == Decimals::Text || may_be_number && text.contains(['-', '.']) {
         return number;
     }

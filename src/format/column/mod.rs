@@ -1,6 +1,6 @@
 //! Column builders: one per needed column, filled value by value, each value checked against the declared type.
 
-use datafusion::arrow::array::{BooleanBufferBuilder, NullBufferBuilder};
+use datafusion::arrow::array::BooleanBufferBuilder;
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit, i256};
 
 use crate::error::{Error, Result};
@@ -47,7 +47,9 @@ pub(crate) struct Column {
     nullable: bool,
     dialect: Dialect,
     values: Values,
-    nulls: NullBufferBuilder,
+    len: usize,
+    /// The rows that are null, ascending: mostly few.
+    nulls: Vec<usize>,
     scratch: Vec<u8>,
 }
 
@@ -138,7 +140,8 @@ impl Column {
             nullable: field.is_nullable(),
             dialect,
             values,
-            nulls: NullBufferBuilder::new(0),
+            len: 0,
+            nulls: Vec::new(),
             scratch: Vec::new(),
         })
     }
@@ -151,14 +154,13 @@ impl Column {
     /// Number of values.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.nulls.len()
+        self.len
     }
 
     /// Drops the values from `len` on.
     pub(crate) fn truncate(&mut self, len: usize) {
-        if self.nulls.len() > len {
-            self.nulls.truncate(len);
-        }
+        self.len = self.len.min(len);
+        while self.nulls.pop_if(|row| *row >= len).is_some() {}
         each_fixed!(&mut self.values, vec => vec.truncate(len));
         match &mut self.values {
             Values::Boolean(bits) if bits.len() > len => bits.truncate(len),
@@ -185,7 +187,10 @@ impl Column {
             }
             _ => {}
         }
-        if self.nullable { self.nulls.append_null() } else { self.nulls.append_non_null() }
+        if self.nullable {
+            self.nulls.push(self.len);
+        }
+        self.len += 1;
     }
 
     /// The fault of a null, or its row; `words` says how it came to be null.

@@ -87,14 +87,25 @@ fn decimals() {
         (Decimal128(38, 10), "\"CUmw9vACMxPESZBOzGdFFQ==\"", "1234567890123456789012345678.0123456789"),
         (Decimal128(38, 10), "1234567890123456789012345678.0123456789", "1234567890123456789012345678.0123456789"),
         (Decimal128(30, 9), "{\"scale\":9,\"value\":\"J+QbMka+ybFuOYEV\"}", "12345678901234567890.123456789"),
-        (Decimal128(30, 8), "{\"scale\":9,\"value\":\"J+QbMka+ybFuOYEV\"}", &no_fit(
-            "DECIMAL(30,8)", "{\"scale\":9,\"value\":\"J+QbMka+ybFuOYEV\"}}}")),
+        (
+            Decimal128(30, 8),
+            "{\"scale\":9,\"value\":\"J+QbMka+ybFuOYEV\"}",
+            &no_fit("DECIMAL(30,8)", "{\"scale\":9,\"value\":\"J+QbMka+ybFuOYEV\"}}}"),
+        ),
         (Decimal256(76, 0), &"9".repeat(76), &"9".repeat(76)),
         (Decimal256(76, 76), &format!("-0.{}", "9".repeat(76)), &format!("-0.{}", "9".repeat(76))),
-        (Decimal256(76, 0), &format!("1{}", "0".repeat(76)), &no_fit("DECIMAL(76,0)", &format!("1{}…", "0".repeat(59)))),
+        (
+            Decimal256(76, 0),
+            &format!("1{}", "0".repeat(76)),
+            &no_fit("DECIMAL(76,0)", &format!("1{}…", "0".repeat(59))),
+        ),
         (Decimal128(18, 0), "\"999999999999999999\"", "999999999999999999"),
-        (Decimal128(18, 0), "\"1234\"", "wrong_type: column \"x\": expected DECIMAL(18,0), found \"1234\" \
-            (both a number and base64: set 'decimal.handling.mode' to 'precise' or 'string') at byte 23"),
+        (
+            Decimal128(18, 0),
+            "\"1234\"",
+            "wrong_type: column \"x\": expected DECIMAL(18,0), found \"1234\" \
+            (both a number and base64: set 'decimal.handling.mode' to 'precise' or 'string') at byte 23",
+        ),
         (Decimal128(18, 0), "\"-1234\"", "-1234"),
         (Decimal128(10, 2), "\"x\"", &refused("DECIMAL(10,2)", "\"x\"")),
         (Decimal128(10, 2), "\"\"", &refused("DECIMAL(10,2)", "\"\"")),
@@ -172,6 +183,8 @@ fn timestamps() {
         (of(Millisecond), "\"1000-01-01T00:00:00Z\"", "1000-01-01T00:00:00"),
         (of(Millisecond), "\"9999-12-31T23:59:59.999Z\"", "9999-12-31T23:59:59.999"),
         (of(Millisecond), "\"2024-02-30T00:00:00Z\"", &refused("TIMESTAMP(3)", "\"2024-02-30T00:00:00Z\"")),
+        (of(Millisecond), "\"026-11-21T07:17:29Z\"", &refused("TIMESTAMP(3)", "\"026-11-21T07:17:29Z\"")),
+        (of(Millisecond), "\"+10000-01-01T00:00:00Z\"", &refused("TIMESTAMP(3)", "\"+10000-01-01T00:00:00Z\"")),
         (of(Millisecond), "\"infinity\"", &refused("TIMESTAMP(3)", "\"infinity\"")),
         (of(Millisecond), "\"20240620161320\"", &refused("TIMESTAMP(3)", "\"20240620161320\"")),
         (of(Nanosecond), "\"9999-12-31T23:59:59Z\"", &refused("TIMESTAMP(9)", "\"9999-12-31T23:59:59Z\"")),
@@ -188,7 +201,8 @@ fn every_day_and_every_usual_form_agrees_with_chrono() {
         let text = day.to_string();
         let days = day.signed_duration_since(NaiveDate::default()).num_days();
         assert_eq!(super::time::parse_date(&text).map(i64::from), Some(days), "{text}");
-        let instant = format!("{text}T{:02}:{:02}:{:02}.{:06}Z", number % 24, number % 60, number % 59, number * 13 % 1_000_000);
+        let instant =
+            format!("{text}T{:02}:{:02}:{:02}.{:06}Z", number % 24, number % 60, number % 59, number * 13 % 1_000_000);
         let expected = DateTime::parse_from_rfc3339(&instant).unwrap().timestamp_micros();
         assert_eq!(super::time::parse_timestamp(&instant, TimeUnit::Microsecond), Some(expected), "{instant}");
         day = day + Days::new(1);

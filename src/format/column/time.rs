@@ -55,7 +55,7 @@ pub(super) fn parse_date(text: &str) -> Option<i32> {
     if text.len() == 10 {
         return i32::try_from(date(text.as_bytes())?).ok();
     }
-    let date: NaiveDate = text.parse().ok()?;
+    let date: NaiveDate = with_whole_year(text)?.parse().ok()?;
     i32::try_from(date.signed_duration_since(NaiveDate::default()).num_days()).ok()
 }
 
@@ -154,9 +154,16 @@ fn offset(text: &[u8]) -> Option<i64> {
     (hours < 24 && minutes < 60 && seconds < 60).then_some(sign * (hours * 3_600 + minutes * 60 + seconds))
 }
 
+/// The text, if its year has four digits or more: chrono takes `026` for the year 26, which is damage more likely.
+fn with_whole_year(text: &str) -> Option<&str> {
+    digits(text.strip_prefix(['+', '-']).unwrap_or(text).as_bytes(), 0, 4)?;
+    Some(text)
+}
+
 /// The rest of ISO 8601 that is met with: no seconds, a date alone, years beyond four digits, leap seconds.
 #[cold]
 fn parse_unusual(text: &str) -> Option<(i64, i64)> {
+    let text = with_whole_year(text)?;
     if let Ok(instant) = DateTime::parse_from_rfc3339(text) {
         return Some((instant.timestamp(), i64::from(instant.timestamp_subsec_nanos().min(999_999_999))));
     }

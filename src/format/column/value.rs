@@ -42,7 +42,7 @@ impl Column {
             }
             _ => return self.read_rarer(cursor),
         }
-        self.nulls.append_non_null();
+        self.len += 1;
         Ok(())
     }
 
@@ -85,7 +85,7 @@ impl Column {
             }
             _ => return Err(not_this(cursor, at)),
         }
-        self.nulls.append_non_null();
+        self.len += 1;
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl Column {
             }),
             Values::List(..) => return Err(""),
         }
-        self.nulls.append_non_null();
+        self.len += 1;
         Ok(())
     }
 }

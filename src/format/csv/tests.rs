@@ -45,7 +45,8 @@ fn only_the_needed_fields_by_their_place() {
 #[test]
 fn delimiter_and_null_literal() {
     let list = [("format", "csv"), ("csv.field-delimiter", "\\t"), ("csv.null-literal", "\\N")];
-    let batch = decoder(&options(&list), &table()).unwrap().decode(&values(&["1\ta,b\t\\N", "\\N\t\t\\N", "2\t\"\\N\"\t\\N"]));
+    let batch =
+        decoder(&options(&list), &table()).unwrap().decode(&values(&["1\ta,b\t\\N", "\\N\t\t\\N", "2\t\"\\N\"\t\\N"]));
     assert_eq!(lines(&batch), ["c|1|a,b|null", "c|null||null", "c|2|\\N|null"]);
 }
 

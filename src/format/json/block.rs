@@ -166,9 +166,13 @@ fn masks_portable(block: &[u8; BLOCK]) -> Masks {
 fn skip_avx2(bytes: &[u8], start: usize, depth: usize) -> Step<usize> {
     use std::arch::x86_64::{_mm_clmulepi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_set1_epi8};
 
-    skip(bytes, start, depth, |block| masks_avx2(block), |bits| {
-        _mm_cvtsi128_si64(_mm_clmulepi64_si128::<0>(_mm_set_epi64x(0, bits as i64), _mm_set1_epi8(-1))) as u64
-    })
+    skip(
+        bytes,
+        start,
+        depth,
+        |block| masks_avx2(block),
+        |bits| _mm_cvtsi128_si64(_mm_clmulepi64_si128::<0>(_mm_set_epi64x(0, bits as i64), _mm_set1_epi8(-1))) as u64,
+    )
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -295,5 +295,4 @@ impl<'a> Cursor<'a> {
         super::escape::unescape(text.raw, start, scratch)?;
         Ok(scratch)
     }
-
 }

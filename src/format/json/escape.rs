@@ -45,8 +45,5 @@ fn unicode(raw: &[u8]) -> Option<(char, usize)> {
 }
 
 fn hex(escape: &[u8]) -> Option<u32> {
-    escape
-        .strip_prefix(b"\\u")?
-        .iter()
-        .try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
+    escape.strip_prefix(b"\\u")?.iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
 }
