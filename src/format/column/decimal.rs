@@ -1,0 +1,135 @@
+//! Exact decimals: from a number's text, or from base64 of the unscaled value. Never by way of a float.
+
+use datafusion::arrow::datatypes::i256;
+
+use super::super::fault::{Fault, Step};
+use super::super::json::cursor::Cursor;
+use super::super::json::keys::{Key, Keys};
+use super::Decimals;
+use super::bytes::decode_base64;
+use super::value::Converted;
+
+const NO_FIT: &str = "it does not fit without rounding";
+
+/// The unscaled value of a number in decimal notation, exponents included, at a scale.
+pub(super) fn parse(text: &str, precision: u8, scale: i8) -> Converted<i256> {
+    let (negative, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| "")?),
+        None => (unsigned, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    if whole.is_empty() && fraction.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
+        return Err("");
+    }
+    // The value is all digits × 10^(exponent − fraction digits); it has to become unscaled × 10^−scale.
+    let shift = i64::from(exponent) - fraction.len() as i64 + i64::from(scale);
+    let digits = whole.bytes().chain(fraction.bytes()).map(|digit| digit - b'0');
+    let count = whole.len() + fraction.len();
+    let dropped = usize::try_from(-shift).unwrap_or(0);
+    if digits.clone().skip(count.saturating_sub(dropped)).any(|digit| digit != 0) {
+        return Err(NO_FIT);
+    }
+    let zeros = std::iter::repeat_n(0, usize::try_from(shift).unwrap_or(0).min(80));
+    unscaled(negative, digits.take(count.saturating_sub(dropped)).chain(zeros), precision)
+}
+
+/// The number of these digits, if it has no more of them than `precision`.
+fn unscaled(negative: bool, digits: impl Iterator<Item = u8>, precision: u8) -> Converted<i256> {
+    let mut digits = digits.skip_while(|&digit| digit == 0);
+    // 38 digits fit into 128 bits, and 38 more into 256.
+    let mut used = 0;
+    let mut take_half = || {
+        let (mut half, mut power) = (0i128, 1i128);
+        for digit in digits.by_ref().take(38) {
+            half = half * 10 + i128::from(digit);
+            power *= 10;
+            used += 1;
+        }
+        (half, power)
+    };
+    let (high, _) = take_half();
+    let (low, power) = take_half();
+    if used > usize::from(precision) || digits.next().is_some() {
+        return Err(NO_FIT);
+    }
+    let magnitude = i256::from_i128(high)
+        .checked_mul(i256::from_i128(power))
+        .and_then(|high| high.checked_add(i256::from_i128(low)))
+        .ok_or(NO_FIT)?;
+    Ok(if negative { magnitude.wrapping_neg() } else { magnitude })
+}
+
+/// The decimal that a string stands for.
+pub(super) fn from_text(text: &str, precision: u8, scale: i8, decimals: Decimals) -> Converted<i256> {
+    let text = text.trim();
+    let number = parse(text, precision, scale);
+    // Neither sign nor point is in base64's alphabet ('+' is, but no database writes it).
+    let may_be_number =
+        text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b'.' | b'e' | b'E' | b'+'));
+    if decimals == Decimals::Text || may_be_number && text.contains(['-', '.']) {
+        return number;
+    }
+    let mut bytes = Vec::new();
+    let base64 = decode_base64(text.as_bytes(), &mut bytes).is_some() && !bytes.is_empty();
+    match (base64, decimals) {
+        (false, _) => number,
+        (true, Decimals::Either) if may_be_number && number.is_ok() && scale == 0 => {
+            Err("both a number and base64: set 'decimal.handling.mode' to 'precise' or 'string'")
+        }
+        (true, _) => from_twos_complement(&bytes, precision),
+    }
+}
+
+/// The unscaled value that Java's `BigInteger.toByteArray` wrote.
+fn from_twos_complement(bytes: &[u8], precision: u8) -> Converted<i256> {
+    let negative = bytes.first().is_some_and(|&first| first >= 0x80);
+    let filler = if negative { 0xff } else { 0 };
+    let extra = bytes.len().saturating_sub(32);
+    if bytes[..extra].iter().any(|&byte| byte != filler) || extra > 0 && (bytes[extra] >= 0x80) != negative {
+        return Err(NO_FIT);
+    }
+    let mut full = [filler; 32];
+    full[32 - (bytes.len() - extra)..].copy_from_slice(&bytes[extra..]);
+    let value = i256::from_be_bytes(full);
+    within(value, precision).ok_or(NO_FIT)
+}
+
+fn within(value: i256, precision: u8) -> Option<i256> {
+    let bound = i256::from_i128(10).checked_pow(u32::from(precision))?;
+    (value < bound && value > bound.wrapping_neg()).then_some(value)
+}
+
+/// PostgreSQL's `numeric` without a scale: `{"scale":2,"value":"base64"}`.
+pub(super) fn variable_scale(cursor: &mut Cursor<'_>, precision: u8, scale: i8) -> Step<i256> {
+    let at = cursor.pos;
+    let mut keys = Keys::new(["scale", "value"]);
+    let mut place = 0;
+    let (mut own_scale, mut bytes) = (None, None);
+    let mut scratch = Vec::new();
+    Keys::open(cursor)?;
+    loop {
+        match keys.next(cursor, &mut place)? {
+            Key::Field(0) => {
+                cursor.skip_space();
+                own_scale = cursor.number()?.parse::<i32>().ok();
+            }
+            Key::Field(_) => {
+                cursor.skip_space();
+                let mut out = Vec::new();
+                bytes = decode_base64(cursor.text(&mut scratch)?, &mut out).map(|()| out);
+            }
+            Key::Other => cursor.skip_value()?,
+            Key::End => break,
+        }
+        cursor.skip_space();
+    }
+    let wrong = |words| Fault::wrong_type(at, words);
+    let (Some(own_scale), Some(bytes)) = (own_scale, bytes) else { return Err(wrong("")) };
+    let value = from_twos_complement(&bytes, 76).map_err(wrong)?;
+    // By way of the text, which knows how to shift exactly.
+    parse(&format!("{value}e{}", -i64::from(own_scale)), precision, scale).map_err(wrong)
+}

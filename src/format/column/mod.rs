@@ -1,0 +1,239 @@
+//! Column builders: one per needed column, filled value by value, each value checked against the declared type.
+
+use datafusion::arrow::array::BooleanBufferBuilder;
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit, i256};
+
+use crate::error::{Error, Result};
+
+use super::fault::{Fault, Step};
+
+mod build;
+mod bytes;
+mod decimal;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod time;
+mod value;
+
+pub(crate) use rows::Rows;
+
+/// What a format's texts mean where the JSON or CSV alone does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dialect {
+    /// What a string in a decimal column is.
+    pub(crate) decimals: Decimals,
+    /// Whether everything is text, so that an integer in it stands for a number, as in CSV.
+    pub(crate) untyped: bool,
+}
+
+/// What a string in a decimal column is. Debezium's `decimal.handling.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Decimals {
+    /// A number in decimal notation.
+    Text,
+    /// Base64 of the unscaled value in big-endian two's complement; a number where it cannot be base64.
+    Base64,
+    /// Either. A whole number could be both: where the column has a scale it is base64 (Debezium writes all
+    /// fraction digits of a number), where it has none it is refused.
+    Either,
+}
+
+/// One column under construction.
+#[derive(Debug)]
+pub(crate) struct Column {
+    name: String,
+    data_type: DataType,
+    nullable: bool,
+    dialect: Dialect,
+    values: Values,
+    len: usize,
+    /// The rows that are null, ascending: mostly few.
+    nulls: Vec<usize>,
+    scratch: Vec<u8>,
+}
+
+/// The values so far, those of null rows being zero or empty.
+#[derive(Debug)]
+enum Values {
+    Boolean(BooleanBufferBuilder),
+    Int8(Vec<i8>),
+    Int16(Vec<i16>),
+    Int32(Vec<i32>),
+    Int64(Vec<i64>),
+    UInt8(Vec<u8>),
+    UInt16(Vec<u16>),
+    UInt32(Vec<u32>),
+    UInt64(Vec<u64>),
+    Float32(Vec<f32>),
+    Float64(Vec<f64>),
+    Decimal128(Vec<i128>, u8, i8),
+    Decimal256(Vec<i256>, u8, i8),
+    Date32(Vec<i32>),
+    Time32(Vec<i32>, TimeUnit),
+    Time64(Vec<i64>, TimeUnit),
+    Timestamp(Vec<i64>, TimeUnit),
+    /// Ends of the values in the bytes, after a leading 0.
+    Text(Vec<i32>, Vec<u8>),
+    Binary(Vec<i32>, Vec<u8>),
+    List(Vec<i32>, Box<Column>),
+}
+
+/// Applies the same to whichever values a column has.
+macro_rules! each_fixed {
+    ($values:expr, $vec:ident => $fixed:expr) => {
+        match $values {
+            Values::Int8($vec) => $fixed,
+            Values::Int16($vec) => $fixed,
+            Values::Int32($vec) | Values::Date32($vec) | Values::Time32($vec, _) => $fixed,
+            Values::Int64($vec) | Values::Time64($vec, _) | Values::Timestamp($vec, _) => $fixed,
+            Values::UInt8($vec) => $fixed,
+            Values::UInt16($vec) => $fixed,
+            Values::UInt32($vec) => $fixed,
+            Values::UInt64($vec) => $fixed,
+            Values::Float32($vec) => $fixed,
+            Values::Float64($vec) => $fixed,
+            Values::Decimal128($vec, ..) => $fixed,
+            Values::Decimal256($vec, ..) => $fixed,
+            Values::Boolean(_) | Values::Text(..) | Values::Binary(..) | Values::List(..) => {}
+        }
+    };
+}
+
+impl Column {
+    /// An empty column, or an error that names a column whose type cannot be decoded.
+    pub(crate) fn new(field: &Field, dialect: Dialect) -> Result<Self> {
+        let values = match field.data_type() {
+            DataType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
+            DataType::Int8 => Values::Int8(Vec::new()),
+            DataType::Int16 => Values::Int16(Vec::new()),
+            DataType::Int32 => Values::Int32(Vec::new()),
+            DataType::Int64 => Values::Int64(Vec::new()),
+            DataType::UInt8 => Values::UInt8(Vec::new()),
+            DataType::UInt16 => Values::UInt16(Vec::new()),
+            DataType::UInt32 => Values::UInt32(Vec::new()),
+            DataType::UInt64 => Values::UInt64(Vec::new()),
+            DataType::Float32 => Values::Float32(Vec::new()),
+            DataType::Float64 => Values::Float64(Vec::new()),
+            DataType::Decimal128(precision, scale) => Values::Decimal128(Vec::new(), *precision, *scale),
+            DataType::Decimal256(precision, scale) => Values::Decimal256(Vec::new(), *precision, *scale),
+            DataType::Date32 => Values::Date32(Vec::new()),
+            DataType::Time32(unit) => Values::Time32(Vec::new(), *unit),
+            DataType::Time64(unit) => Values::Time64(Vec::new(), *unit),
+            DataType::Timestamp(unit, _) => Values::Timestamp(Vec::new(), *unit),
+            DataType::Utf8 => Values::Text(vec![0], Vec::new()),
+            DataType::Binary => Values::Binary(vec![0], Vec::new()),
+            DataType::List(item) if !item.data_type().is_nested() && !dialect.untyped => {
+                Values::List(vec![0], Box::new(Self::new(item, dialect)?))
+            }
+            other => {
+                return Err(Error::config(format!(
+                    "column \"{}\" has the type {}, which this format cannot decode; declare it as STRING to get its text",
+                    field.name(),
+                    type_name(other)
+                )));
+            }
+        };
+        Ok(Self {
+            name: field.name().clone(),
+            data_type: field.data_type().clone(),
+            nullable: field.is_nullable(),
+            dialect,
+            values,
+            len: 0,
+            nulls: Vec::new(),
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Its name and declared type.
+    pub(crate) fn describe(&self) -> (&str, &DataType) {
+        (&self.name, &self.data_type)
+    }
+
+    /// Number of values.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Drops the values from `len` on.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+        while self.nulls.pop_if(|row| *row >= len).is_some() {}
+        each_fixed!(&mut self.values, vec => vec.truncate(len));
+        match &mut self.values {
+            Values::Boolean(bits) if bits.len() > len => bits.truncate(len),
+            Values::Text(ends, bytes) | Values::Binary(ends, bytes) => {
+                ends.truncate(len + 1);
+                bytes.truncate(ends.last().map_or(0, |&end| end as usize));
+            }
+            Values::List(ends, items) => {
+                ends.truncate(len + 1);
+                items.truncate(ends.last().map_or(0, |&end| end as usize));
+            }
+            _ => {}
+        }
+    }
+
+    /// A row without a value: null, or zero where null may not be.
+    pub(crate) fn push_filler(&mut self) {
+        each_fixed!(&mut self.values, vec => vec.push(Default::default()));
+        match &mut self.values {
+            Values::Boolean(bits) => bits.append(false),
+            Values::Text(ends, _) | Values::Binary(ends, _) | Values::List(ends, _) => {
+                let end = ends.last().copied().unwrap_or(0);
+                ends.push(end);
+            }
+            _ => {}
+        }
+        if self.nullable {
+            self.nulls.push(self.len);
+        }
+        self.len += 1;
+    }
+
+    /// The fault of a null, or its row; `words` says how it came to be null.
+    #[inline]
+    pub(crate) fn push_null(&mut self, at: usize, words: &'static str) -> Step<()> {
+        if !self.nullable {
+            return Err(Fault::missing(at, words));
+        }
+        self.push_filler();
+        Ok(())
+    }
+}
+
+/// A type as it is written in SQL, for messages.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    let digits = |unit: &TimeUnit| match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    };
+    match data_type {
+        DataType::Boolean => "BOOLEAN".into(),
+        DataType::Int8 => "TINYINT".into(),
+        DataType::Int16 => "SMALLINT".into(),
+        DataType::Int32 => "INT".into(),
+        DataType::Int64 => "BIGINT".into(),
+        DataType::UInt8 => "TINYINT UNSIGNED".into(),
+        DataType::UInt16 => "SMALLINT UNSIGNED".into(),
+        DataType::UInt32 => "INT UNSIGNED".into(),
+        DataType::UInt64 => "BIGINT UNSIGNED".into(),
+        DataType::Float32 => "FLOAT".into(),
+        DataType::Float64 => "DOUBLE".into(),
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            format!("DECIMAL({precision},{scale})")
+        }
+        DataType::Utf8 => "STRING".into(),
+        DataType::Binary => "BYTES".into(),
+        DataType::Date32 => "DATE".into(),
+        DataType::Time32(unit) | DataType::Time64(unit) => format!("TIME({})", digits(unit)),
+        DataType::Timestamp(unit, None) => format!("TIMESTAMP({})", digits(unit)),
+        DataType::Timestamp(unit, Some(_)) => format!("TIMESTAMP_LTZ({})", digits(unit)),
+        DataType::List(item) => format!("ARRAY<{}>", type_name(item.data_type())),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,36 @@
+//! JSON, read by a scanner that knows which keys it needs and skips the rest without parsing it.
+//!
+//! [`block`] and [`lanes`] look at many bytes at once; [`cursor`] walks over values by their help; [`keys`] is the
+//! schema tree, which learns the order that keys come in; [`debezium`] and [`plain`] know what the keys mean.
+//!
+//! What is kept is checked in full. What is skipped is only looked at as far as finding its end needs: strings end,
+//! brackets balance (of either kind), nothing follows.
+
+pub(crate) mod block;
+pub(crate) mod cursor;
+pub(crate) mod debezium;
+pub(crate) mod escape;
+pub(crate) mod keys;
+pub(crate) mod lanes;
+pub(crate) mod plain;
+#[cfg(test)]
+mod tests;
+
+use super::column::Rows;
+use super::fault::Step;
+use cursor::Cursor;
+use keys::{Key, Keys};
+
+/// Reads the object at the cursor as a row: each needed key into its column. The row is left under way.
+#[inline]
+fn read_row(keys: &mut Keys, rows: &mut Rows, cursor: &mut Cursor<'_>) -> Step<()> {
+    let mut place = 0;
+    Keys::open(cursor)?;
+    loop {
+        match keys.next(cursor, &mut place)? {
+            Key::Field(column) => rows.read(column, cursor)?,
+            Key::Other => cursor.skip_value()?,
+            Key::End => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Bytes → Arrow: only the columns that a query needs.
+//!
+//! A record that cannot be decoded becomes a dead letter, never an error: bad input does not stop a healthy job.
+
+use datafusion::arrow::datatypes::SchemaRef;
+
+use crate::change::ChangeBatch;
+use crate::error::{Error, Result, suggestion};
+use crate::options::Options;
+use crate::source::RawBatch;
+
+use assembly::Assembly;
+use column::{Decimals, Dialect};
+use csv::Csv;
+use json::block::Isa;
+use json::debezium::DebeziumJson;
+use json::plain::PlainJson;
+
+mod assembly;
+mod column;
+mod csv;
+mod fault;
+mod json;
+
+/// What a decoder is asked for. Compiled once; the rest of a record is skipped without being parsed.
+#[derive(Debug, Clone)]
+pub struct DecodeSpec {
+    /// The columns to decode, a subset of the table's, with their declared types and nullability. May be empty: then only ops and positions are wanted.
+    pub columns: SchemaRef,
+    /// The place of each of these columns among all columns that the table declares, from 0. Formats without names
+    /// (`csv`) go by it; for the others it may be empty.
+    pub positions: Vec<usize>,
+    /// Whether the images before updates are wanted too.
+    pub before: bool,
+    /// Whether `source.ts_ms` is wanted.
+    pub source_time: bool,
+}
+
+/// Decodes the records of one lane. Keeps its buffers from batch to batch.
+pub trait Decoder: Send {
+    /// The rows of these records, in order; what cannot be decoded is among the dead letters.
+    fn decode(&mut self, records: &RawBatch) -> ChangeBatch;
+}
+
+/// The formats that can be read, for messages.
+pub const FORMATS: &[&str] = &["debezium-json", "json", "csv"];
+
+/// Whether a format carries changes (updates, deletes) rather than rows that are only ever added.
+pub fn is_changelog(format: &str) -> bool {
+    format.starts_with("debezium-")
+}
+
+/// The options of all formats: those that a misspelt one is compared with.
+const OPTIONS: &[&str] = &["csv.field-delimiter", "csv.null-literal", "debezium-json.decimal.handling.mode"];
+
+/// The largest record that is decoded where `'max-record-bytes'` does not say.
+const RECORD_BYTES_MAX: usize = 1024 * 1024;
+
+/// The decoder that a table's options describe.
+///
+/// Rows have exactly the spec's columns. Where there is no value for a column that may not be null, in a truncate or
+/// an image before an insert, there is zero or the empty string.
+pub fn decoder(options: &Options, spec: &DecodeSpec) -> Result<Box<dyn Decoder>> {
+    decoder_on(options, spec, Isa::detect())
+}
+
+/// The same with other instructions than this processor's best.
+fn decoder_on(options: &Options, spec: &DecodeSpec, isa: Isa) -> Result<Box<dyn Decoder>> {
+    let format = options.required("format")?;
+    let record_bytes_max = options.parse("max-record-bytes", RECORD_BYTES_MAX, "a number of bytes")?;
+    refuse_unknown(options, format)?;
+    let assembly = |dialect| {
+        Assembly::new(spec, dialect, record_bytes_max).map_err(|error| match error {
+            Error::Config(message) => Error::config(format!("table \"{}\": {message}", options.table())),
+            other => other,
+        })
+    };
+    Ok(match format {
+        "debezium-json" => {
+            let dialect = Dialect { decimals: decimals(options)?, untyped: false };
+            Box::new(DebeziumJson::new(assembly(dialect)?, isa))
+        }
+        "json" => Box::new(PlainJson::new(assembly(Dialect { decimals: Decimals::Text, untyped: false })?, isa)),
+        "csv" => {
+            if spec.positions.len() != spec.columns.fields().len() {
+                return Err(Error::internal("the format csv needs the position of every column"));
+            }
+            let assembly = assembly(Dialect { decimals: Decimals::Text, untyped: true })?;
+            let null = options.get("csv.null-literal").unwrap_or_default();
+            Box::new(Csv::new(assembly, &spec.positions, delimiter(options)?, null))
+        }
+        other => {
+            let expected = format!("one of {}{}", FORMATS.join(", "), suggestion(other, FORMATS.iter().copied()));
+            return Err(options.invalid("format", other, &expected));
+        }
+    })
+}
+
+/// Options of this format that it does not have; those of other formats are left alone.
+fn refuse_unknown(options: &Options, format: &str) -> Result<()> {
+    let own = |name: &str| name.strip_prefix(format).is_some_and(|rest| rest.starts_with('.'));
+    match options.names().find(|name| own(name) && !OPTIONS.contains(name)) {
+        None => Ok(()),
+        Some(unknown) => Err(Error::config(format!(
+            "table \"{}\": the format {format} has no option '{unknown}'{}",
+            options.table(),
+            suggestion(unknown, OPTIONS.iter().copied().filter(|name| own(name)))
+        ))),
+    }
+}
+
+fn decimals(options: &Options) -> Result<Decimals> {
+    let name = "debezium-json.decimal.handling.mode";
+    match options.get(name) {
+        None => Ok(Decimals::Either),
+        Some("precise") => Ok(Decimals::Base64),
+        Some("string" | "double") => Ok(Decimals::Text),
+        Some(other) => Err(options.invalid(name, other, "what the connector has: 'precise', 'string' or 'double'")),
+    }
+}
+
+fn delimiter(options: &Options) -> Result<u8> {
+    let name = "csv.field-delimiter";
+    match options.get(name).unwrap_or(",") {
+        "\\t" | "\t" => Ok(b'\t'),
+        text => match text.as_bytes() {
+            [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),
+            _ => Err(options.invalid(name, text, "one ASCII character, or \\t")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
