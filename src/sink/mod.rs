@@ -114,7 +114,7 @@ pub const CONNECTORS: &[&str] = &["clickhouse", "filesystem", "print", "blackhol
 /// The sink that a table's options describe. `resume` when the job goes on from a checkpoint, so that what was written stays.
 pub fn open(table: &OutputTable, resume: bool) -> Result<Box<dyn Sink>> {
     match table.options.required("connector")? {
-        "clickhouse" => Err(Error::internal("the connector 'clickhouse' is not built in yet")),
+        "clickhouse" => Ok(Box::new(clickhouse::ClickHouseSink::new(table)?)),
         "filesystem" => Ok(Box::new(file::FileSink::new(table, resume)?)),
         "print" => Ok(Box::new(print::PrintSink::new(table)?)),
         "blackhole" => Ok(Box::new(blackhole::BlackholeSink::default())),

@@ -36,7 +36,7 @@ mod reader;
 mod tests;
 
 /// The options of this connector, beside `connector`, the format's, and [`PROPERTIES`].
-pub const OPTIONS: &[&str] = &["topic", "scan.startup.mode", "scan.startup.timestamp-millis"];
+pub const OPTIONS: &[&str] = &["topic", "properties.*", "scan.startup.mode", "scan.startup.timestamp-millis"];
 
 /// What follows this prefix goes to librdkafka.
 pub const PROPERTIES: &str = "properties.";
