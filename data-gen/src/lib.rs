@@ -10,6 +10,9 @@
 //! Both draw their customers from [`people`] and take shares, rates and durations as [`units`]. All that is random
 //! comes from one seed: the same seed gives the same people, in the same order.
 
+// A test says best by a panic what it did not find.
+#![cfg_attr(test, allow(clippy::panic, clippy::unwrap_used))]
+
 pub mod events;
 pub mod kafka;
 pub mod people;

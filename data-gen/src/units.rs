@@ -54,6 +54,9 @@ impl fmt::Display for Share {
     }
 }
 
+/// What a rate of next to nothing takes for anything; twice as long still fits into 64 bits.
+const LONGEST_MICROS: u64 = 9_000_000_000_000_000_000;
+
 /// So many in a second; more than none. Written `300000/s`, `300k/s`, `90/min` or `300000` (a second).
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct Rate(f64);
@@ -72,10 +75,10 @@ impl Rate {
         self.0
     }
 
-    /// How long it takes until `count` of them have come, in microseconds.
-    pub fn micros_for(self, count: u64) -> i64 {
-        // Exact up to 2^53 microseconds, which is 285 years; casts saturate.
-        (count as f64 / self.0 * 1e6) as i64
+    /// How long it takes until `count` of them have come, in whole microseconds; at most 285,000 years.
+    pub fn time_for(self, count: u64) -> Duration {
+        // Exact up to 2^53 microseconds, which is 285 years. The cast cannot go beyond the largest number.
+        Duration::from_micros(((count as f64 / self.0 * 1e6) as u64).min(LONGEST_MICROS))
     }
 }
 
@@ -190,7 +193,8 @@ mod tests {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }
         assert_eq!(Rate(1000.0).to_string(), "1000/s");
-        assert_eq!(Rate(1000.0).micros_for(1500), 1_500_000);
+        assert_eq!(Rate(1000.0).time_for(1500), Duration::from_millis(1500));
+        assert_eq!(Rate(1e-300).time_for(1), Duration::from_micros(LONGEST_MICROS));
     }
 
     #[test]

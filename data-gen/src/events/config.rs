@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::units::{Rate, Share};
 
+/// 2106-01-01T00:00:00Z, after which seconds since 1970 no longer fit into 32 bits, in milliseconds.
+const END_MS_MAX: i64 = 4_291_747_200_000;
+
 /// What to generate. The same configuration gives the same events, byte for byte.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventsConfig {
@@ -38,8 +41,17 @@ impl EventsConfig {
     /// The start at which the base clock of the last event is one step before `end_ms`, both in milliseconds since
     /// 1970.
     pub fn start_ms_to_end_at(&self, end_ms: i64) -> i64 {
+        end_ms.saturating_sub(self.span_ms())
+    }
+
+    /// The base clock one step after the last event, in milliseconds since 1970.
+    pub fn end_ms(&self) -> i64 {
+        self.start_ms.saturating_add(self.span_ms())
+    }
+
+    fn span_ms(&self) -> i64 {
         // Rounded up, so that no event lies behind the end.
-        end_ms.saturating_sub(self.speed.micros_for(self.total).saturating_add(999) / 1000)
+        i64::try_from(self.speed.time_for(self.total).as_micros().div_ceil(1000)).unwrap_or(i64::MAX)
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
@@ -54,6 +66,9 @@ impl EventsConfig {
         }
         if self.updates.as_fraction() + self.deletes.as_fraction() >= 1.0 {
             return Err(ConfigError::NoInserts { updates: self.updates, deletes: self.deletes });
+        }
+        if self.start_ms < 0 || self.end_ms() > END_MS_MAX {
+            return Err(ConfigError::NoTime { start_ms: self.start_ms, end_ms: self.end_ms() });
         }
         Ok(())
     }
@@ -96,5 +111,13 @@ pub enum ConfigError {
         updates: Share,
         /// Share of deletes asked for.
         deletes: Share,
+    },
+    /// Such times cannot be written as `last_update`.
+    #[error("cannot generate events from {start_ms} to {end_ms} ms since 1970: stay between the years 1970 and 2105")]
+    NoTime {
+        /// Base clock at the start.
+        start_ms: i64,
+        /// Base clock at the end.
+        end_ms: i64,
     },
 }

@@ -1,5 +1,5 @@
-//! Debezium's envelope around the rows, as its MariaDB connector writes it without schemas and with transaction
-//! metadata.
+//! Debezium's envelope around the rows, as its MariaDB connector writes it without schemas and, as by default, without
+//! transaction metadata.
 
 use super::customers::{Customer, RowWriter};
 use super::generator::Op;
@@ -70,9 +70,7 @@ impl Change<'_> {
         out.extend_from_slice(b",\"after\":");
         push_image(out, self.after, rows);
         self.push_source(out);
-        out.extend_from_slice(b",\"transaction\":{\"id\":\"0-1-");
-        push_u64(out, self.at.transaction);
-        out.extend_from_slice(b"\",\"total_order\":1,\"data_collection_order\":1},\"op\":\"");
+        out.extend_from_slice(b",\"transaction\":null,\"op\":\"");
         out.extend_from_slice(self.op.letter().as_bytes());
         out.extend_from_slice(b"\",\"ts_ms\":");
         push_i64(out, self.captured_ms());

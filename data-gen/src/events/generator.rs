@@ -14,6 +14,9 @@ const LATE_MS_MIN: i64 = 2 * 60 * 1000;
 /// … and at most so long.
 const LATE_MS_MAX: i64 = 4 * 60 * 60 * 1000;
 
+/// More disorder than anybody asks for, and far from overflowing: a thousand years, in milliseconds.
+const OUT_OF_ORDER_MS_MAX: i64 = 1000 * 366 * 24 * 60 * 60 * 1000;
+
 /// What a record says about its customer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Op {
@@ -123,7 +126,9 @@ impl EventGenerator {
         let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
         let rows = RowWriter::new(config.seed, config.stores, &mut rng);
         Ok(Self {
-            out_of_order_ms: i64::try_from(config.out_of_order.as_millis()).unwrap_or(i64::MAX / 4),
+            out_of_order_ms: i64::try_from(config.out_of_order.as_millis())
+                .unwrap_or(i64::MAX)
+                .min(OUT_OF_ORDER_MS_MAX),
             config,
             rng,
             rows,
@@ -155,7 +160,7 @@ impl EventGenerator {
         if self.summary.events() >= self.config.total {
             return None;
         }
-        let made_us = self.config.start_ms.saturating_mul(1000) + self.config.speed.micros_for(self.summary.events());
+        let made_us = self.base_clock_us();
         let (op, before, after) = self.next_change(made_us);
         self.binlog.advance(op);
         let change = Change { op, before: before.as_ref(), after: after.as_ref(), made_us, at: &self.binlog };
@@ -175,21 +180,26 @@ impl EventGenerator {
         Some(self.record(op, stamp))
     }
 
+    /// When the next change is made, in microseconds since 1970.
+    fn base_clock_us(&self) -> i64 {
+        let since_start = self.config.speed.time_for(self.summary.events());
+        // Cannot overflow: the configuration has been checked.
+        self.config.start_ms * 1000 + since_start.as_micros() as i64
+    }
+
     /// Draws what happens next, and lets it happen. There is always an image before or after.
     fn next_change(&mut self, made_us: i64) -> (Op, Option<Customer>, Option<Customer>) {
         let draw: f64 = self.rng.random();
         let deletes = self.config.deletes.as_fraction();
-        if draw < deletes {
-            if let Some(gone) = self.customers.remove(&mut self.rng) {
-                return (Op::Delete, Some(gone), None);
-            }
+        let change = if draw < deletes {
+            self.customers.remove(&mut self.rng).map(|gone| (Op::Delete, Some(gone), None))
         } else if draw < deletes + self.config.updates.as_fraction() {
-            if let Some((before, after)) = self.update(made_us) {
-                return (Op::Update, Some(before), Some(after));
-            }
-        }
+            self.update(made_us).map(|(before, after)| (Op::Update, Some(before), Some(after)))
+        } else {
+            None
+        };
         // Also while there is nobody to update or delete.
-        (Op::Insert, None, Some(self.register(made_us)))
+        change.unwrap_or_else(|| (Op::Insert, None, Some(self.register(made_us))))
     }
 
     fn register(&mut self, made_us: i64) -> Customer {
@@ -263,7 +273,7 @@ fn other_store(store_id: u16, distance: u16, stores: u16) -> u16 {
 }
 
 fn epoch_seconds(epoch_us: i64) -> u32 {
-    // Times before 1970 and after 2106 cannot be told by `last_update`.
+    // Fits, because the configuration has been checked.
     u32::try_from(epoch_us.div_euclid(1_000_000)).unwrap_or_default()
 }
 
