@@ -13,7 +13,10 @@ case ${1:-} in
   -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit ;;
 esac
 
-choose_services "$@"
+wanted=("$@")
+# Without its data, Kafka has forgotten what these rely on.
+if [[ -n ${WIPE:-} && " $* " == *" kafka "* ]]; then wanted+=(connect registry); fi
+choose_services "${wanted[@]}"
 if [[ ! -d $STACK ]]; then
   say "nothing was started in $STACK"
   exit 0

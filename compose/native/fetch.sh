@@ -4,9 +4,10 @@
 
 # Makes sure of system packages: need_packages COMMAND=PACKAGE… installs the packages whose command is not on PATH.
 need_packages() {
-  local pair missing=()
+  local pair package missing=()
   for pair in "$@"; do
-    command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
+    package=${pair#*=}
+    command -v "${pair%=*}" >/dev/null || [[ " ${missing[*]} " == *" $package "* ]] || missing+=("$package")
   done
   ((${#missing[@]} == 0)) || install_packages "${missing[@]}"
 }

@@ -43,6 +43,8 @@ CACHE=${HIGHWATER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/highwater/stack}
 # Data, logs and pid files of this stack. A stack with another PORT_BASE has another folder, even when STACK_DIR is given.
 STACK=${STACK_DIR:-$CHECKOUT_DIR/.highwater/stack}
 ((PORT_BASE == 0)) || STACK+=-$PORT_BASE
+[[ $CACHE == /* ]] || CACHE=$PWD/$CACHE
+[[ $STACK == /* ]] || STACK=$PWD/$STACK
 LOGS=$STACK/log
 # Pid files and generated settings.
 RUN=$STACK/run
@@ -99,7 +101,7 @@ choose_services() {
 # One up.sh or down.sh at a time for a stack, one download at a time for the cache. A lock ends with its holder, so the
 # services must not inherit it: `launch` closes the descriptors.
 lock_stack() {
-  mkdir -p "$LOGS" "$RUN"
+  mkdir -p "$LOGS" "$RUN/tmp"
   exec 9>"$STACK/lock"
   flock -n 9 || { say "another script is at work on $STACK: waiting for it" && flock 9; }
 }
@@ -183,6 +185,9 @@ wait_until_up() {
 }
 
 explain_log() { tail -n 15 "$LOGS/$1.log" 2>/dev/null | sed 's/^/    /' >&2; }
+
+# A ClickHouse that the user has, at $CLICKHOUSE_URL: it is used instead of one of ours.
+has_own_clickhouse() { [[ -n ${CLICKHOUSE_URL:-} ]] && answers_http "${CLICKHOUSE_URL%/}/ping" 2>/dev/null; }
 
 answers_http() { curl -fsS --max-time 5 -o /dev/null "$1"; }
 

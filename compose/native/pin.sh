@@ -10,7 +10,7 @@ export HIGHWATER_CACHE STACK_DIR PIN=1
 trap 'rm -rf "$HIGHWATER_CACHE" "$STACK_DIR"' EXIT
 # shellcheck source=compose/native/lib.sh
 source "$here/lib.sh"
-mkdir -p "$LOGS" "$RUN"
+mkdir -p "$LOGS" "$RUN/tmp"
 # shellcheck source=compose/native/fetch.sh
 source "$here/fetch.sh"
 for file in "$here"/services/*.sh; do

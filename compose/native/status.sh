@@ -13,8 +13,9 @@ source "$here/lib.sh"
 case ${1:-} in
   -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit ;;
   --env)
+    has_own_clickhouse || CLICKHOUSE_URL=$(address_of clickhouse)
     echo "export KAFKA_BROKERS=$(address_of kafka)"
-    echo "export CLICKHOUSE_URL=${CLICKHOUSE_URL:-$(address_of clickhouse)}"
+    echo "export CLICKHOUSE_URL=$CLICKHOUSE_URL"
     echo "export SCHEMA_REGISTRY_URL=$(address_of registry)"
     echo "export CONNECT_URL=$(address_of connect)"
     echo "export MARIADB_URL=$(address_of mariadb)"
@@ -38,7 +39,7 @@ state_of() {
   fi
 }
 
-format='%-10s  %-42s  %7s  %7s  %s\n'
+format='%-10s  %-46s  %7s  %7s  %s\n'
 # shellcheck disable=SC2059
 printf "$format" SERVICE ADDRESS PID MEMORY STATE
 for service in "${SERVICES[@]}"; do
@@ -46,9 +47,11 @@ for service in "${SERVICES[@]}"; do
   memory=-
   if is_running "$service"; then
     memory=$(awk '/^VmRSS/ { printf "%d MB", $2 / 1024 }' "/proc/$pid/status")
+  else
+    pid=-
   fi
   # shellcheck disable=SC2059
-  printf "$format" "$service" "$(address_of "$service")" "${pid:--}" "$memory" "$state"
+  printf "$format" "$service" "$(address_of "$service")" "$pid" "$memory" "$state"
 done
-if [[ -n ${CLICKHOUSE_URL:-} ]]; then echo "CLICKHOUSE_URL=$CLICKHOUSE_URL is used instead when it answers"; fi
+if has_own_clickhouse; then echo "clickhouse: yours is used, $CLICKHOUSE_URL"; fi
 echo "data, logs (log/) and settings (run/): $STACK"

@@ -30,12 +30,21 @@ done
 choose_services "${wanted[@]}"
 lock_stack
 
-# The quick way out: nothing to load, nothing to do.
-down=()
+# What is up already. When that is all, nothing more is read.
+starting=()
 for service in "${chosen[@]}"; do
-  if is_up "$service"; then say "$service is up: $(address_of "$service") (pid $pid)"; else down+=("$service"); fi
+  if [[ $service == clickhouse ]] && has_own_clickhouse; then
+    say "clickhouse is up: $CLICKHOUSE_URL (yours: CLICKHOUSE_URL)"
+  elif is_up "$service"; then
+    say "$service is up: $(address_of "$service") (pid $pid)"
+  else
+    starting+=("$service")
+  fi
 done
-((${#down[@]} > 0)) || exit 0
+((${#starting[@]} > 0)) || exit 0
+if [[ -n ${CLICKHOUSE_URL:-} && " ${starting[*]} " == *" clickhouse "* ]]; then
+  say "CLICKHOUSE_URL=$CLICKHOUSE_URL does not answer: ClickHouse is started here instead"
+fi
 
 # shellcheck source=compose/native/fetch.sh
 source "$here/fetch.sh"
@@ -44,25 +53,18 @@ for file in "$here"/services/*.sh; do
   source "$file"
 done
 
-starting=()
-for service in "${down[@]}"; do
-  if [[ $service == clickhouse ]] && clickhouse_is_external; then
-    say "clickhouse is up: $CLICKHOUSE_URL (yours, as CLICKHOUSE_URL says)"
-  else
-    starting+=("$service")
-  fi
-done
-
 for service in "${starting[@]}"; do "${service}_fetch"; done
 
 start() {
   is_running "$1" && return # an earlier up.sh started it and was stopped before it answered
-  local port
+  local port deadline=$((SECONDS + 5))
   port=$(port_of "$1")
-  if is_listening "$port"; then
+  # A server that was just killed keeps its port for a moment.
+  while is_listening "$port"; do
+    ((SECONDS < deadline)) && sleep 0.1 && continue
     fail "$1 cannot start: port $port belongs to another process; set ${1^^}_PORT or PORT_BASE" \
       "(clickhouse: CLICKHOUSE_HTTP_PORT, CLICKHOUSE_TCP_PORT)"
-  fi
+  done
   "$1_start"
   say "$1 is starting on port $port"
 }
@@ -74,5 +76,5 @@ for service in "${starting[@]}"; do
 done
 for wave in "${independent[*]}" "${dependent[*]}"; do
   for service in $wave; do start "$service"; done
-  for service in $wave; do wait_until_up "$service" 120; done
+  for service in $wave; do wait_until_up "$service" "${START_SECONDS:-300}"; done
 done

@@ -7,14 +7,6 @@ CHDB=$CACHE/chdb-$CHDB_VERSION
 
 clickhouse_program() { command -v "${CLICKHOUSE_PROGRAM:-clickhouse}"; }
 
-# A server that the user has: nothing is to be started.
-clickhouse_is_external() {
-  [[ -n ${CLICKHOUSE_URL:-} ]] || return 1
-  answers_http "${CLICKHOUSE_URL%/}/ping" 2>/dev/null && return
-  say "CLICKHOUSE_URL=$CLICKHOUSE_URL does not answer: ClickHouse is started here instead"
-  return 1
-}
-
 clickhouse_fetch() {
   need_packages curl=curl
   [[ -z $(clickhouse_program) ]] || return 0
@@ -28,8 +20,8 @@ clickhouse_fetch() {
   say "downloading clickhouse: $CHDB_PACKAGE@$CHDB_VERSION"
   rm -rf "$CHDB.part"
   mkdir -p "$CHDB.part"
-  (cd "$CHDB.part" && npm pack --silent "$CHDB_PACKAGE@$CHDB_VERSION") >"$LOGS/fetch-clickhouse.log" 2>&1 </dev/null ||
-    fail "npm could not fetch $CHDB_PACKAGE; the log is $LOGS/fetch-clickhouse.log"
+  (cd "$CHDB.part" && npm pack --loglevel=error "$CHDB_PACKAGE@$CHDB_VERSION") >"$LOGS/fetch-clickhouse.log" 2>&1 </dev/null ||
+    { explain_log fetch-clickhouse && fail "npm could not fetch $CHDB_PACKAGE; the log is $LOGS/fetch-clickhouse.log"; }
   local package
   package=$(find "$CHDB.part" -name '*.tgz')
   verify_integrity "$package" "$CHDB_INTEGRITY"

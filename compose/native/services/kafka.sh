@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Kafka in KRaft mode: broker and controller in one process.
 
-JAVA_OPTIONS=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true)
+JAVA_OPTIONS=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.net.preferIPv4Stack=true "-Djava.io.tmpdir=$RUN/tmp")
 KAFKA_JARS=$CACHE/kafka
 
 kafka_fetch() {
@@ -54,7 +54,8 @@ message.max.bytes=16777216
 END
   if [[ ! -e $STACK/kafka/meta.properties ]]; then
     local id
-    id=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-22)
+    # 16 bytes in base64 for URLs; a dash at the beginning would be taken for an option, hence none at all.
+    id=$(head -c 16 /dev/urandom | base64 | tr '+/' '_A' | cut -c 1-22)
     kafka_java kafka.tools.StorageTool format -t "$id" -c "$RUN/kafka.properties" >"$LOGS/kafka-format.log" 2>&1 ||
       fail "Kafka's storage could not be formatted; the log is $LOGS/kafka-format.log"
   fi

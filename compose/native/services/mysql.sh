@@ -9,9 +9,10 @@ binlog_options() { # NAME PORT SERVER_ID
     --character-set-server=utf8mb4
 }
 
-# Run by the server at each start, before it takes connections; a statement a line.
+# Run by the server at each start, before it takes connections; a statement a line. Not for the binary log.
 write_init_file() {
   cat >"$RUN/$1-init.sql" <<'END'
+SET SESSION sql_log_bin = 0;
 CREATE USER IF NOT EXISTS dbz@'%' IDENTIFIED BY 'dbz';
 GRANT ALL ON *.* TO dbz@'%' WITH GRANT OPTION;
 END
@@ -68,7 +69,8 @@ mysql_fetch() {
   : >"$apt/status"
   # From where this machine's own packages come.
   # shellcheck disable=SC2016
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/*$') ||
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | sed -n '\|/debian/*$| { p; q }') || true
+  [[ -n $mirror ]] ||
     fail "apt has no Debian archive: run apt-get update first"
   echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >"$apt/sources.list"
   cat >"$apt/apt.conf" <<END

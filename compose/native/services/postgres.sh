@@ -45,6 +45,21 @@ make_postgres_folder() {
   fi
 }
 
+# After a kill, PostgreSQL refuses to start while its old pid exists, be it as a zombie. When its other processes have left
+# the data folder, in which they all work, there is nothing to be afraid of.
+remove_stale_lock() {
+  local data=$1 old
+  { read -r old <"$data/postmaster.pid"; } 2>/dev/null || return 0
+  ! process_lives "$old" || return 0
+  for _ in {1..50}; do
+    if [[ -z $(find /proc -maxdepth 2 -name cwd -lname "$data" 2>/dev/null) ]]; then
+      rm -f "$data/postmaster.pid"
+      return
+    fi
+    sleep 0.1
+  done
+}
+
 postgres_start() {
   local data programs
   data=$(postgres_data)
@@ -57,6 +72,7 @@ postgres_start() {
       fail "PostgreSQL's data folder could not be made; the log is $LOGS/postgres-initdb.log"
     say "made PostgreSQL's data folder $data"
   fi
+  remove_stale_lock "$data"
   programs=$(postgres_programs)
   local as=()
   if is_root; then as=(setpriv --reuid=postgres --regid=postgres --clear-groups --); fi

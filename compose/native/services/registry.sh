@@ -13,7 +13,7 @@ registry_fetch() {
     say "downloading $name: $artifact"
     rm -rf "$dir.part"
     mkdir -p "$dir.part"
-    run_maven "$name" "org.apache.maven.plugins:maven-dependency-plugin:$MAVEN_DEPENDENCY_PLUGIN_VERSION:copy" \
+    run_maven "$name" "org.apache.maven.plugins:maven-dependency-plugin:$MAVEN_COPY_PLUGIN_VERSION:copy" \
       "-Dartifact=$artifact" "-DoutputDirectory=$dir.part"
     verify_files "$name" "$dir.part"
     tar xzf "$dir.part"/*.tar.gz -C "$dir.part"
@@ -26,7 +26,7 @@ registry_fetch() {
 registry_start() {
   local jar
   jar=$(find "$CACHE/apicurio-$APICURIO_VERSION" -maxdepth 1 -name '*-runner.jar' -o -maxdepth 1 -name quarkus-run.jar)
-  launch registry "$RUN" java -Xmx"${REGISTRY_MEMORY:-384m}" "${JAVA_OPTIONS[@]}" "-Djava.io.tmpdir=$RUN" \
+  launch registry "$RUN" java -Xmx"${REGISTRY_MEMORY:-384m}" "${JAVA_OPTIONS[@]}" \
     "-Dquarkus.http.host=$HOST" "-Dquarkus.http.port=$REGISTRY_PORT" -Dapicurio.storage.kind=kafkasql \
     "-Dapicurio.kafkasql.bootstrap.servers=$HOST:$KAFKA_PORT" -jar "$jar"
 }
