@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use serde_json::Value;
 
-use super::super::tests::{
-    Record, assert_same, assert_sound, lines, of_format, options, raw, rows, shown, spec, spec_of, values,
-};
+use super::super::tests::{Record, assert_sound, lines, of_format, options, raw, rows, shown, spec, spec_of, values};
 use super::super::{DecodeSpec, decoder_on};
 use super::block::Isa;
 use crate::change::{ChangeBatch, DeadReason, NO_TIME};
