@@ -78,7 +78,7 @@ pub(super) fn from_text(text: &str, precision: u8, scale: i8, decimals: Decimals
     match (base64, decimals) {
         (false, _) => number,
         (true, Decimals::Either) if may_be_number && number.is_ok() && scale == 0 => {
-            Err("both a number and base64: set 'decimal.handling.mode' to 'precise' or 'string'")
+            Err("both a number and base64: set 'debezium-json.decimal.handling.mode' to 'precise' or 'string'")
         }
         (true, _) => from_twos_complement(&bytes, precision),
     }

@@ -21,7 +21,12 @@ impl Isa {
     /// The best that this processor has.
     pub(crate) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
-        return Self { avx2: is_x86_feature_detected!("avx2") && is_x86_feature_detected!("pclmulqdq") };
+        return Self {
+            avx2: is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("pclmulqdq")
+                && is_x86_feature_detected!("popcnt")
+                && is_x86_feature_detected!("bmi1"),
+        };
         #[cfg(not(target_arch = "x86_64"))]
         return Self { avx2: false };
     }
@@ -48,7 +53,7 @@ impl Isa {
     fn skip(self, bytes: &[u8], start: usize, depth: usize) -> Step<usize> {
         #[cfg(target_arch = "x86_64")]
         if self.avx2 {
-            // SAFETY: `avx2` is private to this file and set by `detect` only, after it found both features.
+            // SAFETY: `avx2` is private to this file and set by `detect` only, after it found all four features.
             return unsafe { skip_avx2(bytes, start, depth) };
         }
         skip(bytes, start, depth, masks_portable, prefix_xor_portable)

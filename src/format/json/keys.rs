@@ -30,6 +30,9 @@ const EXPECTED_BYTES: usize = 32;
 /// How many places of an object are learned. Enough for every real table; a bound for made-up ones.
 const ORDER_MAX: usize = 2048;
 
+/// How many keys in a row may be left out of an object before it counts as one of another order.
+const LEFT_OUT_MAX: usize = 4;
+
 #[derive(Debug, Clone, Copy)]
 struct Expected {
     text: [u8; EXPECTED_BYTES],
@@ -106,8 +109,17 @@ impl Keys {
         self.look_up(cursor, place)
     }
 
+    /// A key that was not expected here: one further on, when keys were left out, or one to be learned.
     #[cold]
     fn look_up(&mut self, cursor: &mut Cursor<'_>, place: &mut usize) -> Step<Key> {
+        let further = self.order.iter().enumerate().skip(*place + 1).take(LEFT_OUT_MAX);
+        for (found_at, expected) in further {
+            if expected.is_at(&cursor.bytes[cursor.pos..]) {
+                cursor.pos += expected.length;
+                *place = found_at + 1;
+                return Ok(expected.key);
+            }
+        }
         let start = cursor.pos;
         cursor.skip_space();
         if cursor.peek() == b'}' {
@@ -141,5 +153,39 @@ impl Keys {
         }
         *place += 1;
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::block::Isa;
+    use super::*;
+
+    /// The keys of an object as they are found, each with the place that it is found at.
+    fn walk(keys: &mut Keys, text: &str) -> Vec<(Key, usize)> {
+        let mut cursor = Cursor::new(text.as_bytes(), Isa::detect());
+        let mut place = 0;
+        let mut found = Vec::new();
+        Keys::open(&mut cursor).unwrap();
+        loop {
+            let key = keys.next(&mut cursor, &mut place).unwrap();
+            if key == Key::End {
+                return found;
+            }
+            found.push((key, place - 1));
+            cursor.skip_value().unwrap();
+        }
+    }
+
+    #[test]
+    fn keys_that_are_left_out_do_not_disturb_the_order() {
+        let mut keys = Keys::new(["a", "c"]);
+        let whole = [(Key::Field(0), 0), (Key::Other, 1), (Key::Field(1), 2)];
+        assert_eq!(walk(&mut keys, r#"{"a":1,"c":3}"#), [(Key::Field(0), 0), (Key::Field(1), 1)]);
+        for _ in 0..2 {
+            assert_eq!(walk(&mut keys, r#"{"a":1,"b":2,"c":3}"#), whole);
+            assert_eq!(walk(&mut keys, r#"{"a":1,"c":3}"#), [whole[0], whole[2]]);
+        }
+        assert_eq!(walk(&mut keys, "{}"), []);
     }
 }

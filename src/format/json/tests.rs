@@ -5,9 +5,7 @@ use std::collections::HashMap;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use serde_json::Value;
 
-use super::super::tests::{
-    Record, assert_same, assert_sound, lines, of_format, options, raw, rows, shown, spec, spec_of, values,
-};
+use super::super::tests::{Record, assert_sound, lines, of_format, options, raw, rows, shown, spec, spec_of, values};
 use super::super::{DecodeSpec, decoder_on};
 use super::block::Isa;
 use crate::change::{ChangeBatch, DeadReason, NO_TIME};
@@ -98,7 +96,7 @@ fn customers_of_mariadb() {
 }
 
 #[test]
-fn deletes_of_postgres_have_key_columns_only_and_messages_are_no_changes() {
+fn deletes_of_postgres_carry_the_row_and_messages_are_no_changes() {
     let batch = decode(&full("postgres", "customer"), sample("postgres_json.sakila.customer"));
     let deleted: Vec<String> = lines(&batch).into_iter().filter(|line| line.starts_with('d')).collect();
     assert!(deleted.iter().any(|line| line.starts_with("d|5|2|LINDA|WILLIAMS|L.W@sakilacustomer.org|")), "{deleted:?}");
