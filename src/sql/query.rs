@@ -38,7 +38,8 @@ pub async fn load(files: &[impl AsRef<Path>], variables: &Variables) -> Result<Q
     let mut texts = Vec::new();
     for file in files {
         let path = file.as_ref();
-        let source = std::fs::read_to_string(path).map_err(|cause| Error::permanent(format!("cannot read {}", path.display()), cause))?;
+        let source = std::fs::read_to_string(path)
+            .map_err(|cause| Error::permanent(format!("cannot read {}", path.display()), cause))?;
         texts.push((path.display().to_string(), source));
     }
     load_texts(texts, variables).await
@@ -60,7 +61,8 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
     for (text, views, inserts) in &sources {
         check_tables(text, &script)?;
         for view in &script.views[views.clone()] {
-            let plan = planner.plan(&view.query, &view.tokens).await.map_err(|error| diagnose(text, &view.tokens, &error))?;
+            let plan =
+                planner.plan(&view.query, &view.tokens).await.map_err(|error| diagnose(text, &view.tokens, &error))?;
             let table = Arc::new(ViewTable::new(plan, None));
             planner.context.register_table(view.name.as_str(), table)?;
         }
@@ -118,7 +120,8 @@ impl Planner {
 
     /// The session as one statement sees it: all tables and views, and `CHANGES` with images if it mentions them.
     fn state(&self, tokens: &[TokenWithSpan]) -> std::result::Result<SessionState, Refusal> {
-        let mentions = |name: &str| tokens.iter().any(|it| matches!(&it.token, Token::Word(word) if word.value == name));
+        let mentions =
+            |name: &str| tokens.iter().any(|it| matches!(&it.token, Token::Word(word) if word.value == name));
         let with_images = IMAGES.iter().any(|name| mentions(name));
         for (name, table) in &self.script.tables {
             if !self.context.table_exist(name.as_str())? && !table.columns.fields().is_empty() {
@@ -126,7 +129,9 @@ impl Planner {
             }
         }
         let relations = StreamRelations { script: Arc::clone(&self.script), with_images };
-        Ok(SessionStateBuilder::new_from_existing(self.context.state()).with_relation_planners(vec![Arc::new(relations)]).build())
+        Ok(SessionStateBuilder::new_from_existing(self.context.state())
+            .with_relation_planners(vec![Arc::new(relations)])
+            .build())
     }
 }
 
@@ -138,14 +143,21 @@ fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::resul
     let declared = target.map(|table| &table.columns).filter(|columns| !columns.fields().is_empty());
     let Some(declared) = declared else {
         return match fields.iter().find(|field| !seen.insert(field.name().as_str())) {
-            Some(twice) => refuse(format!("two columns of the result are called \"{0}\"; give one another name with AS", twice.name())),
+            Some(twice) => refuse(format!(
+                "two columns of the result are called \"{0}\"; give one another name with AS",
+                twice.name()
+            )),
             None => Ok(plan),
         };
     };
     let target_name = target.map_or("", |table| &table.name);
     let wanted = wanted_columns(declared, insert, target_name)?;
     if wanted.len() != fields.len() {
-        let both = format!("it has {} ({})", wanted.len(), wanted.iter().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", "));
+        let both = format!(
+            "it has {} ({})",
+            wanted.len(),
+            wanted.iter().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", ")
+        );
         return refuse(format!("the query gives {} columns to \"{target_name}\", but {both}", fields.len()));
     }
     let columns: Vec<_> = plan.schema().columns();
@@ -167,7 +179,11 @@ fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::resul
     Ok(LogicalPlanBuilder::from(plan).project(expressions)?.build()?)
 }
 
-fn wanted_columns(declared: &SchemaRef, insert: &Insert, target: &str) -> std::result::Result<Vec<datafusion::arrow::datatypes::FieldRef>, Refusal> {
+fn wanted_columns(
+    declared: &SchemaRef,
+    insert: &Insert,
+    target: &str,
+) -> std::result::Result<Vec<datafusion::arrow::datatypes::FieldRef>, Refusal> {
     if insert.columns.is_empty() {
         return Ok(declared.fields().iter().cloned().collect());
     }
@@ -188,12 +204,18 @@ fn check_tables(text: &Text, script: &Script) -> Result<()> {
             let hint = suggestion(connector, crate::connector::CONNECTORS.iter().copied());
             let message = match connector {
                 "" => format!("table \"{}\" needs the option 'connector'", table.name),
-                _ => format!("connector '{connector}' is not known{hint}; there are {}", crate::connector::CONNECTORS.join(", ")),
+                _ => format!(
+                    "connector '{connector}' is not known{hint}; there are {}",
+                    crate::connector::CONNECTORS.join(", ")
+                ),
             };
             return Err(text.error(table.place, message).into());
         };
         for name in table.options.names() {
-            if !known.iter().any(|it| it == &name || it.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix))) {
+            if !known
+                .iter()
+                .any(|it| it == &name || it.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix)))
+            {
                 let hint = suggestion(name, known.iter().copied());
                 let message = format!("option '{name}' is not known to connector '{connector}'{hint}");
                 return Err(text.error(table.place, message).into());

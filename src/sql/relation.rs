@@ -87,7 +87,10 @@ impl TableProvider for StreamTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan_err!("table \"{}\" is a stream: a query over it is a chain of filters and projections, with one window", self.table.name)
+        plan_err!(
+            "table \"{}\" is a stream: a query over it is a chain of filters and projections, with one window",
+            self.table.name
+        )
     }
 }
 
@@ -101,9 +104,15 @@ pub struct StreamRelations {
 }
 
 impl RelationPlanner for StreamRelations {
-    fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
         let (name, arguments, alias) = match &relation {
-            TableFactor::Table { name, args: Some(args), alias, .. } => (name.clone(), args.args.clone(), alias.clone()),
+            TableFactor::Table { name, args: Some(args), alias, .. } => {
+                (name.clone(), args.args.clone(), alias.clone())
+            }
             TableFactor::TableFunction { expr: SqlExpr::Function(function), alias } => {
                 (function.name.clone(), arguments(&function.args)?, alias.clone())
             }
@@ -113,7 +122,9 @@ impl RelationPlanner for StreamRelations {
         let plan = match name.to_string().to_ascii_uppercase().as_str() {
             "CHANGES" => self.changes(&arguments)?,
             "TUMBLE" => tumble(&arguments, context)?,
-            other @ ("HOP" | "CUMULATE" | "SESSION") => return plan_err!("{other} windows are not supported yet; use TUMBLE"),
+            other @ ("HOP" | "CUMULATE" | "SESSION") => {
+                return plan_err!("{other} windows are not supported yet; use TUMBLE");
+            }
             other => {
                 let hint = suggestion(other, ["TUMBLE", "CHANGES"]);
                 return plan_err!("table function \"{other}\" is not known{hint}");
@@ -248,9 +259,8 @@ impl WindowNode {
             DataType::Timestamp(_, zone) => zone.clone(),
             _ => None,
         };
-        let added = WINDOW_COLUMNS.map(|name| {
-            Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, zone.clone()), true))
-        });
+        let added = WINDOW_COLUMNS
+            .map(|name| Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, zone.clone()), true)));
         let rows = input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
         let fields = rows.chain(added.map(|field| (None, field))).collect();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
@@ -296,7 +306,8 @@ impl UserDefinedLogicalNodeCore for WindowNode {
         let Expr::Column(column) = &self.time else { return None };
         let time = self.input.schema().maybe_index_of_column(column)?;
         let width = self.input.schema().fields().len();
-        let mut needed: Vec<_> = output_columns.iter().copied().filter(|&column| column < width).chain([time]).collect();
+        let mut needed: Vec<_> =
+            output_columns.iter().copied().filter(|&column| column < width).chain([time]).collect();
         needed.sort_unstable();
         needed.dedup();
         Some(vec![needed])

@@ -242,8 +242,7 @@ impl StatementReader<'_> {
     }
 
     fn parse<T>(&mut self, rule: impl FnOnce(&mut Parser) -> Result<T, ParserError>) -> Result<T> {
-        let mut parser =
-            Parser::new(&GenericDialect {}).with_tokens_with_locations(self.tokens[self.at..].to_vec());
+        let mut parser = Parser::new(&GenericDialect {}).with_tokens_with_locations(self.tokens[self.at..].to_vec());
         match rule(&mut parser) {
             Ok(parsed) => {
                 self.at += parser.index();
@@ -278,9 +277,10 @@ impl StatementReader<'_> {
     }
 
     fn take_words(&mut self, words: &[&str]) -> bool {
-        let found = words.iter().enumerate().all(|(ahead, word)| {
-            self.tokens.get(self.at + ahead).is_some_and(|token| is_unquoted(&token.token, word))
-        });
+        let found = words
+            .iter()
+            .enumerate()
+            .all(|(ahead, word)| self.tokens.get(self.at + ahead).is_some_and(|token| is_unquoted(&token.token, word)));
         if found {
             self.at += words.len();
         }
