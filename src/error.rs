@@ -9,7 +9,7 @@ use std::fmt;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, by who can mend it. `Display` is lower case, without a full stop, and names the thing, the place
-/// and the way out; the cause is reached by `source()`.
+/// and the way out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The query file is wrong: exit code 2.

@@ -6,6 +6,8 @@ pub mod explain;
 pub mod input;
 pub mod lane;
 pub mod message;
+#[cfg(test)]
+mod model_tests;
 pub mod outputs;
 pub mod progress;
 pub mod recovery;

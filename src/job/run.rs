@@ -38,7 +38,7 @@ use crate::window::pane::Pane;
 /// How many reports of lanes may wait for the job. Few: a report may be a batch of rows.
 const REPORTS: usize = 64;
 /// How often the source's client gets its turn, new partitions are looked for, and the lag is measured.
-const MAINTENANCE: Duration = Duration::from_secs(2);
+const MAINTENANCE: Duration = Duration::from_secs(1);
 
 /// A running job.
 pub struct Job {
@@ -296,6 +296,7 @@ impl Job {
             return Ok(());
         };
         self.progress.open_windows.store(open_windows as u64, Relaxed);
+        metrics::gauge!("highwater_open_windows").set(open_windows as f64);
         let at_the_end = self.is_finished();
         let mut waiting = BTreeSet::new();
         let mut least = i64::MAX;
@@ -310,6 +311,7 @@ impl Job {
         }
         if !at_the_end && least != i64::MAX {
             self.progress.watermark.store(least, Relaxed);
+            metrics::gauge!("highwater_watermark_seconds").set(least as f64 / 1_000.0);
         }
         let nothing_to_close = waiting.is_empty();
         self.step = Step::Closing { waiting, state, closed: BTreeMap::new() };
@@ -427,12 +429,16 @@ impl Job {
             lag += input.lag(&self.ends);
         }
         self.progress.lag.store(lag, Relaxed);
+        metrics::gauge!("highwater_lag_records").set(lag as f64);
         Ok(())
     }
 }
 
 /// The windows of all lanes, by start, each with the groups of all lanes.
-fn merge(windows: Vec<WindowState>, plan: &crate::window::aggregate::WindowPlan) -> Result<Vec<ClosedWindow>> {
+pub(super) fn merge(
+    windows: Vec<WindowState>,
+    plan: &crate::window::aggregate::WindowPlan,
+) -> Result<Vec<ClosedWindow>> {
     let mut by_start: BTreeMap<i64, Vec<RecordBatch>> = BTreeMap::new();
     windows.into_iter().for_each(|window| by_start.entry(window.start).or_default().push(window.groups));
     let merge = |(start, states): (i64, Vec<RecordBatch>)| {
@@ -443,9 +449,12 @@ fn merge(windows: Vec<WindowState>, plan: &crate::window::aggregate::WindowPlan)
     by_start.into_iter().map(merge).collect()
 }
 
+/// A table and the pipelines that read it, each with its number in the job.
+pub type TablePipelines = (Arc<Table>, Vec<(usize, Arc<Pipeline>)>);
+
 /// The pipelines by the table that they read, in the order of the query.
-pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<(Arc<Table>, Vec<(usize, Arc<Pipeline>)>)> {
-    let mut tables: Vec<(Arc<Table>, Vec<(usize, Arc<Pipeline>)>)> = Vec::new();
+pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<TablePipelines> {
+    let mut tables: Vec<TablePipelines> = Vec::new();
     for (number, pipeline) in pipelines.iter().enumerate() {
         let entry = (number, Arc::clone(pipeline));
         match tables.iter_mut().find(|(table, _)| table.name == pipeline.table.name) {

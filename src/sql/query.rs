@@ -1,11 +1,10 @@
 //! Query files, read, checked and compiled as a whole. Connects to nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::datasource::ViewTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -56,15 +55,14 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
         sources.push((text, views..script.views.len(), inserts..script.inserts.len()));
     }
     let script = Arc::new(script);
-    let mut planner = Planner { script: Arc::clone(&script), context: context() };
+    let mut planner = Planner { script: Arc::clone(&script), views: Arc::default(), context: context() };
     let mut pipelines = Vec::new();
     for (text, views, inserts) in &sources {
         check_tables(text, &script)?;
         for view in &script.views[views.clone()] {
             let plan =
                 planner.plan(&view.query, &view.tokens).await.map_err(|error| diagnose(text, &view.tokens, &error))?;
-            let table = Arc::new(ViewTable::new(plan, None));
-            planner.context.register_table(view.name.as_str(), table)?;
+            Arc::make_mut(&mut planner.views).insert(view.name.clone(), plan);
         }
         for insert in &script.inserts[inserts.clone()] {
             let pipeline = planner.insert(text, insert).await?;
@@ -90,6 +88,7 @@ fn context() -> SessionContext {
 
 struct Planner {
     script: Arc<Script>,
+    views: Arc<BTreeMap<String, LogicalPlan>>,
     context: SessionContext,
 }
 
@@ -115,23 +114,21 @@ impl Planner {
 
     async fn plan(&self, query: &SqlQuery, tokens: &[TokenWithSpan]) -> std::result::Result<LogicalPlan, Refusal> {
         let statement = DfStatement::Statement(Box::new(SqlStatement::Query(Box::new(query.clone()))));
-        Ok(self.state(tokens)?.statement_to_plan(statement).await?)
+        let with = query.with.iter().flat_map(|with| &with.cte_tables);
+        let local = with.map(|table| table.alias.name.value.clone()).collect();
+        Ok(self.state(tokens, local).statement_to_plan(statement).await?)
     }
 
     /// The session as one statement sees it: all tables and views, and `CHANGES` with images if it mentions them.
-    fn state(&self, tokens: &[TokenWithSpan]) -> std::result::Result<SessionState, Refusal> {
+    fn state(&self, tokens: &[TokenWithSpan], local: BTreeSet<String>) -> SessionState {
         let mentions =
             |name: &str| tokens.iter().any(|it| matches!(&it.token, Token::Word(word) if word.value == name));
         let with_images = IMAGES.iter().any(|name| mentions(name));
-        for (name, table) in &self.script.tables {
-            if !self.context.table_exist(name.as_str())? && !table.columns.fields().is_empty() {
-                self.context.register_table(name.as_str(), Arc::new(StreamTable::plain(table)))?;
-            }
-        }
-        let relations = StreamRelations { script: Arc::clone(&self.script), with_images };
-        Ok(SessionStateBuilder::new_from_existing(self.context.state())
+        let relations =
+            StreamRelations { script: Arc::clone(&self.script), local, views: Arc::clone(&self.views), with_images };
+        SessionStateBuilder::new_from_existing(self.context.state())
             .with_relation_planners(vec![Arc::new(relations)])
-            .build())
+            .build()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What may stand in FROM: tables, `CHANGES(t)`, and the windowing table functions, as DataFusion plan nodes.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -99,6 +100,10 @@ impl TableProvider for StreamTable {
 pub struct StreamRelations {
     /// The tables that may be read.
     pub script: Arc<Script>,
+    /// Names that the query's own WITH defines, which hide tables and views.
+    pub local: BTreeSet<String>,
+    /// The views that may be read, planned.
+    pub views: Arc<BTreeMap<String, LogicalPlan>>,
     /// Whether the query refers to the images before and after.
     pub with_images: bool,
 }
@@ -117,6 +122,12 @@ impl RelationPlanner for StreamRelations {
                 (function.name.clone(), arguments(&function.args)?, alias.clone())
             }
             TableFactor::Function { name, args, alias, .. } => (name.clone(), args.clone(), alias.clone()),
+            TableFactor::Table { name, args: None, alias, .. } => {
+                return Ok(match self.named(name)? {
+                    Some(plan) => RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias.clone()))),
+                    None => RelationPlanning::Original(Box::new(relation)),
+                });
+            }
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
         };
         let plan = match name.to_string().to_ascii_uppercase().as_str() {
@@ -135,6 +146,18 @@ impl RelationPlanner for StreamRelations {
 }
 
 impl StreamRelations {
+    /// A table or view by its name. DataFusion only knows the names that stand in FROM, not those in a table function.
+    fn named(&self, name: &ObjectName) -> Result<Option<LogicalPlan>> {
+        let [ObjectNamePart::Identifier(Ident { value: name, .. })] = name.0.as_slice() else { return Ok(None) };
+        if self.local.contains(name) {
+            return Ok(None);
+        }
+        if let Some(view) = self.views.get(name) {
+            return LogicalPlanBuilder::from(view.clone()).alias(name.as_str())?.build().map(Some);
+        }
+        self.script.tables.get(name).map(|table| StreamTable::plain(table).scan()).transpose()
+    }
+
     fn changes(&self, arguments: &[FunctionArg]) -> Result<LogicalPlan> {
         let [argument] = arguments else { return plan_err!("CHANGES takes one argument: the name of a table") };
         let Some(SqlExpr::Identifier(Ident { value: name, .. })) = value(argument) else {
