@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use tokio::sync::mpsc::Sender;
 
 use super::input::{InputPlan, LaneWork, Letters};
@@ -90,11 +90,12 @@ impl Lane {
     fn run(&mut self) -> Result<()> {
         let mut batches = Vec::new();
         loop {
-            while let Ok(order) = self.orders.try_recv() {
-                if matches!(order, ToLane::Stop) {
-                    return Ok(());
+            loop {
+                match self.orders.try_recv() {
+                    Ok(ToLane::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+                    Ok(order) => self.obey(order)?,
+                    Err(TryRecvError::Empty) => break,
                 }
-                self.obey(order)?;
             }
             if self.course.is_none() {
                 match self.orders.recv_timeout(Duration::from_secs(1)) {

@@ -7,7 +7,7 @@ use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMi
 use datafusion::arrow::datatypes::{Int64Type, SchemaRef, TimestampMillisecondType};
 use proptest::prelude::*;
 
-use super::run::merge;
+use super::cycle::merge;
 use crate::sql::closing::Closing;
 use crate::sql::pipeline::Work;
 use crate::sql::query::load_texts;

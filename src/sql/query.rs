@@ -16,7 +16,7 @@ use super::catalog::{IMAGES, Insert, Script, Table};
 use super::compile::{Refusal, compile};
 use super::diagnose::diagnose;
 use super::pipeline::Pipeline;
-use super::relation::{StreamRelations, StreamTable};
+use super::relation::StreamRelations;
 use super::statement::read_statements;
 use super::text::{Text, Variables};
 use crate::error::{Error, Result, suggestion};
