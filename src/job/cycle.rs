@@ -1,10 +1,12 @@
 //! The cycle of an epoch: cut, close, complete.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::util::pretty::pretty_format_batches;
 
 use super::delivery::Delivery;
 use super::epoch::{Cut, blocks, intents};
@@ -13,6 +15,7 @@ use super::message::ToLane;
 use super::run::Job;
 use super::settings::Ending;
 use super::table_input::TableInput;
+use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest};
 use crate::error::Result;
 use crate::sql::pipeline::{ClosedWindow, Work};
@@ -156,13 +159,44 @@ impl Job {
     }
 
     /// The rows of a pipeline's windows that have closed: lanes merged, then the rest of the query.
-    async fn results(&self, pipeline: usize, windows: Vec<WindowState>) -> Result<Vec<RecordBatch>> {
-        let Work::Window { lane, closing, .. } = &self.query.pipelines[pipeline].work else { return Ok(Vec::new()) };
+    async fn results(&mut self, pipeline: usize, windows: Vec<WindowState>) -> Result<Vec<RecordBatch>> {
+        let compiled = Arc::clone(&self.query.pipelines[pipeline]);
+        let Work::Window { lane, closing, .. } = &compiled.work else { return Ok(Vec::new()) };
         let merged = tokio::task::block_in_place(|| merge(windows, lane))?;
         self.progress.closed_windows.fetch_add(merged.len() as u64, Relaxed);
         let schema = self.outputs.of_pipeline(pipeline).schema;
-        let rows = closing.finish(&merged).await?;
-        rows.iter().map(|batch| super::rows::conform(batch.columns(), &schema)).collect()
+        let finished = closing.finish(&merged).await?;
+        for (groups, message) in &finished.failed {
+            self.refuse_groups(pipeline, closing.window_start(groups), groups, message)?;
+        }
+        finished.rows.iter().map(|batch| super::rows::conform(batch.columns(), &schema)).collect()
+    }
+}
+
+impl Job {
+    /// Groups whose results cannot be computed go to the dead letters, with their window's start as their place.
+    fn refuse_groups(&mut self, pipeline: usize, window_start: i64, groups: &RecordBatch, message: &str) -> Result<()> {
+        let compiled = &self.query.pipelines[pipeline];
+        let letter = DeadLetter {
+            offset: window_start,
+            timestamp: NO_TIME,
+            reason: DeadReason::ExpressionFailed,
+            message: format!("the results of a closed window cannot be computed: {message}"),
+            key: None,
+            value: Some(pretty_format_batches(std::slice::from_ref(groups))?.to_string().into_bytes()),
+        };
+        self.progress.count_dead_letter(letter.reason);
+        let source = TopicPartition { topic: format!("results of {}", compiled.target_name()).into(), partition: -1 };
+        let output = self.outputs.dead_letters();
+        let rows = super::rows::dead_letter_rows(
+            &[letter],
+            &source,
+            &self.settings.name,
+            &compiled.table.name,
+            &output.schema,
+        )?;
+        self.rows.add(output.number, source, rows);
+        Ok(())
     }
 }
 

@@ -199,8 +199,13 @@ impl Lane {
         if course.rows && !letters.is_empty() {
             letters.iter().for_each(|letter| self.progress.count_dead_letter(letter.reason));
             let output = &self.plan.dead_letters;
-            let rows =
-                rows::dead_letter_rows(&letters, &changes, &self.plan.job, &self.plan.table.name, &output.schema)?;
+            let rows = rows::dead_letter_rows(
+                &letters,
+                &changes.source,
+                &self.plan.job,
+                &self.plan.table.name,
+                &output.schema,
+            )?;
             self.send(output.number, &changes, rows)?;
         }
         Ok(())

@@ -156,7 +156,7 @@ impl Engine {
         let windows: Vec<WindowState> =
             self.lanes.iter_mut().flat_map(|lane| lane.close(self.watermark).unwrap()).collect();
         let closed = merge(windows, &self.plan).unwrap();
-        for batch in self.closing.finish(&closed).await.unwrap() {
+        for batch in self.closing.finish(&closed).await.unwrap().rows {
             let numbers = |column: usize| batch.column(column).as_primitive::<Int64Type>().clone();
             let starts = batch.column(0).as_primitive::<TimestampMillisecondType>();
             for row in 0..batch.num_rows() {

@@ -66,6 +66,7 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
         }
         for insert in &script.inserts[inserts.clone()] {
             let pipeline = planner.insert(text, insert).await?;
+            check_target(text, insert, &pipeline, &pipelines)?;
             pipelines.push(Arc::new(pipeline));
         }
     }
@@ -191,6 +192,18 @@ fn wanted_columns(
         })
     };
     insert.columns.iter().map(find).collect()
+}
+
+/// A table keeps track of what one INSERT has written; two would not be told apart after a crash.
+fn check_target(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Arc<Pipeline>]) -> Result<()> {
+    let Some(target) = &pipeline.target else { return Ok(()) };
+    let is_kept = !matches!(target.options.get("connector"), Some("print" | "blackhole"));
+    if is_kept && earlier.iter().any(|it| it.target.as_ref().is_some_and(|other| other.name == target.name)) {
+        let message =
+            format!("table \"{}\" is already filled by another INSERT; give this one a table of its own", target.name);
+        return Err(text.error(insert.place, message).into());
+    }
+    Ok(())
 }
 
 /// Options that no connector or format knows are spelling mistakes.
