@@ -1,15 +1,28 @@
 //! The options of a table's `WITH (…)`, as a connector or a format reads them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 
 /// Options by name, lower case as written, values unquoted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options {
     table: String,
     values: BTreeMap<String, String>,
+}
+
+/// Secrets stay out of logs.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_secret =
+            |name: &str| ["password", "secret", "jaas", "key", "token"].iter().any(|word| name.contains(word));
+        let shown =
+            self.values.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value.as_str() }));
+        write!(f, "{} ", self.table)?;
+        f.debug_map().entries(shown).finish()
+    }
 }
 
 impl Options {
@@ -92,7 +105,9 @@ mod tests {
 
     #[test]
     fn durations_in_words() {
-        for (text, milliseconds) in [("5 s", 5_000), ("500ms", 500), ("1 min", 60_000), (" 2h ", 7_200_000), ("1 d", 86_400_000)] {
+        for (text, milliseconds) in
+            [("5 s", 5_000), ("500ms", 500), ("1 min", 60_000), (" 2h ", 7_200_000), ("1 d", 86_400_000)]
+        {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
         }
         for text in ["", "5", "s", "5 parsecs", "-5 s", "1.5 s", "99999999999999999999 s", "9999999999999999999 d"] {

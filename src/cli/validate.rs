@@ -11,7 +11,7 @@ use crate::{sink, source};
 /// Arguments of `highwater validate`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  highwater validate queries/*.sql && echo fine")]
-pub struct ValidateArgs {
+pub(crate) struct ValidateArgs {
     #[command(flatten)]
     query: QueryArgs,
     /// Also look whether topics and tables are there and fit; changes nothing in Kafka, creates missing tables
@@ -20,7 +20,7 @@ pub struct ValidateArgs {
 }
 
 /// Runs the command.
-pub async fn run(args: &ValidateArgs) -> Result<()> {
+pub(crate) async fn run(args: &ValidateArgs) -> Result<()> {
     let query = load(&args.query.files, &args.query.variables()).await?;
     let outputs = Outputs::new(&query, "validate")?;
     for pipeline in &query.pipelines {

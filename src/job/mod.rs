@@ -1,11 +1,14 @@
 //! A running query: its lanes, its clock, its epochs.
 
+mod cycle;
 pub mod delivery;
 pub mod epoch;
 pub mod explain;
 pub mod input;
 pub mod lane;
 pub mod message;
+#[cfg(test)]
+mod model_tests;
 pub mod outputs;
 pub mod progress;
 pub mod recovery;

@@ -10,13 +10,13 @@ use datafusion::common::{Column, DFSchemaRef};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, LogicalPlanBuilder, TableScan};
+use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::optimizer::Optimizer;
-use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate, LoweredAggregateBuilder};
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate, LoweredAggregateBuilder};
 use datafusion::physical_expr::utils::collect_columns;
 
 use super::catalog::Table;
@@ -132,7 +132,9 @@ impl Compiler<'_> {
             ));
         }
         let place_of = |key: &String| {
-            let traced = |at: &usize| trace(plan, *at).is_some_and(|(bottom, column)| bottom.schema().field(column).name() == key);
+            let traced = |at: &usize| {
+                trace(plan, *at).is_some_and(|(bottom, column)| bottom.schema().field(column).name() == key)
+            };
             (0..plan.schema().fields().len()).find(traced)
         };
         let key: Option<Vec<_>> = table.primary_key.iter().map(place_of).collect();
@@ -168,7 +170,8 @@ impl Compiler<'_> {
         let columns = self.result_columns(aggregate, node)?;
         let keys = self.keys(aggregate, &columns)?;
         let Aggregates { functions, arguments, filters } = self.aggregates(aggregate)?;
-        let key_fields = aggregate.schema.fields().iter().zip(&columns).filter(|(_, it)| matches!(it, ResultColumn::Key(_)));
+        let key_fields =
+            aggregate.schema.fields().iter().zip(&columns).filter(|(_, it)| matches!(it, ResultColumn::Key(_)));
         let key_schema = Arc::new(Schema::new(key_fields.map(|(field, _)| Arc::clone(field)).collect::<Vec<_>>()));
         let layout = Arc::new(PaneLayout::new(key_schema, functions)?);
         let scanned: SchemaRef = Arc::new(scan.projected_schema.as_arrow().clone());
@@ -237,14 +240,17 @@ impl Compiler<'_> {
             ));
         }
         if !columns.iter().any(|column| matches!(column, ResultColumn::Window(_))) {
-            return refuse("GROUP BY has no window column, so no group would ever be complete; add window_start, window_end");
+            return refuse(
+                "GROUP BY has no window column, so no group would ever be complete; add window_start, window_end",
+            );
         }
         columns.extend((0..aggregate.aggr_expr.len()).map(ResultColumn::Value));
         Ok(columns)
     }
 
     fn keys(&self, aggregate: &Aggregate, columns: &[ResultColumn]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
-        let keys = aggregate.group_expr.iter().zip(columns).filter(|(_, column)| matches!(column, ResultColumn::Key(_)));
+        let keys =
+            aggregate.group_expr.iter().zip(columns).filter(|(_, column)| matches!(column, ResultColumn::Key(_)));
         keys.map(|(expression, _)| self.physical(expression, aggregate.input.schema())).collect()
     }
 
@@ -253,9 +259,15 @@ impl Compiler<'_> {
         let planning = PhysicalPlanningContext::default();
         let mut aggregates = Aggregates::default();
         for expression in &aggregate.aggr_expr {
-            let builder =
-                LoweredAggregateBuilder::new(expression, schema, schema.as_arrow(), self.state.execution_props(), &planning);
-            let LoweredAggregate { aggregate, filter, .. } = builder.with_human_display(expression.to_string()).build()?;
+            let builder = LoweredAggregateBuilder::new(
+                expression,
+                schema,
+                schema.as_arrow(),
+                self.state.execution_props(),
+                &planning,
+            );
+            let LoweredAggregate { aggregate, filter, .. } =
+                builder.with_human_display(expression.to_string()).build()?;
             let ordering = aggregate.order_bys().iter().map(|order| Arc::clone(&order.expr));
             aggregates.arguments.push(aggregate.expressions().into_iter().chain(ordering).collect());
             aggregates.functions.push(aggregate);
@@ -265,7 +277,13 @@ impl Compiler<'_> {
     }
 
     /// The plan above the aggregation, with the aggregation replaced by the rows of closed windows.
-    fn closing(&self, plan: &LogicalPlan, aggregate: &Aggregate, columns: Vec<ResultColumn>, node: &WindowNode) -> Result<Closing> {
+    fn closing(
+        &self,
+        plan: &LogicalPlan,
+        aggregate: &Aggregate,
+        columns: Vec<ResultColumn>,
+        node: &WindowNode,
+    ) -> Result<Closing> {
         let numbered = |(number, field): (usize, &Arc<datafusion::arrow::datatypes::Field>)| {
             field.as_ref().clone().with_name(format!("c{number}")).with_nullable(true)
         };
@@ -273,17 +291,28 @@ impl Compiler<'_> {
         let closed = Arc::new(ClosedRows::new(Arc::new(schema)));
         let rows = LogicalPlanBuilder::scan("closed", provider_as_source(Arc::clone(&closed) as _), None)?;
         let named = aggregate.schema.iter().enumerate().map(|(number, (qualifier, field))| {
-            Expr::Column(Column::new(Some("closed"), format!("c{number}"))).alias_qualified(qualifier.cloned(), field.name())
+            Expr::Column(Column::new(Some("closed"), format!("c{number}")))
+                .alias_qualified(qualifier.cloned(), field.name())
         });
         let rows = rows.project(named)?.build()?;
         let is_aggregation = |node: &LogicalPlan| matches!(node, LogicalPlan::Aggregate(it) if it == aggregate);
         let replaced = plan
             .clone()
             .transform_down(|node| {
-                Ok(if is_aggregation(&node) { Transformed::new(rows.clone(), true, datafusion::common::tree_node::TreeNodeRecursion::Jump) } else { Transformed::no(node) })
+                Ok(if is_aggregation(&node) {
+                    Transformed::new(rows.clone(), true, datafusion::common::tree_node::TreeNodeRecursion::Jump)
+                } else {
+                    Transformed::no(node)
+                })
             })
             .data()?;
-        Ok(Closing::new(self.state.optimize(&replaced.recompute_schema()?)?, closed, columns, node.windows, self.state.clone()))
+        Ok(Closing::new(
+            self.state.optimize(&replaced.recompute_schema()?)?,
+            closed,
+            columns,
+            node.windows,
+            self.state.clone(),
+        ))
     }
 
     /// The filters and projections from the top of a plan down to the first node that is something else.
@@ -317,7 +346,11 @@ impl Compiler<'_> {
 }
 
 fn windowed_schema(rows: &Schema, node: &WindowNode) -> Schema {
-    let added = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).fields().iter().rev().take(WINDOW_COLUMNS.len());
+    let added = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node)
+        .fields()
+        .iter()
+        .rev()
+        .take(WINDOW_COLUMNS.len());
     let added: Vec<_> = added.cloned().collect();
     Schema::new(rows.fields().iter().cloned().chain(added.into_iter().rev()).collect::<Vec<_>>())
 }
@@ -330,7 +363,9 @@ fn used_columns(
     filters: &[Option<Arc<dyn PhysicalExpr>>],
 ) -> HashSet<usize> {
     let mut used = HashSet::new();
-    let mut note = |expression: &Arc<dyn PhysicalExpr>| used.extend(collect_columns(expression).iter().map(|column| column.index()));
+    let mut note = |expression: &Arc<dyn PhysicalExpr>| {
+        used.extend(collect_columns(expression).iter().map(|column| column.index()))
+    };
     for stage in after {
         match stage {
             Stage::Filter(predicate) => note(predicate),
@@ -382,7 +417,8 @@ fn unaliased(expression: &Expr) -> &Expr {
 fn stream_table(scan: &TableScan) -> Result<&StreamTable> {
     use datafusion::datasource::DefaultTableSource;
     let source = scan.source.as_ref() as &dyn std::any::Any;
-    let provider = source.downcast_ref::<DefaultTableSource>().map(|source| source.table_provider.as_ref() as &dyn std::any::Any);
+    let provider =
+        source.downcast_ref::<DefaultTableSource>().map(|source| source.table_provider.as_ref() as &dyn std::any::Any);
     match provider.and_then(|provider| provider.downcast_ref::<StreamTable>()) {
         Some(stream) => Ok(stream),
         None => refuse(format!("\"{}\" is not a table that can be read as a stream", scan.table_name)),
@@ -398,7 +434,9 @@ fn not_row_wise(plan: &LogicalPlan) -> String {
     let kind = node_name(plan);
     match plan {
         LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
-            format!("{kind} over an endless stream never ends; ORDER BY and LIMIT work on the rows of each closed window")
+            format!(
+                "{kind} over an endless stream never ends; ORDER BY and LIMIT work on the rows of each closed window"
+            )
         }
         LogicalPlan::Distinct(_) | LogicalPlan::Window(_) => {
             format!("{kind} over an endless stream needs endless state; use it on the rows of each closed window")

@@ -24,7 +24,8 @@ fn explain(error: &DataFusionError) -> (Option<String>, String) {
         return match error.as_ref() {
             SchemaError::FieldNotFound { field, valid_fields } => {
                 let known: Vec<_> = valid_fields.iter().map(|column| column.name.as_str()).collect();
-                let mut tables: Vec<_> = valid_fields.iter().filter_map(|it| it.relation.as_ref()).map(|it| it.table()).collect();
+                let mut tables: Vec<_> =
+                    valid_fields.iter().filter_map(|it| it.relation.as_ref()).map(|it| it.table()).collect();
                 tables.dedup();
                 let place = match (field.relation.as_ref().map(|it| it.table()), tables.as_slice()) {
                     (Some(table), _) => format!(" in table \"{table}\""),
@@ -51,7 +52,10 @@ fn explain(error: &DataFusionError) -> (Option<String>, String) {
         .fold(message.as_str(), |message, prefix| message.strip_prefix(prefix).unwrap_or(message));
     let message = message.split("\n\n").next().unwrap_or(message).replace('\n', " ");
     let message = match message.strip_prefix("table '").and_then(|rest| rest.split_once("' not found")) {
-        Some((table, _)) => format!("table \"{}\" not found; define it with CREATE TABLE before this statement", table.rsplit('.').next().unwrap_or(table)),
+        Some((table, _)) => format!(
+            "table \"{}\" not found; define it with CREATE TABLE before this statement",
+            table.rsplit('.').next().unwrap_or(table)
+        ),
         None => message,
     };
     (quoted(&message), message)
@@ -66,6 +70,7 @@ fn quoted(message: &str) -> Option<String> {
 }
 
 fn find(tokens: &[TokenWithSpan], name: &str) -> Option<Location> {
-    let is_name = |token: &&TokenWithSpan| matches!(&token.token, Token::Word(word) if word.value.eq_ignore_ascii_case(name));
+    let is_name =
+        |token: &&TokenWithSpan| matches!(&token.token, Token::Word(word) if word.value.eq_ignore_ascii_case(name));
     tokens.iter().find(is_name).map(|token| token.span.start)
 }

@@ -1,11 +1,10 @@
 //! Query files, read, checked and compiled as a whole. Connects to nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::datasource::ViewTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -17,7 +16,7 @@ use super::catalog::{IMAGES, Insert, Script, Table};
 use super::compile::{Refusal, compile};
 use super::diagnose::diagnose;
 use super::pipeline::Pipeline;
-use super::relation::{StreamRelations, StreamTable};
+use super::relation::StreamRelations;
 use super::statement::read_statements;
 use super::text::{Text, Variables};
 use crate::error::{Error, Result, suggestion};
@@ -38,7 +37,8 @@ pub async fn load(files: &[impl AsRef<Path>], variables: &Variables) -> Result<Q
     let mut texts = Vec::new();
     for file in files {
         let path = file.as_ref();
-        let source = std::fs::read_to_string(path).map_err(|cause| Error::permanent(format!("cannot read {}", path.display()), cause))?;
+        let source = std::fs::read_to_string(path)
+            .map_err(|cause| Error::permanent(format!("cannot read {}", path.display()), cause))?;
         texts.push((path.display().to_string(), source));
     }
     load_texts(texts, variables).await
@@ -55,17 +55,18 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
         sources.push((text, views..script.views.len(), inserts..script.inserts.len()));
     }
     let script = Arc::new(script);
-    let mut planner = Planner { script: Arc::clone(&script), context: context() };
+    let mut planner = Planner { script: Arc::clone(&script), views: Arc::default(), context: context() };
     let mut pipelines = Vec::new();
     for (text, views, inserts) in &sources {
         check_tables(text, &script)?;
         for view in &script.views[views.clone()] {
-            let plan = planner.plan(&view.query, &view.tokens).await.map_err(|error| diagnose(text, &view.tokens, &error))?;
-            let table = Arc::new(ViewTable::new(plan, None));
-            planner.context.register_table(view.name.as_str(), table)?;
+            let plan =
+                planner.plan(&view.query, &view.tokens).await.map_err(|error| diagnose(text, &view.tokens, &error))?;
+            Arc::make_mut(&mut planner.views).insert(view.name.clone(), plan);
         }
         for insert in &script.inserts[inserts.clone()] {
             let pipeline = planner.insert(text, insert).await?;
+            check_target(text, insert, &pipeline, &pipelines)?;
             pipelines.push(Arc::new(pipeline));
         }
     }
@@ -88,6 +89,7 @@ fn context() -> SessionContext {
 
 struct Planner {
     script: Arc<Script>,
+    views: Arc<BTreeMap<String, LogicalPlan>>,
     context: SessionContext,
 }
 
@@ -113,20 +115,21 @@ impl Planner {
 
     async fn plan(&self, query: &SqlQuery, tokens: &[TokenWithSpan]) -> std::result::Result<LogicalPlan, Refusal> {
         let statement = DfStatement::Statement(Box::new(SqlStatement::Query(Box::new(query.clone()))));
-        Ok(self.state(tokens)?.statement_to_plan(statement).await?)
+        let with = query.with.iter().flat_map(|with| &with.cte_tables);
+        let local = with.map(|table| table.alias.name.value.clone()).collect();
+        Ok(self.state(tokens, local).statement_to_plan(statement).await?)
     }
 
     /// The session as one statement sees it: all tables and views, and `CHANGES` with images if it mentions them.
-    fn state(&self, tokens: &[TokenWithSpan]) -> std::result::Result<SessionState, Refusal> {
-        let mentions = |name: &str| tokens.iter().any(|it| matches!(&it.token, Token::Word(word) if word.value == name));
+    fn state(&self, tokens: &[TokenWithSpan], local: BTreeSet<String>) -> SessionState {
+        let mentions =
+            |name: &str| tokens.iter().any(|it| matches!(&it.token, Token::Word(word) if word.value == name));
         let with_images = IMAGES.iter().any(|name| mentions(name));
-        for (name, table) in &self.script.tables {
-            if !self.context.table_exist(name.as_str())? && !table.columns.fields().is_empty() {
-                self.context.register_table(name.as_str(), Arc::new(StreamTable::plain(table)))?;
-            }
-        }
-        let relations = StreamRelations { script: Arc::clone(&self.script), with_images };
-        Ok(SessionStateBuilder::new_from_existing(self.context.state()).with_relation_planners(vec![Arc::new(relations)]).build())
+        let relations =
+            StreamRelations { script: Arc::clone(&self.script), local, views: Arc::clone(&self.views), with_images };
+        SessionStateBuilder::new_from_existing(self.context.state())
+            .with_relation_planners(vec![Arc::new(relations)])
+            .build()
     }
 }
 
@@ -138,14 +141,21 @@ fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::resul
     let declared = target.map(|table| &table.columns).filter(|columns| !columns.fields().is_empty());
     let Some(declared) = declared else {
         return match fields.iter().find(|field| !seen.insert(field.name().as_str())) {
-            Some(twice) => refuse(format!("two columns of the result are called \"{0}\"; give one another name with AS", twice.name())),
+            Some(twice) => refuse(format!(
+                "two columns of the result are called \"{0}\"; give one another name with AS",
+                twice.name()
+            )),
             None => Ok(plan),
         };
     };
     let target_name = target.map_or("", |table| &table.name);
     let wanted = wanted_columns(declared, insert, target_name)?;
     if wanted.len() != fields.len() {
-        let both = format!("it has {} ({})", wanted.len(), wanted.iter().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", "));
+        let both = format!(
+            "it has {} ({})",
+            wanted.len(),
+            wanted.iter().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", ")
+        );
         return refuse(format!("the query gives {} columns to \"{target_name}\", but {both}", fields.len()));
     }
     let columns: Vec<_> = plan.schema().columns();
@@ -167,7 +177,11 @@ fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::resul
     Ok(LogicalPlanBuilder::from(plan).project(expressions)?.build()?)
 }
 
-fn wanted_columns(declared: &SchemaRef, insert: &Insert, target: &str) -> std::result::Result<Vec<datafusion::arrow::datatypes::FieldRef>, Refusal> {
+fn wanted_columns(
+    declared: &SchemaRef,
+    insert: &Insert,
+    target: &str,
+) -> std::result::Result<Vec<datafusion::arrow::datatypes::FieldRef>, Refusal> {
     if insert.columns.is_empty() {
         return Ok(declared.fields().iter().cloned().collect());
     }
@@ -180,6 +194,18 @@ fn wanted_columns(declared: &SchemaRef, insert: &Insert, target: &str) -> std::r
     insert.columns.iter().map(find).collect()
 }
 
+/// A table keeps track of what one INSERT has written; two would not be told apart after a crash.
+fn check_target(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Arc<Pipeline>]) -> Result<()> {
+    let Some(target) = &pipeline.target else { return Ok(()) };
+    let is_kept = !matches!(target.options.get("connector"), Some("print" | "blackhole"));
+    if is_kept && earlier.iter().any(|it| it.target.as_ref().is_some_and(|other| other.name == target.name)) {
+        let message =
+            format!("table \"{}\" is already filled by another INSERT; give this one a table of its own", target.name);
+        return Err(text.error(insert.place, message).into());
+    }
+    Ok(())
+}
+
 /// Options that no connector or format knows are spelling mistakes.
 fn check_tables(text: &Text, script: &Script) -> Result<()> {
     for table in script.tables.values() {
@@ -188,12 +214,18 @@ fn check_tables(text: &Text, script: &Script) -> Result<()> {
             let hint = suggestion(connector, crate::connector::CONNECTORS.iter().copied());
             let message = match connector {
                 "" => format!("table \"{}\" needs the option 'connector'", table.name),
-                _ => format!("connector '{connector}' is not known{hint}; there are {}", crate::connector::CONNECTORS.join(", ")),
+                _ => format!(
+                    "connector '{connector}' is not known{hint}; there are {}",
+                    crate::connector::CONNECTORS.join(", ")
+                ),
             };
             return Err(text.error(table.place, message).into());
         };
         for name in table.options.names() {
-            if !known.iter().any(|it| it == &name || it.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix))) {
+            if !known
+                .iter()
+                .any(|it| it == &name || it.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix)))
+            {
                 let hint = suggestion(name, known.iter().copied());
                 let message = format!("option '{name}' is not known to connector '{connector}'{hint}");
                 return Err(text.error(table.place, message).into());

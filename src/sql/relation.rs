@@ -1,6 +1,7 @@
 //! What may stand in FROM: tables, `CHANGES(t)`, and the windowing table functions, as DataFusion plan nodes.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -87,7 +88,10 @@ impl TableProvider for StreamTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan_err!("table \"{}\" is a stream: a query over it is a chain of filters and projections, with one window", self.table.name)
+        plan_err!(
+            "table \"{}\" is a stream: a query over it is a chain of filters and projections, with one window",
+            self.table.name
+        )
     }
 }
 
@@ -96,24 +100,42 @@ impl TableProvider for StreamTable {
 pub struct StreamRelations {
     /// The tables that may be read.
     pub script: Arc<Script>,
+    /// Names that the query's own WITH defines, which hide tables and views.
+    pub local: BTreeSet<String>,
+    /// The views that may be read, planned.
+    pub views: Arc<BTreeMap<String, LogicalPlan>>,
     /// Whether the query refers to the images before and after.
     pub with_images: bool,
 }
 
 impl RelationPlanner for StreamRelations {
-    fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
         let (name, arguments, alias) = match &relation {
-            TableFactor::Table { name, args: Some(args), alias, .. } => (name.clone(), args.args.clone(), alias.clone()),
+            TableFactor::Table { name, args: Some(args), alias, .. } => {
+                (name.clone(), args.args.clone(), alias.clone())
+            }
             TableFactor::TableFunction { expr: SqlExpr::Function(function), alias } => {
                 (function.name.clone(), arguments(&function.args)?, alias.clone())
             }
             TableFactor::Function { name, args, alias, .. } => (name.clone(), args.clone(), alias.clone()),
+            TableFactor::Table { name, args: None, alias, .. } => {
+                return Ok(match self.named(name)? {
+                    Some(plan) => RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias.clone()))),
+                    None => RelationPlanning::Original(Box::new(relation)),
+                });
+            }
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
         };
         let plan = match name.to_string().to_ascii_uppercase().as_str() {
             "CHANGES" => self.changes(&arguments)?,
             "TUMBLE" => tumble(&arguments, context)?,
-            other @ ("HOP" | "CUMULATE" | "SESSION") => return plan_err!("{other} windows are not supported yet; use TUMBLE"),
+            other @ ("HOP" | "CUMULATE" | "SESSION") => {
+                return plan_err!("{other} windows are not supported yet; use TUMBLE");
+            }
             other => {
                 let hint = suggestion(other, ["TUMBLE", "CHANGES"]);
                 return plan_err!("table function \"{other}\" is not known{hint}");
@@ -124,6 +146,18 @@ impl RelationPlanner for StreamRelations {
 }
 
 impl StreamRelations {
+    /// A table or view by its name. DataFusion only knows the names that stand in FROM, not those in a table function.
+    fn named(&self, name: &ObjectName) -> Result<Option<LogicalPlan>> {
+        let [ObjectNamePart::Identifier(Ident { value: name, .. })] = name.0.as_slice() else { return Ok(None) };
+        if self.local.contains(name) {
+            return Ok(None);
+        }
+        if let Some(view) = self.views.get(name) {
+            return LogicalPlanBuilder::from(view.clone()).alias(name.as_str())?.build().map(Some);
+        }
+        self.script.tables.get(name).map(|table| StreamTable::plain(table).scan()).transpose()
+    }
+
     fn changes(&self, arguments: &[FunctionArg]) -> Result<LogicalPlan> {
         let [argument] = arguments else { return plan_err!("CHANGES takes one argument: the name of a table") };
         let Some(SqlExpr::Identifier(Ident { value: name, .. })) = value(argument) else {
@@ -248,9 +282,8 @@ impl WindowNode {
             DataType::Timestamp(_, zone) => zone.clone(),
             _ => None,
         };
-        let added = WINDOW_COLUMNS.map(|name| {
-            Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, zone.clone()), true))
-        });
+        let added = WINDOW_COLUMNS
+            .map(|name| Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, zone.clone()), true)));
         let rows = input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
         let fields = rows.chain(added.map(|field| (None, field))).collect();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
@@ -296,7 +329,8 @@ impl UserDefinedLogicalNodeCore for WindowNode {
         let Expr::Column(column) = &self.time else { return None };
         let time = self.input.schema().maybe_index_of_column(column)?;
         let width = self.input.schema().fields().len();
-        let mut needed: Vec<_> = output_columns.iter().copied().filter(|&column| column < width).chain([time]).collect();
+        let mut needed: Vec<_> =
+            output_columns.iter().copied().filter(|&column| column < width).chain([time]).collect();
         needed.sort_unstable();
         needed.dedup();
         Some(vec![needed])

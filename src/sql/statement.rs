@@ -203,6 +203,7 @@ impl StatementReader<'_> {
     /// The rest of the statement as a query. Unquoted names are put in the case in which they were defined.
     fn query(&mut self, script: &Script) -> Result<(Box<SqlQuery>, Vec<TokenWithSpan>)> {
         self.emission()?;
+        self.drop_table_words();
         let names = Names::of(script);
         for token in &mut self.tokens[self.at..] {
             if let Token::Word(Word { value, quote_style: None, .. }) = &mut token.token
@@ -215,6 +216,19 @@ impl StatementReader<'_> {
         let query = self.parse(|parser| parser.parse_query())?;
         self.end()?;
         Ok((query, tokens))
+    }
+
+    /// `TUMBLE(TABLE t, …)`, as Flink writes it, is `TUMBLE(t, …)`.
+    fn drop_table_words(&mut self) {
+        let opens = |token: &Token| matches!(token, Token::LParen | Token::Comma | Token::RArrow);
+        let is_argument = |at: usize| {
+            is_unquoted(&self.tokens[at].token, "TABLE")
+                && at > 0
+                && opens(&self.tokens[at - 1].token)
+                && matches!(self.tokens.get(at + 1).map(|it| &it.token), Some(Token::Word(_)))
+        };
+        let dropped: Vec<_> = (self.at..self.tokens.len()).filter(|&at| is_argument(at)).collect();
+        dropped.into_iter().rev().for_each(|at| drop(self.tokens.remove(at)));
     }
 
     /// Takes an `EMIT …` clause off the end of the statement.
@@ -242,8 +256,7 @@ impl StatementReader<'_> {
     }
 
     fn parse<T>(&mut self, rule: impl FnOnce(&mut Parser) -> Result<T, ParserError>) -> Result<T> {
-        let mut parser =
-            Parser::new(&GenericDialect {}).with_tokens_with_locations(self.tokens[self.at..].to_vec());
+        let mut parser = Parser::new(&GenericDialect {}).with_tokens_with_locations(self.tokens[self.at..].to_vec());
         match rule(&mut parser) {
             Ok(parsed) => {
                 self.at += parser.index();
@@ -278,9 +291,10 @@ impl StatementReader<'_> {
     }
 
     fn take_words(&mut self, words: &[&str]) -> bool {
-        let found = words.iter().enumerate().all(|(ahead, word)| {
-            self.tokens.get(self.at + ahead).is_some_and(|token| is_unquoted(&token.token, word))
-        });
+        let found = words
+            .iter()
+            .enumerate()
+            .all(|(ahead, word)| self.tokens.get(self.at + ahead).is_some_and(|token| is_unquoted(&token.token, word)));
         if found {
             self.at += words.len();
         }

@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn a_missing_variable_says_what_to_do() {
         let error = Text::new("q.sql", "x\n  ${NOPE}", &variables(&[])).unwrap_err().to_string();
-        let expected = "q.sql:2:3: variable NOPE is not set; export it, pass --set NOPE=VALUE, or write ${NOPE:-default}";
+        let expected =
+            "q.sql:2:3: variable NOPE is not set; export it, pass --set NOPE=VALUE, or write ${NOPE:-default}";
         assert_eq!(error, expected);
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMillisecondArray, UInt32Array, cast::AsArray};
+use datafusion::arrow::array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, TimestampMillisecondArray, UInt32Array, cast::AsArray,
+};
 use datafusion::arrow::compute::{prep_null_mask_filter, take, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::physical_expr::PhysicalExpr;
@@ -98,7 +100,7 @@ impl WindowAggregate {
 
     /// Counts rows into their windows. A row counts when its window's end (plus the allowed lateness) is after the clock
     /// that it met; otherwise it is late. A row on which an expression fails is refused alone, not with its batch.
-    pub fn push(&mut self, rows: Rows, times: &EventTimes, uncounted: &mut Uncounted) -> Result<()> {
+    pub fn push(&mut self, rows: &Rows, times: &EventTimes, uncounted: &mut Uncounted) -> Result<()> {
         let (length, plan) = (rows.len(), Arc::clone(&self.plan));
         match plan.prepare(rows.clone(), times, uncounted) {
             Ok(Some(prepared)) => self.accumulate(&prepared),
@@ -109,8 +111,8 @@ impl WindowAggregate {
             }
             Err(_) => {
                 let half = length / 2;
-                self.push(rows.slice(0, half), times, uncounted)?;
-                self.push(rows.slice(half, length - half), times, uncounted)
+                self.push(&rows.slice(0, half), times, uncounted)?;
+                self.push(&rows.slice(half, length - half), times, uncounted)
             }
         }
     }
@@ -267,7 +269,9 @@ impl WindowPlan {
 impl PaneInput {
     fn take(&self, rows: &UInt32Array) -> Result<Self> {
         let each = |array: &ArrayRef| Ok(take(array, rows, None)?);
-        let filter = |mask: &Option<BooleanArray>| mask.as_ref().map(|mask| Ok(take(mask, rows, None)?.as_boolean().clone())).transpose();
+        let filter = |mask: &Option<BooleanArray>| {
+            mask.as_ref().map(|mask| Ok(take(mask, rows, None)?.as_boolean().clone())).transpose()
+        };
         Ok(Self {
             keys: self.keys.iter().map(each).collect::<Result<_>>()?,
             arguments: self.arguments.iter().map(|it| it.iter().map(each).collect()).collect::<Result<_>>()?,
