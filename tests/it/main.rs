@@ -5,8 +5,11 @@
 
 mod cli;
 mod clickhouse_sink;
+mod crash;
 mod filesystem;
 mod kafka_source;
+mod million;
+mod oracle;
 mod run;
 mod stack;
 mod topic;

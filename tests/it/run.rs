@@ -57,7 +57,7 @@ pub(crate) fn run_until(
         let query = load_texts(vec![("test.sql".into(), text.to_owned())], &Variables::new(BTreeMap::new())).await?;
         let watching = tokio::spawn(async move {
             while !is_enough(&seen) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
             let _ = stop.send(true);
             // The channel stays open: its end would be a stop as well.
