@@ -63,7 +63,7 @@ fn mistakes_are_shown_where_they_are_with_what_was_meant() {
         ("type", QUERY.replace("email STRING", "email STRNG"), 2, 45, "STRNG", "STRING"),
         ("variable", QUERY.replace("${TOPIC:-shop.sakila.customer}", "${TOPIC_NOT_SET}"), 6, 37, "TOPIC_NOT_SET", "--set TOPIC_NOT_SET=VALUE"),
         ("watermark", QUERY.replace("WATERMARK FOR create_date AS create_date", "WATERMARK FOR created_date AS created_date"), 4, 17, "created_date", "did you mean \"create_date\"?"),
-        ("syntax", QUERY.replace("GROUP BY window_start", "GROUP window_start"), 16, 7, "window_start", ""),
+        ("syntax", QUERY.replace("GROUP BY window_start", "GROUP window_start"), 16, 1, "expected the end of the statement, found `GROUP`", ""),
         ("hop", QUERY.replace("TUMBLE(", "HOP("), 14, 6, "HOP", "TUMBLE"),
         ("function", QUERY.replace("count(*)", "cuont(*)"), 13, 44, "cuont", "count"),
     ];
