@@ -95,6 +95,24 @@ pub struct SqlError {
     pub message: String,
 }
 
+/// A place in a query file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Path of the query file, as it was given.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u64,
+    /// Column, from 1, in characters.
+    pub column: u64,
+}
+
+impl Place {
+    /// A mistake at this place.
+    pub fn error(&self, message: impl Into<String>) -> SqlError {
+        SqlError { file: self.file.clone(), line: self.line, column: self.column, message: message.into() }
+    }
+}
+
 /// The candidate nearest to `name`, when it is near enough to have been meant.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates

@@ -92,6 +92,7 @@ impl RunArgs {
 pub async fn run(args: RunArgs) -> Result<()> {
     let settings = args.settings()?;
     let query = load(&args.query.files, &args.query.variables()).await?;
+    crate::job::check::check(&query, &settings.name)?;
     query.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let progress = Arc::new(Progress::default());
     let stop = stop_on_signals()?;

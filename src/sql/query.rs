@@ -4,23 +4,23 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::datasource::ViewTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::{Query as SqlQuery, Statement as SqlStatement};
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion::sql::sqlparser::ast::{Query as SqlQuery, SelectItem, SetExpr, Spanned, Statement as SqlStatement};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::catalog::{IMAGES, Insert, Script, Table};
 use super::compile::{Refusal, compile};
-use super::diagnose::diagnose;
+use super::diagnose::{diagnose, unknown_column};
 use super::pipeline::Pipeline;
 use super::relation::{StreamRelations, StreamTable};
 use super::statement::read_statements;
 use super::text::{Text, Variables};
-use crate::error::{Error, Result, suggestion};
+use crate::error::{Error, Place, Result, suggestion};
 
 /// A submitted query: everything that its files define, compiled.
 #[derive(Debug)]
@@ -31,6 +31,17 @@ pub struct Query {
     pub pipelines: Vec<Arc<Pipeline>>,
     /// Things to know before running it.
     pub warnings: Vec<String>,
+}
+
+impl Query {
+    /// The same error with its place, if it is about an option of a table of this query.
+    pub fn locate(&self, error: Error) -> Error {
+        let Error::Config(message) = &error else { return error };
+        let named = message.strip_prefix("table \"").and_then(|rest| rest.split_once('"'));
+        let Some((table, rest)) = named.and_then(|(name, rest)| Some((self.script.tables.get(name)?, rest))) else { return error };
+        let option = rest.split('\'').skip(1).step_by(2).find_map(|option| table.option_places.get(option));
+        option.unwrap_or(&table.place).error(message.as_str()).into()
+    }
 }
 
 /// Reads and compiles query files as one.
@@ -58,7 +69,6 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
     let mut planner = Planner { script: Arc::clone(&script), context: context() };
     let mut pipelines = Vec::new();
     for (text, views, inserts) in &sources {
-        check_tables(text, &script)?;
         for view in &script.views[views.clone()] {
             let plan = planner.plan(&view.query, &view.tokens).await.map_err(|error| diagnose(text, &view.tokens, &error))?;
             let table = Arc::new(ViewTable::new(plan, None));
@@ -83,6 +93,7 @@ fn context() -> SessionContext {
     let options = config.options_mut();
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.collect_spans = true;
     SessionContext::new_with_config(config)
 }
 
@@ -106,7 +117,8 @@ impl Planner {
     fn target(&self, text: &Text, insert: &Insert, name: &str) -> Result<Arc<Table>> {
         self.script.tables.get(name).cloned().ok_or_else(|| {
             let hint = suggestion(name, self.script.tables.keys().map(String::as_str));
-            let message = format!("table \"{name}\" not found; define it with CREATE TABLE before this INSERT{hint}");
+            let hint = if hint.is_empty() { "; define it with CREATE TABLE before this statement".to_owned() } else { hint };
+            let message = format!("table \"{name}\" not found{hint}");
             text.error(insert.place, message).into()
         })
     }
@@ -132,32 +144,40 @@ impl Planner {
 
 /// Gives the query's columns the names, order and types that the target declares, if it declares any.
 fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::result::Result<LogicalPlan, Refusal> {
-    let refuse = |message: String| Err(Refusal::Query(message));
+    let refuse = |column: usize, message: String| match place_of_column(&insert.query, column) {
+        Some(place) => Err(Refusal::Place(place, message)),
+        None => Err(Refusal::Query(message)),
+    };
     let fields: Vec<_> = plan.schema().fields().iter().cloned().collect();
     let mut seen = BTreeSet::new();
     let declared = target.map(|table| &table.columns).filter(|columns| !columns.fields().is_empty());
     let Some(declared) = declared else {
-        return match fields.iter().find(|field| !seen.insert(field.name().as_str())) {
-            Some(twice) => refuse(format!("two columns of the result are called \"{0}\"; give one another name with AS", twice.name())),
+        return match fields.iter().position(|field| !seen.insert(field.name().as_str())) {
+            Some(twice) => {
+                let name = fields[twice].name();
+                refuse(twice, format!("two columns of the result are called \"{name}\"; give one another name with AS"))
+            }
             None => Ok(plan),
         };
     };
     let target_name = target.map_or("", |table| &table.name);
     let wanted = wanted_columns(declared, insert, target_name)?;
     if wanted.len() != fields.len() {
-        let both = format!("it has {} ({})", wanted.len(), wanted.iter().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", "));
-        return refuse(format!("the query gives {} columns to \"{target_name}\", but {both}", fields.len()));
+        let names = |fields: &[FieldRef]| fields.iter().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", ");
+        let (gives, has) = (fields.len(), wanted.len());
+        let both = format!("the query gives {gives} columns ({}) to \"{target_name}\", which takes {has} ({})", names(&fields), names(&wanted));
+        return refuse(0, format!("{both}; select as many, in this order, or list the columns: INSERT INTO {target_name} (…) SELECT …"));
     }
     let columns: Vec<_> = plan.schema().columns();
     let mut expressions = Vec::new();
-    for ((column, from), to) in columns.into_iter().zip(&fields).zip(&wanted) {
+    for (at, ((column, from), to)) in columns.into_iter().zip(&fields).zip(&wanted).enumerate() {
         if !datafusion::arrow::compute::can_cast_types(from.data_type(), to.data_type()) {
-            return refuse(format!(
-                "column \"{}\" of \"{target_name}\" is {}, but the query gives \"{}\" of type {}; add a CAST",
+            let (to_type, from_type) = (super::types::sql_name(to.data_type()), super::types::sql_name(from.data_type()));
+            return refuse(at, format!(
+                "column \"{}\" of \"{target_name}\" is {to_type}, but the query gives \"{}\" of type {from_type}; \
+                 select something of type {to_type}",
                 to.name(),
-                super::types::sql_name(to.data_type()),
                 from.name(),
-                super::types::sql_name(from.data_type())
             ));
         }
         let value = Expr::Column(column);
@@ -167,40 +187,25 @@ fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::resul
     Ok(LogicalPlanBuilder::from(plan).project(expressions)?.build()?)
 }
 
-fn wanted_columns(declared: &SchemaRef, insert: &Insert, target: &str) -> std::result::Result<Vec<datafusion::arrow::datatypes::FieldRef>, Refusal> {
+/// Where a column of the result stands in the SELECT list, if no `*` is before it.
+fn place_of_column(query: &SqlQuery, column: usize) -> Option<Location> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let is_one = |item: &&SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
+    let item = select.projection.iter().take_while(is_one).nth(column)?;
+    Some(item.span().start).filter(|place| place.line > 0)
+}
+
+fn wanted_columns(declared: &SchemaRef, insert: &Insert, target: &str) -> std::result::Result<Vec<FieldRef>, Refusal> {
     if insert.columns.is_empty() {
         return Ok(declared.fields().iter().cloned().collect());
     }
-    let find = |name: &String| {
-        declared.fields().iter().find(|field| field.name() == name).cloned().ok_or_else(|| {
-            let hint = suggestion(name, declared.fields().iter().map(|field| field.name().as_str()));
-            Refusal::Query(format!("column \"{name}\" not found in table \"{target}\"{hint}"))
+    let find = |(name, place): &(String, Place)| {
+        declared.fields().iter().find(|field| field.name().eq_ignore_ascii_case(name)).cloned().ok_or_else(|| {
+            let message = unknown_column(name, Some(target), declared.fields().iter().map(|field| field.name().as_str()));
+            Refusal::Sql(place.error(message))
         })
     };
     insert.columns.iter().map(find).collect()
-}
-
-/// Options that no connector or format knows are spelling mistakes.
-fn check_tables(text: &Text, script: &Script) -> Result<()> {
-    for table in script.tables.values() {
-        let connector = table.options.get("connector").unwrap_or_default();
-        let Some(known) = crate::connector::known_options(connector) else {
-            let hint = suggestion(connector, crate::connector::CONNECTORS.iter().copied());
-            let message = match connector {
-                "" => format!("table \"{}\" needs the option 'connector'", table.name),
-                _ => format!("connector '{connector}' is not known{hint}; there are {}", crate::connector::CONNECTORS.join(", ")),
-            };
-            return Err(text.error(table.place, message).into());
-        };
-        for name in table.options.names() {
-            if !known.iter().any(|it| it == &name || it.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix))) {
-                let hint = suggestion(name, known.iter().copied());
-                let message = format!("option '{name}' is not known to connector '{connector}'{hint}");
-                return Err(text.error(table.place, message).into());
-            }
-        }
-    }
-    Ok(())
 }
 
 fn warnings(pipelines: &[Arc<Pipeline>]) -> Vec<String> {

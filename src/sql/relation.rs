@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference, plan_datafusion_err, plan_err};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Diagnostic, Location, Span, TableReference, plan_datafusion_err, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, TableFactor,
+    ObjectNamePart, Spanned, TableFactor,
 };
 
 use super::catalog::{IMAGES, Script, Table};
@@ -111,14 +111,15 @@ impl RelationPlanner for StreamRelations {
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
         };
         let plan = match name.to_string().to_ascii_uppercase().as_str() {
-            "CHANGES" => self.changes(&arguments)?,
-            "TUMBLE" => tumble(&arguments, context)?,
-            other @ ("HOP" | "CUMULATE" | "SESSION") => return plan_err!("{other} windows are not supported yet; use TUMBLE"),
-            other => {
-                let hint = suggestion(other, ["TUMBLE", "CHANGES"]);
-                return plan_err!("table function \"{other}\" is not known{hint}");
+            "CHANGES" => self.changes(&arguments),
+            "TUMBLE" => tumble(&arguments, context),
+            other @ ("HOP" | "CUMULATE" | "SESSION") => plan_err!("{other} windows are not supported yet; use TUMBLE"),
+            _ => {
+                let hint = suggestion(&name.to_string(), ["TUMBLE", "CHANGES"]);
+                plan_err!("table function \"{name}\" is not known{hint}; there are TUMBLE and CHANGES")
             }
         };
+        let plan = plan.map_err(|error| at(error, &name))?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }
@@ -137,6 +138,16 @@ impl StreamRelations {
     }
 }
 
+/// The error at the place of a part of the query, unless it has a place already.
+fn at(error: DataFusionError, part: &impl Spanned) -> DataFusionError {
+    let span = part.span().start;
+    if span.line == 0 || error.diagnostic().is_some_and(|diagnostic| diagnostic.span.is_some()) {
+        return error;
+    }
+    let place = Location { line: span.line, column: span.column };
+    error.with_diagnostic(Diagnostic::new_error("", Some(Span { start: place, end: place })))
+}
+
 const TUMBLE_USAGE: &str = "TUMBLE(table, time_column, INTERVAL '5' MINUTE [, offset])";
 
 fn tumble(arguments: &[FunctionArg], context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
@@ -145,14 +156,15 @@ fn tumble(arguments: &[FunctionArg], context: &mut dyn RelationPlannerContext) -
     }
     let expression = |at: usize| value(&arguments[at]).ok_or_else(|| plan_datafusion_err!("write {TUMBLE_USAGE}"));
     let input = context.plan(relation(expression(0)?)?)?;
-    let time = time_column(expression(1)?, &input)?;
-    let size = interval_millis(expression(2)?).map_err(|message| plan_datafusion_err!("size of TUMBLE: {message}"))?;
-    let offset = match arguments.len() {
-        4 => interval_millis(expression(3)?).map_err(|message| plan_datafusion_err!("offset of TUMBLE: {message}"))?,
-        _ => 0,
+    let time = time_column(expression(1)?, &input).map_err(|error| at(error, &arguments[1]))?;
+    let interval = |number: usize, what: &str| {
+        let written = expression(number)?;
+        interval_millis(written).map_err(|message| at(plan_datafusion_err!("{what} of TUMBLE: {message}"), written))
     };
+    let size = interval(2, "size")?;
+    let offset = if arguments.len() == 4 { interval(3, "offset")? } else { 0 };
     if size <= 0 {
-        return plan_err!("size of TUMBLE is {size} ms; it must be positive");
+        return Err(at(plan_datafusion_err!("size of TUMBLE: a window needs a size above zero, such as INTERVAL '5' MINUTE"), expression(2)?));
     }
     let node = WindowNode::try_new(input, time, Tumbling { size, offset })?;
     Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::tokenizer::Location;
 
-use crate::error::{Result, SqlError};
+use crate::error::{Place, Result, SqlError};
 
 /// Values for `${NAME}`: given by `--set` first, then the environment.
 #[derive(Debug, Clone, Default)]
@@ -76,6 +76,11 @@ impl Text {
 
     /// An error at a place in `content`, given in terms of the file.
     pub fn error(&self, at: Location, message: impl Into<String>) -> SqlError {
+        self.place(at).error(message)
+    }
+
+    /// The place in the file of a place in `content`.
+    pub fn place(&self, at: Location) -> Place {
         let (mut hidden, mut shown_by_variables, mut inside) = (0, 0, 0);
         for replacement in self.replacements.iter().filter(|it| it.line == at.line && it.column < at.column) {
             let beyond = at.column - replacement.column;
@@ -87,7 +92,7 @@ impl Text {
             }
         }
         let column = (at.column - inside).max(1) + hidden - shown_by_variables;
-        SqlError { file: self.file.clone(), line: at.line.max(1), column, message: message.into() }
+        Place { file: self.file.clone(), line: at.line.max(1), column }
     }
 }
 
