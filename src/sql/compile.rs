@@ -102,7 +102,7 @@ fn window_aggregation(plan: &LogicalPlan) -> Result<Option<&Aggregate>> {
             [] => return Ok(found),
             [input] => node = input,
             _ => {
-                return refuse_at(&["JOIN", "UNION", "INTERSECT", "EXCEPT", "IN", "EXISTS"], several_inputs(node));
+                return refuse_at(&["JOIN", "UNION", "INTERSECT", "EXCEPT", "FROM"], several_inputs(node));
             }
         }
     }
@@ -327,6 +327,10 @@ impl Compiler<'_> {
     }
 
     fn physical(&self, expression: &Expr, schema: &DFSchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+        let is_query = |it: &Expr| Ok(matches!(it, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)));
+        if expression.exists(is_query)? {
+            return refuse_at(&["( SELECT"], "a sub-query inside an expression is not supported yet; only FROM may have one");
+        }
         Ok(self.state.create_physical_expr(expression.clone(), schema)?)
     }
 }

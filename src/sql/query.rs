@@ -1,6 +1,6 @@
 //! Query files, read, checked and compiled as a whole. Connects to nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::catalog::{IMAGES, Insert, Script, Table};
 use super::compile::{Refusal, compile};
-use super::diagnose::{diagnose, unknown_column};
+use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
 use super::pipeline::Pipeline;
 use super::relation::{StreamRelations, StreamTable};
 use super::statement::read_statements;
 use super::text::{Text, Variables};
-use crate::error::{Error, Place, Result, suggestion};
+use crate::error::{Error, Place, Result};
 
 /// A submitted query: everything that its files define, compiled.
 #[derive(Debug)]
@@ -66,11 +66,12 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
         sources.push((text, views..script.views.len(), inserts..script.inserts.len()));
     }
     let script = Arc::new(script);
-    let mut planner = Planner { script: Arc::clone(&script), context: context() };
+    let mut planner = Planner::new(&script);
     let mut pipelines = Vec::new();
     for (text, views, inserts) in &sources {
         for view in &script.views[views.clone()] {
-            let plan = planner.plan(&view.query, &view.tokens).await.map_err(|error| diagnose(text, &view.tokens, &error))?;
+            let plan = planner.plan(&view.query, &view.tokens).await.map_err(|error| diagnose(text, &view.tokens, &error, &planner.known))?;
+            planner.views.insert(view.name.clone(), plan.clone());
             let table = Arc::new(ViewTable::new(plan, None));
             planner.context.register_table(view.name.as_str(), table)?;
         }
@@ -80,8 +81,9 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
         }
     }
     if pipelines.is_empty() {
-        let file = sources.first().map_or("the query", |(text, ..)| &text.file);
-        return Err(Error::config(format!("{file} has no INSERT INTO … SELECT, so there is nothing to run")));
+        let message = "there is no INSERT INTO … SELECT, so there is nothing to run";
+        let start = Location { line: 1, column: 1 };
+        return Err(sources.last().map_or_else(|| Error::config(message), |(text, ..)| text.error(start, message).into()));
     }
     let warnings = warnings(&pipelines);
     Ok(Query { script, pipelines, warnings })
@@ -100,15 +102,27 @@ fn context() -> SessionContext {
 struct Planner {
     script: Arc<Script>,
     context: SessionContext,
+    /// The views planned so far.
+    views: BTreeMap<String, LogicalPlan>,
+    known: Known,
 }
 
 impl Planner {
+    fn new(script: &Arc<Script>) -> Self {
+        let context = context();
+        let state = context.state();
+        let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).cloned().collect();
+        let tables = script.tables.keys().chain(script.views.iter().map(|view| &view.name)).cloned().collect();
+        Self { script: Arc::clone(script), context, views: BTreeMap::new(), known: Known { tables, functions } }
+    }
+
     async fn insert(&mut self, text: &Text, insert: &Insert) -> Result<Pipeline> {
-        let refused = |refusal: Refusal| Error::from(diagnose(text, &insert.tokens, &refusal));
+        let refused = |refusal: Refusal| Error::from(diagnose(text, &insert.tokens, &refusal, &self.known));
         let target = match &insert.target {
             Some(name) => Some(self.target(text, insert, name)?),
             None => None,
         };
+        self.check_columns(text, &insert.tokens)?;
         let plan = self.plan(&insert.query, &insert.tokens).await.map_err(refused)?;
         let plan = fit(plan, insert, target.as_deref()).map_err(refused)?;
         compile(plan, target, &self.context.state()).map_err(refused)
@@ -116,11 +130,25 @@ impl Planner {
 
     fn target(&self, text: &Text, insert: &Insert, name: &str) -> Result<Arc<Table>> {
         self.script.tables.get(name).cloned().ok_or_else(|| {
-            let hint = suggestion(name, self.script.tables.keys().map(String::as_str));
-            let hint = if hint.is_empty() { "; define it with CREATE TABLE before this statement".to_owned() } else { hint };
-            let message = format!("table \"{name}\" not found{hint}");
-            text.error(insert.place, message).into()
+            text.error(insert.place, unknown_table(name, self.script.tables.keys().map(String::as_str))).into()
         })
+    }
+
+    /// A table that is read declares its columns.
+    fn check_columns(&self, text: &Text, tokens: &[TokenWithSpan]) -> Result<()> {
+        for pair in tokens.windows(2) {
+            let (Token::Word(_) | Token::LParen | Token::Comma, Token::Word(name)) = (&pair[0].token, &pair[1].token) else { continue };
+            let Some(table) = self.script.tables.get(&name.value).filter(|table| table.columns.fields().is_empty()) else { continue };
+            let is_read = match &pair[0].token {
+                Token::Word(before) => ["FROM", "JOIN"].iter().any(|it| before.value.eq_ignore_ascii_case(it)),
+                before => *before == Token::LParen,
+            };
+            if is_read {
+                let message = format!("table \"{0}\" declares no columns; one that is read needs them: CREATE TABLE {0} (id INT, …) WITH (…)", table.name);
+                return Err(text.error(pair[1].span.start, message).into());
+            }
+        }
+        Ok(())
     }
 
     async fn plan(&self, query: &SqlQuery, tokens: &[TokenWithSpan]) -> std::result::Result<LogicalPlan, Refusal> {
@@ -137,7 +165,7 @@ impl Planner {
                 self.context.register_table(name.as_str(), Arc::new(StreamTable::plain(table)))?;
             }
         }
-        let relations = StreamRelations { script: Arc::clone(&self.script), with_images };
+        let relations = StreamRelations { script: Arc::clone(&self.script), views: self.views.clone(), with_images };
         Ok(SessionStateBuilder::new_from_existing(self.context.state()).with_relation_planners(vec![Arc::new(relations)]).build())
     }
 }

@@ -1,6 +1,7 @@
 //! What may stand in FROM: tables, `CHANGES(t)`, and the windowing table functions, as DataFusion plan nodes.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, Spanned, TableFactor,
+    Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Spanned, TableFactor,
 };
 
 use super::catalog::{IMAGES, Script, Table};
+use super::diagnose::unknown_table;
 use super::interval::interval_millis;
 use crate::error::suggestion;
 use crate::window::aggregate::WINDOW_COLUMNS;
@@ -96,6 +97,8 @@ impl TableProvider for StreamTable {
 pub struct StreamRelations {
     /// The tables that may be read.
     pub script: Arc<Script>,
+    /// The views that may be read, planned.
+    pub views: BTreeMap<String, LogicalPlan>,
     /// Whether the query refers to the images before and after.
     pub with_images: bool,
 }
@@ -112,11 +115,12 @@ impl RelationPlanner for StreamRelations {
         };
         let plan = match name.to_string().to_ascii_uppercase().as_str() {
             "CHANGES" => self.changes(&arguments),
-            "TUMBLE" => tumble(&arguments, context),
+            "TUMBLE" => self.tumble(&arguments, context),
             other @ ("HOP" | "CUMULATE" | "SESSION") => plan_err!("{other} windows are not supported yet; use TUMBLE"),
             _ => {
                 let hint = suggestion(&name.to_string(), ["TUMBLE", "CHANGES"]);
-                plan_err!("table function \"{name}\" is not known{hint}; there are TUMBLE and CHANGES")
+                let hint = if hint.is_empty() { "; there are TUMBLE and CHANGES" } else { &hint };
+                plan_err!("table function \"{name}\" is not known{hint}")
             }
         };
         let plan = plan.map_err(|error| at(error, &name))?;
@@ -131,10 +135,45 @@ impl StreamRelations {
             return plan_err!("CHANGES takes the name of a table, not `{argument}`");
         };
         let unknown = || {
-            let hint = suggestion(name, self.script.tables.keys().map(String::as_str));
-            plan_datafusion_err!("table \"{name}\" not found{hint}")
+            let message = unknown_table(name, self.script.tables.keys().map(String::as_str));
+            at(plan_datafusion_err!("{message}"), argument)
         };
         StreamTable::changes(self.script.tables.get(name).ok_or_else(unknown)?, self.with_images).scan()
+    }
+
+    fn tumble(&self, arguments: &[FunctionArg], context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+        if !(3..=4).contains(&arguments.len()) {
+            return plan_err!("TUMBLE has {} arguments; write {TUMBLE_USAGE}", arguments.len());
+        }
+        let expression = |at: usize| value(&arguments[at]).ok_or_else(|| plan_datafusion_err!("write {TUMBLE_USAGE}"));
+        let input = self.input(expression(0)?, context)?;
+        let time = time_column(expression(1)?, &input).map_err(|error| at(error, &arguments[1]))?;
+        let interval = |number: usize, what: &str| {
+            let written = expression(number)?;
+            interval_millis(written).map_err(|message| at(plan_datafusion_err!("{what} of TUMBLE: {message}"), written))
+        };
+        let size = interval(2, "size")?;
+        let offset = if arguments.len() == 4 { interval(3, "offset")? } else { 0 };
+        if size <= 0 {
+            return Err(at(plan_datafusion_err!("size of TUMBLE: a window needs a size above zero, such as INTERVAL '5' MINUTE"), expression(2)?));
+        }
+        let node = WindowNode::try_new(input, time, Tumbling { size, offset })?;
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+    }
+
+    /// What the first argument of a windowing function stands for. DataFusion does not see the names of tables there.
+    fn input(&self, argument: &SqlExpr, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+        let SqlExpr::Identifier(Ident { value: name, .. }) = argument else { return context.plan(relation(argument)?) };
+        if let Some(view) = self.views.get(name) {
+            return LogicalPlanBuilder::from(view.clone()).alias(name.as_str())?.build();
+        }
+        match self.script.tables.get(name) {
+            Some(table) => StreamTable::plain(table).scan(),
+            None => {
+                let known = self.script.tables.keys().chain(self.views.keys()).map(String::as_str);
+                Err(at(plan_datafusion_err!("{}", unknown_table(name, known)), argument))
+            }
+        }
     }
 }
 
@@ -150,42 +189,9 @@ fn at(error: DataFusionError, part: &impl Spanned) -> DataFusionError {
 
 const TUMBLE_USAGE: &str = "TUMBLE(table, time_column, INTERVAL '5' MINUTE [, offset])";
 
-fn tumble(arguments: &[FunctionArg], context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
-    if !(3..=4).contains(&arguments.len()) {
-        return plan_err!("TUMBLE has {} arguments; write {TUMBLE_USAGE}", arguments.len());
-    }
-    let expression = |at: usize| value(&arguments[at]).ok_or_else(|| plan_datafusion_err!("write {TUMBLE_USAGE}"));
-    let input = context.plan(relation(expression(0)?)?)?;
-    let time = time_column(expression(1)?, &input).map_err(|error| at(error, &arguments[1]))?;
-    let interval = |number: usize, what: &str| {
-        let written = expression(number)?;
-        interval_millis(written).map_err(|message| at(plan_datafusion_err!("{what} of TUMBLE: {message}"), written))
-    };
-    let size = interval(2, "size")?;
-    let offset = if arguments.len() == 4 { interval(3, "offset")? } else { 0 };
-    if size <= 0 {
-        return Err(at(plan_datafusion_err!("size of TUMBLE: a window needs a size above zero, such as INTERVAL '5' MINUTE"), expression(2)?));
-    }
-    let node = WindowNode::try_new(input, time, Tumbling { size, offset })?;
-    Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
-}
-
-/// A name, a table function or a sub-query, as an argument of a table function.
+/// A table function or a sub-query, as an argument of a table function.
 fn relation(argument: &SqlExpr) -> Result<TableFactor> {
-    let table = |name: ObjectName, args| TableFactor::Table {
-        name,
-        args,
-        alias: None,
-        with_hints: Vec::new(),
-        version: None,
-        with_ordinality: false,
-        partitions: Vec::new(),
-        json_path: None,
-        sample: None,
-        index_hints: Vec::new(),
-    };
     match argument {
-        SqlExpr::Identifier(name) => Ok(table(ObjectName(vec![ObjectNamePart::Identifier(name.clone())]), None)),
         SqlExpr::Function(function) => Ok(TableFactor::Function {
             lateral: false,
             name: function.name.clone(),

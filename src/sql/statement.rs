@@ -11,19 +11,21 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
 use super::catalog::{Insert, Script, Table, View, Watermark};
+use super::diagnose::{lower_first, unknown_column};
 use super::interval::interval_millis;
 use super::names::Names;
 use super::text::Text;
 use super::types::arrow_type;
 use crate::connector::{CONNECTORS, known_options};
 use crate::error::{Place, Result, SqlError, suggestion};
+use crate::format::FORMATS;
 use crate::options::Options;
 
 /// Reads all statements of a text into `script`, whose earlier tables and views they may use.
 pub fn read_statements(text: &Text, script: &mut Script) -> Result<()> {
     let tokens = Tokenizer::new(&GenericDialect {}, &text.content)
         .tokenize_with_location()
-        .map_err(|error| text.error(error.location, error.message))?;
+        .map_err(|error| text.error(error.location, tokenizer_message(&error.message)))?;
     for statement in tokens.split(|token| token.token == Token::SemiColon) {
         let tokens: Vec<_> = statement.iter().filter(|it| !matches!(it.token, Token::Whitespace(_))).cloned().collect();
         if !tokens.is_empty() {
@@ -216,7 +218,8 @@ impl StatementReader<'_> {
     ) -> Result<Table> {
         let names = Names::new(definition.fields.iter().map(|field| field.name().as_str()));
         let resolve = |column: &str, place: Location| {
-            let unknown = || self.text.error(place, names.unknown_column(column, &name));
+            let columns = definition.fields.iter().map(|field| field.name().as_str());
+            let unknown = || self.text.error(place, unknown_column(column, Some(&name), columns));
             names.resolve(column).ok_or_else(unknown)
         };
         let mut fields = definition.fields.clone();
@@ -244,6 +247,7 @@ impl StatementReader<'_> {
     /// The rest of the statement as a query. Unquoted names are put in the case in which they were defined.
     fn query(&mut self, script: &Script) -> Result<(Box<SqlQuery>, Vec<TokenWithSpan>)> {
         self.emission()?;
+        self.drop_table_keyword();
         let names = Names::of(script);
         for token in &mut self.tokens[self.at..] {
             if let Token::Word(Word { value, quote_style: None, .. }) = &mut token.token
@@ -256,6 +260,18 @@ impl StatementReader<'_> {
         let query = self.parse(|parser| parser.parse_query())?;
         self.end()?;
         Ok((query, tokens))
+    }
+
+    /// `TUMBLE(TABLE t, …)`, Flink's full form, is `TUMBLE(t, …)`.
+    fn drop_table_keyword(&mut self) {
+        let functions = ["TUMBLE", "HOP", "CUMULATE", "SESSION", "CHANGES"];
+        let is_function = |token: &TokenWithSpan| functions.iter().any(|name| is_unquoted(&token.token, name));
+        for at in (2..self.tokens.len()).rev() {
+            let opens = self.tokens[at - 1].token == Token::LParen && is_function(&self.tokens[at - 2]);
+            if opens && is_unquoted(&self.tokens[at].token, "TABLE") {
+                self.tokens.remove(at);
+            }
+        }
     }
 
     /// Takes an `EMIT …` clause off the end of the statement.
@@ -351,7 +367,14 @@ impl StatementReader<'_> {
     fn end(&self) -> Result<()> {
         match self.tokens.get(self.at) {
             None => Ok(()),
-            Some(_) => Err(self.error(format!("expected the end of the statement, found {}", self.found())).into()),
+            Some(token) => {
+                let hint = match &token.token {
+                    Token::Word(word) if is_sql_word(&word.value) => format!("; a name that is a word of SQL is quoted: \"{}\"", word.value),
+                    Token::Word(_) => "; is a comma missing before it?".to_owned(),
+                    _ => String::new(),
+                };
+                Err(self.error(format!("expected the end of the statement, found {}{hint}", self.found())).into())
+            }
         }
     }
 
@@ -404,8 +427,19 @@ fn check_options(table: &Table) -> Result<()> {
     let place = |option: &str| table.option_places.get(option).unwrap_or(&table.place);
     let Some(known) = known_options(connector) else {
         let hint = suggestion(connector, CONNECTORS.iter().copied());
-        return Err(place("connector").error(format!("connector '{connector}' is not known{hint}; there are {connectors}")).into());
+        let hint = if hint.is_empty() { format!("; there are {connectors}") } else { hint };
+        return Err(place("connector").error(format!("connector '{connector}' is not known{hint}")).into());
     };
+    if let Some(format) = table.options.get("format") {
+        let formats: Vec<_> = FORMATS.iter().copied().chain(["parquet"].into_iter().filter(|_| connector == "filesystem")).collect();
+        if !formats.contains(&format) {
+            let not_yet = format.contains("avro") || matches!(format, "protobuf" | "canal-json" | "maxwell-json" | "raw");
+            let hint = if not_yet { String::new() } else { suggestion(format, formats.iter().copied()) };
+            let hint = if hint.is_empty() { format!("; connector '{connector}' has {}", formats.join(", ")) } else { hint };
+            let trouble = if not_yet { "is not supported yet" } else { "is not known" };
+            return Err(place("format").error(format!("format '{format}' {trouble}{hint}")).into());
+        }
+    }
     for name in table.options.names() {
         if !known.iter().any(|it| it == &name || it.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix))) {
             let near = suggestion(name, known.iter().copied());
@@ -454,8 +488,36 @@ fn parser_message(error: &ParserError) -> String {
     // The parser ends its messages in a place of its own, which ours replaces.
     let end = text.rfind(" at Line:").unwrap_or(text.len());
     let text = &text[..end];
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+    match text.strip_prefix("Expected: ").and_then(|rest| rest.split_once(", found: ")) {
+        Some((expected, found)) => {
+            let thing = |text: &str| match text {
+                "EOF" => "the end of the statement".to_owned(),
+                text if text.contains(' ') && !text.starts_with('\'') => text.to_owned(),
+                text => format!("`{text}`"),
+            };
+            let hint = if is_sql_word(found) { format!("; a name that is a word of SQL is quoted: \"{found}\"") } else { String::new() };
+            format!("expected {}, found {}{hint}", thing(expected), thing(found))
+        }
+        None => lower_first(text),
+    }
+}
+
+/// Words that people like to give to columns and that SQL keeps for itself.
+fn is_sql_word(word: &str) -> bool {
+    ["order", "group", "table", "from", "to", "user", "end", "start", "limit", "offset", "values", "set", "case", "select"]
+        .iter()
+        .any(|it| it.eq_ignore_ascii_case(word) && word.chars().all(|letter| letter.is_ascii_lowercase()))
+}
+
+fn tokenizer_message(message: &str) -> String {
+    match message {
+        "Unterminated string literal" => "a string has no end; close it with '".into(),
+        message if message.starts_with("Expected close delimiter") => {
+            let quote = message.split('\'').nth(1).unwrap_or("\"");
+            format!("a quoted name has no end; close it with {quote}")
+        }
+        message => lower_first(message.trim_end_matches('.')),
+    }
 }
 
 /// Whether a word would be read as SQL's and not as a name, unless it is quoted.

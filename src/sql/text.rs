@@ -99,7 +99,7 @@ impl Text {
 /// The length of the `${…}` at the start of `rest`, and its value.
 fn variable(rest: &str, variables: &Variables, place: SqlError) -> Result<(usize, String)> {
     let fail = |message: String| SqlError { message, ..place };
-    let Some(end) = rest.find('}') else { return Err(fail("\"${\" without \"}\"".into()).into()) };
+    let Some(end) = rest.find('}') else { return Err(fail("\"${\" without \"}\"; write ${NAME} or ${NAME:-default}".into()).into()) };
     let inside = &rest[2..end];
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),

@@ -1,3 +1,2 @@
 INSERT INTO results
-SELECT customer_id AS order, email FROM CHANGES(customer)
-ORDER BY;
+SELECT email, order FROM CHANGES(customer);
