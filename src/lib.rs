@@ -1,8 +1,8 @@
 //! Highwater: streaming windowed analytics over change data.
 
 pub mod change;
-pub mod cli;
 pub mod checkpoint;
+pub mod cli;
 pub mod connector;
 pub mod error;
 pub mod format;

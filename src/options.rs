@@ -92,7 +92,9 @@ mod tests {
 
     #[test]
     fn durations_in_words() {
-        for (text, milliseconds) in [("5 s", 5_000), ("500ms", 500), ("1 min", 60_000), (" 2h ", 7_200_000), ("1 d", 86_400_000)] {
+        for (text, milliseconds) in
+            [("5 s", 5_000), ("500ms", 500), ("1 min", 60_000), (" 2h ", 7_200_000), ("1 d", 86_400_000)]
+        {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
         }
         for text in ["", "5", "s", "5 parsecs", "-5 s", "1.5 s", "99999999999999999999 s", "9999999999999999999 d"] {

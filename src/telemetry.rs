@@ -8,7 +8,11 @@ use crate::error::{Error, Result};
 pub fn start_logging(filter: &str) -> Result<()> {
     let filter = EnvFilter::try_new(filter).map_err(|error| Error::config(format!("--log \"{filter}\": {error}")))?;
     // A second start in one process (tests) keeps the first.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(crate::telemetry::above_status).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_writer(crate::telemetry::above_status)
+        .try_init();
     Ok(())
 }
 

@@ -31,7 +31,8 @@ pub fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     for (&pipeline, windows) in checkpoint.state.iter().flatten() {
         parts.push((Kind::State(pipeline), encode_batches(&windows.iter().map(tagged).collect::<Result<Vec<_>>>()?)?));
     }
-    let mut bytes = Vec::with_capacity(manifest.len() + parts.iter().map(|(_, part)| part.len() + 16).sum::<usize>() + 64);
+    let mut bytes =
+        Vec::with_capacity(manifest.len() + parts.iter().map(|(_, part)| part.len() + 16).sum::<usize>() + 64);
     bytes.extend(MAGIC);
     bytes.extend(FORMAT_VERSION.to_le_bytes());
     bytes.extend((manifest.len() as u64).to_le_bytes());
@@ -61,10 +62,13 @@ pub fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
     }
     let version = reader.u32()?;
     if version > FORMAT_VERSION {
-        return Err(format!("its format is version {version}, this Highwater reads up to {FORMAT_VERSION}; use a newer one"));
+        return Err(format!(
+            "its format is version {version}, this Highwater reads up to {FORMAT_VERSION}; use a newer one"
+        ));
     }
     let length = reader.u64()?;
-    let manifest: Manifest = serde_json::from_slice(reader.take(length as usize)?).map_err(|error| error.to_string())?;
+    let manifest: Manifest =
+        serde_json::from_slice(reader.take(length as usize)?).map_err(|error| error.to_string())?;
     let has_state = reader.take(1)?[0] == 1;
     let mut state: BTreeMap<usize, Vec<WindowState>> = BTreeMap::new();
     let mut rows = Vec::new();
@@ -127,7 +131,13 @@ impl<'a> Reader<'a> {
 /// A batch with its window's start as metadata would be lost between batches of one stream, so it is a column.
 fn tagged(window: &WindowState) -> Result<RecordBatch> {
     let groups = &window.groups;
-    let fields = groups.schema().fields().iter().cloned().chain([Arc::new(Field::new(WINDOW, DataType::Int64, false))]).collect::<Vec<_>>();
+    let fields = groups
+        .schema()
+        .fields()
+        .iter()
+        .cloned()
+        .chain([Arc::new(Field::new(WINDOW, DataType::Int64, false))])
+        .collect::<Vec<_>>();
     let mut columns = groups.columns().to_vec();
     columns.push(Arc::new(Int64Array::from_value(window.start, groups.num_rows())));
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
@@ -164,7 +174,9 @@ mod tests {
 
     fn checkpoint() -> Checkpoint {
         let schema = Arc::new(Schema::new(vec![Field::new("key0", DataType::Int64, true)]));
-        let groups = |values: Vec<i64>| RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(values))]).unwrap();
+        let groups = |values: Vec<i64>| {
+            RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(values))]).unwrap()
+        };
         let window = |start, values| WindowState { start, groups: groups(values) };
         Checkpoint {
             manifest: Manifest {
@@ -173,7 +185,14 @@ mod tests {
                 epoch: 7,
                 made_at: 5,
                 fingerprints: vec!["f".into()],
-                positions: vec![Position { table: "t".into(), topic: "x".into(), partition: 3, from: 1, offset: 9, clock: i64::MIN }],
+                positions: vec![Position {
+                    table: "t".into(),
+                    topic: "x".into(),
+                    partition: 3,
+                    from: 1,
+                    offset: 9,
+                    clock: i64::MIN,
+                }],
                 watermarks: BTreeMap::from([("t".into(), i64::MAX)]),
                 intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
                 state_epoch: 7,

@@ -39,7 +39,9 @@ impl CheckpointStore {
     /// Checkpoints in a local folder, which is created when missing.
     pub fn in_folder(folder: &std::path::Path, job: &str) -> Result<Self> {
         let place = folder.join(job).display().to_string();
-        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| Error::permanent(format!("cannot use {} for checkpoints", folder.display()), cause);
+        let failed = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            Error::permanent(format!("cannot use {} for checkpoints", folder.display()), cause)
+        };
         std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.into()))?;
         Ok(Self { store: Arc::new(store), folder: Path::from(job), local: Some(folder.join(job)), place })
@@ -53,13 +55,16 @@ impl CheckpointStore {
     /// Saves a checkpoint; it is durable when this returns. Then forgets those that are no longer of use.
     pub async fn save(&self, checkpoint: &Checkpoint) -> Result<()> {
         let epoch = checkpoint.manifest.epoch;
-        let failed = |cause: object_store::Error| Error::transient(format!("cannot save checkpoint {epoch} in {}", self.place), cause);
+        let failed = |cause: object_store::Error| {
+            Error::transient(format!("cannot save checkpoint {epoch} in {}", self.place), cause)
+        };
         let bytes = encode(checkpoint)?;
         self.store.put(&self.path(epoch), PutPayload::from(bytes)).await.map_err(failed)?;
         if let Some(folder) = &self.local {
             let file = folder.join(file_name(epoch));
             let flush = tokio::task::spawn_blocking(move || std::fs::File::open(file)?.sync_all());
-            let unflushed = |cause| Error::transient(format!("cannot flush checkpoint {epoch} in {} to disk", self.place), cause);
+            let unflushed =
+                |cause| Error::transient(format!("cannot flush checkpoint {epoch} in {} to disk", self.place), cause);
             flush.await.map_err(Error::internal)?.map_err(|error: std::io::Error| unflushed(error))?;
         }
         if checkpoint.state.is_some() {
@@ -77,7 +82,10 @@ impl CheckpointStore {
             };
             match found {
                 Ok(recovered) => return Ok(Some(recovered)),
-                Err(damage) => tracing::warn!("checkpoint {epoch} in {} cannot be used: {damage}; trying the one before", self.place),
+                Err(damage) => tracing::warn!(
+                    "checkpoint {epoch} in {} cannot be used: {damage}; trying the one before",
+                    self.place
+                ),
             }
         }
         Ok(None)
@@ -104,7 +112,9 @@ impl CheckpointStore {
     }
 
     async fn load(&self, epoch: u64) -> Result<Result<Checkpoint, String>> {
-        let failed = |cause: object_store::Error| Error::transient(format!("cannot read checkpoint {epoch} in {}", self.place), cause);
+        let failed = |cause: object_store::Error| {
+            Error::transient(format!("cannot read checkpoint {epoch} in {}", self.place), cause)
+        };
         match self.store.get(&self.path(epoch)).await {
             Ok(found) => Ok(decode(&found.bytes().await.map_err(failed)?)),
             Err(object_store::Error::NotFound { .. }) => Ok(Err("it is missing".into())),
@@ -114,7 +124,9 @@ impl CheckpointStore {
 
     /// All epochs saved, ascending.
     async fn epochs(&self) -> Result<Vec<u64>> {
-        let failed = |cause: object_store::Error| Error::transient(format!("cannot list the checkpoints in {}", self.place), cause);
+        let failed = |cause: object_store::Error| {
+            Error::transient(format!("cannot list the checkpoints in {}", self.place), cause)
+        };
         let objects: Vec<_> = self.store.list(Some(&self.folder)).try_collect().await.map_err(failed)?;
         let epoch = |name: &str| name.strip_prefix("epoch-")?.strip_suffix(".hwcp")?.parse().ok();
         let mut epochs: Vec<u64> = objects.iter().filter_map(|it| epoch(it.location.filename()?)).collect();
@@ -133,7 +145,9 @@ impl CheckpointStore {
     }
 
     async fn delete(&self, epoch: u64) -> Result<()> {
-        let failed = |cause: object_store::Error| Error::transient(format!("cannot delete checkpoint {epoch} in {}", self.place), cause);
+        let failed = |cause: object_store::Error| {
+            Error::transient(format!("cannot delete checkpoint {epoch} in {}", self.place), cause)
+        };
         self.store.delete(&self.path(epoch)).await.map_err(failed)
     }
 

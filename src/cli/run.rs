@@ -105,7 +105,10 @@ pub async fn run(args: RunArgs) -> Result<()> {
     match outcome? {
         Outcome::Finished if !args.quiet => eprintln!("{}", super::status::summary(&progress, started.elapsed())),
         Outcome::Stopped if !args.quiet => {
-            eprintln!("stopped, everything read is delivered\n{}", super::status::summary(&progress, started.elapsed()));
+            eprintln!(
+                "stopped, everything read is delivered\n{}",
+                super::status::summary(&progress, started.elapsed())
+            );
         }
         _ => {}
     }

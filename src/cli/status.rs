@@ -25,7 +25,8 @@ impl Status {
     pub fn show(job: &str, progress: Arc<Progress>) -> Self {
         let bar = std::io::stderr().is_terminal().then(ProgressBar::new_spinner);
         if let Some(bar) = &bar {
-            let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner());
             bar.set_style(style);
             bar.set_prefix(job.to_owned());
         }
@@ -94,10 +95,19 @@ pub fn summary(progress: &Progress, took: Duration) -> String {
     for (table, rows) in progress.written() {
         lines.push(format!("wrote     {} rows to {table}", HumanCount(rows)));
     }
-    lines.push(format!("windows   {} closed, {} late rows", HumanCount(progress.closed_windows.load(Relaxed)), HumanCount(progress.late.load(Relaxed))));
-    let reasons: Vec<_> = progress.dead_letters_by_reason().iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    lines.push(format!(
+        "windows   {} closed, {} late rows",
+        HumanCount(progress.closed_windows.load(Relaxed)),
+        HumanCount(progress.late.load(Relaxed))
+    ));
+    let reasons: Vec<_> =
+        progress.dead_letters_by_reason().iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     if !reasons.is_empty() {
-        lines.push(format!("dead      {} records: {}", HumanCount(progress.dead_letters.load(Relaxed)), reasons.join(", ")));
+        lines.push(format!(
+            "dead      {} records: {}",
+            HumanCount(progress.dead_letters.load(Relaxed)),
+            reasons.join(", ")
+        ));
     }
     lines.join("\n")
 }

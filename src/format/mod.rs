@@ -51,7 +51,14 @@ pub fn is_changelog(format: &str) -> bool {
 }
 
 /// The options of all formats: those that a misspelt one is compared with.
-pub const OPTIONS: &[&str] = &["format", "value.format", "max-record-bytes", "csv.field-delimiter", "csv.null-literal", "debezium-json.decimal.handling.mode"];
+pub const OPTIONS: &[&str] = &[
+    "format",
+    "value.format",
+    "max-record-bytes",
+    "csv.field-delimiter",
+    "csv.null-literal",
+    "debezium-json.decimal.handling.mode",
+];
 
 /// The largest record that is decoded where `'max-record-bytes'` does not say.
 const RECORD_BYTES_MAX: usize = 1024 * 1024;

@@ -30,7 +30,12 @@ pub struct Deliverer {
 
 impl Deliverer {
     /// Starts delivering to these sinks, one per output.
-    pub fn start(store: CheckpointStore, sinks: Vec<Box<dyn Sink>>, tables: Vec<OutputTable>, progress: Arc<Progress>) -> Self {
+    pub fn start(
+        store: CheckpointStore,
+        sinks: Vec<Box<dyn Sink>>,
+        tables: Vec<OutputTable>,
+        progress: Arc<Progress>,
+    ) -> Self {
         let (epochs, inbox) = channel(1);
         let (outbox, delivered) = channel(4);
         let worker = Worker { store, sinks, tables, progress };
@@ -89,7 +94,8 @@ impl Worker {
             self.write(*output, block, delivery.again).await?;
         }
         for position in &delivery.checkpoint.manifest.positions {
-            let partition = crate::change::TopicPartition { topic: position.topic.as_str().into(), partition: position.partition };
+            let partition =
+                crate::change::TopicPartition { topic: position.topic.as_str().into(), partition: position.partition };
             self.progress.delivered(&partition, position.offset);
         }
         Ok(delivery.checkpoint.manifest.epoch)

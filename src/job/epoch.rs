@@ -51,12 +51,18 @@ pub struct Cut<'a> {
 }
 
 /// The blocks of an epoch: one per output that has rows, partitions in order. The same cut gives the same blocks.
-pub fn blocks(cut: &Cut<'_>, outputs: &[OutputTable], rows: EpochRows, results: BTreeMap<usize, Vec<RecordBatch>>) -> Vec<(usize, Block)> {
+pub fn blocks(
+    cut: &Cut<'_>,
+    outputs: &[OutputTable],
+    rows: EpochRows,
+    results: BTreeMap<usize, Vec<RecordBatch>>,
+) -> Vec<(usize, Block)> {
     let mut blocks = Vec::new();
     for (output, partitions) in rows.outputs {
         let read = |source: &TopicPartition| cut.ranges.get(source).map(|range| (source.clone(), *range));
         let ranges: Vec<_> = partitions.keys().filter_map(read).collect();
-        let described: Vec<_> = ranges.iter().map(|(source, range)| format!("{source}:{}-{}", range.from, range.to)).collect();
+        let described: Vec<_> =
+            ranges.iter().map(|(source, range)| format!("{source}:{}-{}", range.from, range.to)).collect();
         let token = token(cut.job, &outputs[output], &described.join(","));
         let rows = partitions.into_values().flatten().collect();
         blocks.push((output, Block { rows, token, ranges, epoch: cut.epoch, made_at: cut.made_at }));
@@ -73,7 +79,9 @@ fn token(job: &str, table: &OutputTable, what: &str) -> String {
     let table = table.options.get("table").unwrap_or(table.options.table());
     match what.len() {
         ..=200 => format!("{job}/{table}/{what}"),
-        length => format!("{job}/{table}/{length}-{:08x}-{:08x}", crc32fast::hash(what.as_bytes()), reversed_hash(what)),
+        length => {
+            format!("{job}/{table}/{length}-{:08x}-{:08x}", crc32fast::hash(what.as_bytes()), reversed_hash(what))
+        }
     }
 }
 

@@ -36,7 +36,11 @@ pub fn explain(query: &Query, outputs: &Outputs) -> Result<String> {
     Ok(text)
 }
 
-fn source(text: &mut String, table: &std::sync::Arc<Table>, pipelines: &[(usize, std::sync::Arc<Pipeline>)]) -> std::fmt::Result {
+fn source(
+    text: &mut String,
+    table: &std::sync::Arc<Table>,
+    pipelines: &[(usize, std::sync::Arc<Pipeline>)],
+) -> std::fmt::Result {
     let spec = decode_spec(table, pipelines);
     let from = table.options.get("topic").or_else(|| table.options.get("path")).unwrap_or_default();
     let connector = table.options.get("connector").unwrap_or_default();
@@ -80,8 +84,12 @@ fn window_lines(lane: &WindowPlan) -> Vec<String> {
     let aggregates: Vec<_> = lane.layout.aggregates().iter().map(|it| it.name().to_owned()).collect();
     let by = if keys.is_empty() { "window only".into() } else { format!("window, {}", keys.join(", ")) };
     lines.push(format!("groups by {by}: {}", aggregates.join(", ")));
-    let state: Vec<_> = lane.layout.state_schema().fields().iter().skip(keys.len()).map(|it| sql_name(it.data_type())).collect();
-    lines.push(format!("keeps per open window and group: the key and {}", if state.is_empty() { "nothing more".into() } else { state.join(", ") }));
+    let state: Vec<_> =
+        lane.layout.state_schema().fields().iter().skip(keys.len()).map(|it| sql_name(it.data_type())).collect();
+    lines.push(format!(
+        "keeps per open window and group: the key and {}",
+        if state.is_empty() { "nothing more".into() } else { state.join(", ") }
+    ));
     lines
 }
 

@@ -154,9 +154,17 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
     }
     let wants_images = names.contains("_before") || names.contains("_after");
     let decoded = table.decoded_columns();
-    let columns: Vec<_> = decoded.fields().iter().filter(|it| wants_images || names.contains(it.name().as_str())).cloned().collect();
+    let columns: Vec<_> =
+        decoded.fields().iter().filter(|it| wants_images || names.contains(it.name().as_str())).cloned().collect();
     DecodeSpec {
-        positions: table.columns.fields().iter().enumerate().filter(|(_, it)| columns.iter().any(|column| column.name() == it.name())).map(|(place, _)| place).collect(),
+        positions: table
+            .columns
+            .fields()
+            .iter()
+            .enumerate()
+            .filter(|(_, it)| columns.iter().any(|column| column.name() == it.name()))
+            .map(|(place, _)| place)
+            .collect(),
         columns: Arc::new(Schema::new(columns)),
         before: (images || names.contains("_before")) && table.has_changes(),
         source_time: names.contains("_source_ts"),
@@ -191,7 +199,10 @@ impl<'a> Letters<'a> {
                 (Refused::NoEventTime, None) => (DeadReason::NoEventTime, "the event time is null".to_owned()),
                 (Refused::NoEventTime, Some(&time)) => {
                     let (time, arrived) = (instant(time), instant(changes.timestamps[row]));
-                    (DeadReason::FutureEventTime, format!("the event time {time} is too far ahead of the record's, {arrived}"))
+                    (
+                        DeadReason::FutureEventTime,
+                        format!("the event time {time} is too far ahead of the record's, {arrived}"),
+                    )
                 }
             };
             self.add(row, reason, message);

@@ -64,7 +64,20 @@ impl Lane {
         });
         let windows = windows.collect();
         let (partitions, held) = (BTreeMap::new(), VecDeque::new());
-        Ok(Self { number, plan, reader, decoder, windows, partitions, held, course: None, epoch: 0, orders, reports, progress })
+        Ok(Self {
+            number,
+            plan,
+            reader,
+            decoder,
+            windows,
+            partitions,
+            held,
+            course: None,
+            epoch: 0,
+            orders,
+            reports,
+            progress,
+        })
     }
 
     /// Works until told to stop; an error ends the lane and is reported.
@@ -154,7 +167,8 @@ impl Lane {
         let Some(bounds) = self.course.as_ref().and_then(|course| course.bounds.as_ref()) else { return Ok(()) };
         for (name, partition) in &mut self.partitions {
             let Some(&bound) = bounds.get(name) else { continue };
-            partition.at_bound |= partition.range.to >= bound || (self.reader.at_end(name) && !self.held.iter().any(|it| it.source == *name));
+            partition.at_bound |= partition.range.to >= bound
+                || (self.reader.at_end(name) && !self.held.iter().any(|it| it.source == *name));
         }
         if self.partitions.iter().all(|(name, partition)| partition.at_bound || !bounds.contains_key(name)) {
             self.course = None;
@@ -183,13 +197,21 @@ impl Lane {
         if course.rows && !letters.is_empty() {
             letters.iter().for_each(|letter| self.progress.count_dead_letter(letter.reason));
             let output = &self.plan.dead_letters;
-            let rows = rows::dead_letter_rows(&letters, &changes, &self.plan.job, &self.plan.table.name, &output.schema)?;
+            let rows =
+                rows::dead_letter_rows(&letters, &changes, &self.plan.job, &self.plan.table.name, &output.schema)?;
             self.send(output.number, &changes, rows)?;
         }
         Ok(())
     }
 
-    fn feed(&mut self, number: usize, changes: &ChangeBatch, times: &EventTimes, course: &Course, letters: &mut Letters<'_>) -> Result<()> {
+    fn feed(
+        &mut self,
+        number: usize,
+        changes: &ChangeBatch,
+        times: &EventTimes,
+        course: &Course,
+        letters: &mut Letters<'_>,
+    ) -> Result<()> {
         let plan = Arc::clone(&self.plan);
         let pipeline = &plan.pipelines[number];
         if changes.is_empty() {
@@ -217,7 +239,8 @@ impl Lane {
                 for (rows, starts) in uncounted.late {
                     if course.rows {
                         self.progress.count_late(rows.len());
-                        let rows = rows::late_rows(&rows, &starts, late_columns, window.windows, changes, &late.schema)?;
+                        let rows =
+                            rows::late_rows(&rows, &starts, late_columns, window.windows, changes, &late.schema)?;
                         self.send(late.number, changes, rows)?;
                     }
                 }

@@ -86,7 +86,8 @@ fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
             (TableForm::Log, key, event_time, format!("every change event of {}", source.name))
         }
         Work::Mirror { key: places, .. } => {
-            fields.extend([Field::new(VERSION, DataType::UInt64, false), Field::new(IS_DELETED, DataType::UInt8, false)]);
+            fields
+                .extend([Field::new(VERSION, DataType::UInt64, false), Field::new(IS_DELETED, DataType::UInt8, false)]);
             let key = places.iter().map(|&place| pipeline.output.field(place).name().clone()).collect();
             (TableForm::Mirror, key, event_time, format!("the current rows of {}", source.name))
         }
@@ -94,7 +95,12 @@ fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
             let key = key_names(&fields, key);
             fields = result_fields(&fields, lane, &options);
             let time = has("window_start").then(|| "window_start".to_owned());
-            (TableForm::Results, key, time, format!("results per window of {} ms over {}", lane.windows.size, source.name))
+            (
+                TableForm::Results,
+                key,
+                time,
+                format!("results per window of {} ms over {}", lane.windows.size, source.name),
+            )
         }
     };
     let schema = Arc::new(Schema::new(fields));
@@ -124,7 +130,8 @@ fn key_names(fields: &[Field], key: &[usize]) -> Vec<String> {
 
 fn late_table(pipeline: &Pipeline, lane: &WindowPlan, main: &OutputTable, job: &str) -> (OutputTable, Vec<usize>) {
     let input = output_schema(&lane.after, &lane.windowed);
-    let kept: Vec<usize> = (0..input.fields().len()).filter(|&at| !WINDOW_COLUMNS.contains(&input.field(at).name().as_str())).collect();
+    let kept: Vec<usize> =
+        (0..input.fields().len()).filter(|&at| !WINDOW_COLUMNS.contains(&input.field(at).name().as_str())).collect();
     let bound = window_time_type(lane.windows, &DataType::Timestamp(TimeUnit::Millisecond, None));
     let bound = match main.options.get("connector") {
         Some("clickhouse") => bound,
@@ -228,6 +235,9 @@ fn target_options(pipeline: &Pipeline) -> Options {
 fn position_fields(fields: &[Field]) -> impl Iterator<Item = Field> + use<> {
     let present: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
     let types = [DataType::Utf8, DataType::Int32, DataType::Int64];
-    POSITION.into_iter().zip(types).filter(move |(name, _)| !present.iter().any(|it| it == name)).map(|(name, data_type)| Field::new(name, data_type, false))
+    POSITION
+        .into_iter()
+        .zip(types)
+        .filter(move |(name, _)| !present.iter().any(|it| it == name))
+        .map(|(name, data_type)| Field::new(name, data_type, false))
 }
-

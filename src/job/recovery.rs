@@ -22,7 +22,9 @@ impl Job {
         let state_is_last = last.epoch == with_state.epoch;
         tracing::info!("going on from checkpoint {} in {}", last.epoch, self.settings.checkpoints.place());
         let start: fn(&Position) -> i64 = if state_is_last { |it| it.from } else { |it| it.offset };
-        tokio::task::block_in_place(|| self.inputs.iter_mut().try_for_each(|input| input.assign(Some(with_state), start)))?;
+        tokio::task::block_in_place(|| {
+            self.inputs.iter_mut().try_for_each(|input| input.assign(Some(with_state), start))
+        })?;
         for (&pipeline, windows) in recovered.with_state.state.iter().flatten() {
             let input = self.inputs.iter().find(|input| input.plan.pipelines.iter().any(|it| it.number == pipeline));
             input.into_iter().for_each(|input| input.order_first(ToLane::Restore(vec![(pipeline, windows.clone())])));
@@ -47,7 +49,13 @@ impl Job {
     }
 
     /// Reads up to a saved offset of each partition and returns the rows that came.
-    async fn replay(&mut self, to: &Manifest, bound: fn(&Position) -> i64, windows: bool, rows: bool) -> Result<EpochRows> {
+    async fn replay(
+        &mut self,
+        to: &Manifest,
+        bound: fn(&Position) -> i64,
+        windows: bool,
+        rows: bool,
+    ) -> Result<EpochRows> {
         let bounds: BTreeMap<_, _> = to.positions.iter().map(|it| (range_of(it).0, bound(it))).collect();
         let course = Course { windows, rows, bounds: Some(bounds) };
         self.inputs.iter().for_each(|input| input.order(|| ToLane::Run(course.clone())));

@@ -150,7 +150,8 @@ pub fn dead_letter_rows(
 ) -> Result<RecordBatch> {
     let text = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let timestamps = letters.iter().map(|it| (it.timestamp != NO_TIME).then_some(it.timestamp));
-    let repeat = |text: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, letters.len()))) };
+    let repeat =
+        |text: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, letters.len()))) };
     let columns: Vec<ArrayRef> = vec![
         topic(changes, letters.len()),
         partition(changes, letters.len()),
@@ -170,8 +171,9 @@ pub fn dead_letter_rows(
 pub fn window_time_type(windows: Tumbling, data_type: &DataType) -> DataType {
     use datafusion::arrow::datatypes::TimeUnit::{Millisecond, Second};
     match data_type {
-        DataType::Timestamp(Millisecond, zone) if windows.in_whole_seconds() => DataType::Timestamp(Second, zone.clone()),
+        DataType::Timestamp(Millisecond, zone) if windows.in_whole_seconds() => {
+            DataType::Timestamp(Second, zone.clone())
+        }
         other => other.clone(),
     }
 }
-

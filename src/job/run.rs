@@ -72,8 +72,16 @@ pub struct Job {
 /// Where the current epoch is.
 enum Step {
     Gathering,
-    Cutting { waiting: BTreeSet<usize>, state: Option<BTreeMap<usize, Vec<WindowState>>>, open_windows: usize },
-    Closing { waiting: BTreeSet<usize>, state: Option<BTreeMap<usize, Vec<WindowState>>>, closed: BTreeMap<usize, Vec<WindowState>> },
+    Cutting {
+        waiting: BTreeSet<usize>,
+        state: Option<BTreeMap<usize, Vec<WindowState>>>,
+        open_windows: usize,
+    },
+    Closing {
+        waiting: BTreeSet<usize>,
+        state: Option<BTreeMap<usize, Vec<WindowState>>>,
+        closed: BTreeMap<usize, Vec<WindowState>>,
+    },
     Done,
 }
 
@@ -87,7 +95,12 @@ pub enum Outcome {
 }
 
 /// Runs a query until it ends or `stop` turns true. Everything read is delivered before this returns.
-pub async fn run(query: Query, settings: Settings, progress: Arc<Progress>, stop: watch::Receiver<bool>) -> Result<Outcome> {
+pub async fn run(
+    query: Query,
+    settings: Settings,
+    progress: Arc<Progress>,
+    stop: watch::Receiver<bool>,
+) -> Result<Outcome> {
     let mut job = Job::start(query, settings, progress).await?;
     let outcome = job.work(stop).await;
     tokio::task::block_in_place(|| {
@@ -126,7 +139,8 @@ impl Job {
             first_lane += input.lanes().count();
             inputs.push(input);
         }
-        let deliverer = Deliverer::start(settings.checkpoints.clone(), sinks, outputs.tables.clone(), Arc::clone(&progress));
+        let deliverer =
+            Deliverer::start(settings.checkpoints.clone(), sinks, outputs.tables.clone(), Arc::clone(&progress));
         let mut job = Self {
             query,
             outputs,
@@ -156,7 +170,9 @@ impl Job {
                 job.state_epoch = recovered.with_state.manifest.epoch;
                 job.epoch = recovered.last.manifest.epoch + 1;
             }
-            None => tokio::task::block_in_place(|| job.inputs.iter_mut().try_for_each(|input| input.assign(None, |it| it.offset)))?,
+            None => tokio::task::block_in_place(|| {
+                job.inputs.iter_mut().try_for_each(|input| input.assign(None, |it| it.offset))
+            })?,
         }
         job.set_out()?;
         Ok(job)
@@ -276,7 +292,9 @@ impl Job {
 
     /// All lanes stand: moves the watermarks, and asks for the windows behind them.
     async fn close(&mut self) -> Result<()> {
-        let Step::Cutting { state, open_windows, .. } = std::mem::replace(&mut self.step, Step::Gathering) else { return Ok(()) };
+        let Step::Cutting { state, open_windows, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+            return Ok(());
+        };
         self.progress.open_windows.store(open_windows as u64, Relaxed);
         let at_the_end = self.is_finished();
         let mut waiting = BTreeSet::new();
@@ -300,7 +318,9 @@ impl Job {
 
     /// All windows have come in: makes the epoch's blocks and hands them over.
     async fn complete(&mut self) -> Result<()> {
-        let Step::Closing { state, closed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else { return Ok(()) };
+        let Step::Closing { state, closed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+            return Ok(());
+        };
         let mut results = BTreeMap::new();
         for (pipeline, windows) in closed {
             let rows = self.results(pipeline, windows).await?;
@@ -311,7 +331,8 @@ impl Job {
         let ranges = self.inputs.iter().flat_map(TableInput::ranges).collect();
         let made_at = now();
         let cut = Cut { job: &self.settings.name, epoch: self.epoch, made_at, ranges: &ranges };
-        let is_quiet = self.rows.is_empty() && results.is_empty() && ranges.values().all(|range| range.from == range.to);
+        let is_quiet =
+            self.rows.is_empty() && results.is_empty() && ranges.values().all(|range| range.from == range.to);
         let blocks = blocks(&cut, &self.outputs.tables, std::mem::take(&mut self.rows), results);
         self.rows = std::mem::take(&mut self.next_rows);
         if is_quiet && !self.cut_is_last && self.has_checkpoint {
@@ -443,7 +464,9 @@ fn check_compatible(manifest: &Manifest, query: &Query, settings: &Settings) -> 
     let (place, name) = (settings.checkpoints.place(), &settings.name);
     let choices = "run it under another --name, or start afresh with --reset-state";
     if manifest.fingerprints != fingerprints(query) {
-        return Err(Error::config(format!("the query differs from the one that job \"{name}\" has its checkpoint of (in {place}); {choices}")));
+        return Err(Error::config(format!(
+            "the query differs from the one that job \"{name}\" has its checkpoint of (in {place}); {choices}"
+        )));
     }
     if manifest.finished {
         return Err(Error::config(format!("job \"{name}\" has run to its end (checkpoint in {place}); {choices}")));
@@ -464,4 +487,3 @@ async fn prepare(sink: &mut dyn sink::Sink, table: &sink::OutputTable) -> Result
         }
     }
 }
-

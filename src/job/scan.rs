@@ -122,7 +122,11 @@ fn image(rows: &RecordBatch, present: Vec<bool>, data_type: &DataType) -> Result
         let column = rows.column_by_name(field.name()).map(Arc::clone);
         column.ok_or_else(|| Error::internal(format!("column \"{}\" of an image was not decoded", field.name())))
     });
-    Ok(Arc::new(StructArray::try_new(fields.clone(), columns.collect::<Result<_>>()?, Some(NullBuffer::from(present)))?))
+    Ok(Arc::new(StructArray::try_new(
+        fields.clone(),
+        columns.collect::<Result<_>>()?,
+        Some(NullBuffer::from(present)),
+    )?))
 }
 
 /// The event times of a timestamp column in milliseconds since the epoch, rounded down; `none` where it is null.

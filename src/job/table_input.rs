@@ -60,15 +60,18 @@ impl TableInput {
         let mut lanes = Vec::new();
         for number in first_lane..first_lane + settings.lanes.clamp(1, partitions.max(1)) {
             let (orders, inbox) = unbounded();
-            let lane = Lane::new(number, Arc::clone(&plan), source.reader()?, inbox, reports.clone(), Arc::clone(progress))?;
+            let lane =
+                Lane::new(number, Arc::clone(&plan), source.reader()?, inbox, reports.clone(), Arc::clone(progress))?;
             let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || lane.work());
             let thread = Some(thread.map_err(|cause| Error::permanent("cannot start a thread", cause))?);
             lanes.push(LaneHandle { number, orders, thread, partitions: 0 });
         }
         let is_bounded = settings.ending != Ending::Endless;
-        let timeout = plan.table.watermark.as_ref().and_then(|it| it.idle_timeout).map(|it| Duration::from_millis(it as u64));
+        let timeout =
+            plan.table.watermark.as_ref().and_then(|it| it.idle_timeout).map(|it| Duration::from_millis(it as u64));
         let idle = IdleRules {
-            idle_timeout: options.duration("idle-timeout", timeout.unwrap_or(Duration::from_secs(30)))?.as_millis() as i64,
+            idle_timeout: options.duration("idle-timeout", timeout.unwrap_or(Duration::from_secs(30)))?.as_millis()
+                as i64,
             idle_close: options.duration("idle-close", Duration::from_secs(60))?.as_millis() as i64,
         };
         let watermark = TableWatermark::new(BEGINNING_OF_TIME, (!is_bounded).then_some(idle));
@@ -97,7 +100,9 @@ impl TableInput {
             .into_iter()
             .flat_map(|manifest| &manifest.positions)
             .filter(|position| position.table == self.name())
-            .map(|position| (TopicPartition { topic: position.topic.as_str().into(), partition: position.partition }, position))
+            .map(|position| {
+                (TopicPartition { topic: position.topic.as_str().into(), partition: position.partition }, position)
+            })
             .collect();
         let partitions = self.source.partitions()?;
         let fresh: Vec<_> = partitions.iter().filter(|it| !saved.contains_key(it)).cloned().collect();
@@ -118,7 +123,8 @@ impl TableInput {
 
     /// Gives partitions that have appeared since to the lanes with the fewest. Returns whether there were any.
     pub fn notice_partitions(&mut self) -> Result<bool> {
-        let fresh: Vec<_> = self.source.partitions()?.into_iter().filter(|it| !self.standing.contains_key(it)).collect();
+        let fresh: Vec<_> =
+            self.source.partitions()?.into_iter().filter(|it| !self.standing.contains_key(it)).collect();
         for partition in &fresh {
             tracing::info!("partition {partition} has appeared; reading it from its beginning");
             self.give(partition, 0, self.watermark.time())?;
@@ -154,7 +160,10 @@ impl TableInput {
     /// Takes in where a lane's partitions stand at a cut.
     pub fn note_cut(&mut self, partitions: &[PartitionState]) {
         for state in partitions {
-            let standing = self.standing.entry(state.partition.clone()).or_insert(Standing { range: state.range, clock: state.clock });
+            let standing = self
+                .standing
+                .entry(state.partition.clone())
+                .or_insert(Standing { range: state.range, clock: state.clock });
             standing.range = OffsetRange { from: standing.range.to, to: state.range.to };
             standing.clock = state.clock;
             let is_done = self.is_bounded && state.at_bound;
@@ -222,7 +231,9 @@ impl TableInput {
 
     /// How many records there are between where the last cut was and these ends.
     pub fn lag(&self, ends: &BTreeMap<TopicPartition, i64>) -> u64 {
-        let behind = |(partition, standing): (&TopicPartition, &Standing)| ends.get(partition).map_or(0, |end| (end - standing.range.to).max(0));
+        let behind = |(partition, standing): (&TopicPartition, &Standing)| {
+            ends.get(partition).map_or(0, |end| (end - standing.range.to).max(0))
+        };
         self.standing.iter().map(behind).sum::<i64>() as u64
     }
 
@@ -234,7 +245,8 @@ impl TableInput {
     /// Tells the outside how far has been delivered.
     pub fn commit(&mut self, manifest_positions: &[Position]) -> Result<()> {
         let own = manifest_positions.iter().filter(|position| position.table == self.plan.table.name);
-        let offsets = own.map(|it| (TopicPartition { topic: it.topic.as_str().into(), partition: it.partition }, it.offset));
+        let offsets =
+            own.map(|it| (TopicPartition { topic: it.topic.as_str().into(), partition: it.partition }, it.offset));
         self.source.commit(&offsets.collect())
     }
 

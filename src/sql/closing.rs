@@ -74,7 +74,13 @@ impl TableProvider for ClosedRows {
 
 impl Closing {
     /// The plan over `closed`, whose columns come from these places.
-    pub fn new(plan: LogicalPlan, closed: Arc<ClosedRows>, columns: Vec<ResultColumn>, windows: Tumbling, state: SessionState) -> Self {
+    pub fn new(
+        plan: LogicalPlan,
+        closed: Arc<ClosedRows>,
+        columns: Vec<ResultColumn>,
+        windows: Tumbling,
+        state: SessionState,
+    ) -> Self {
         let one_at_a_time = looks_across_rows(&plan);
         Self { plan, closed, columns, windows, one_at_a_time, state }
     }
@@ -115,7 +121,9 @@ impl Closing {
         let column = |(place, column): (usize, &ResultColumn)| -> Result<ArrayRef> {
             let data_type = self.closed.schema.field(place).data_type();
             let array: ArrayRef = match *column {
-                ResultColumn::Window(bound) => Arc::new(TimestampMillisecondArray::from(vec![bounds[bound]; groups.num_rows()])),
+                ResultColumn::Window(bound) => {
+                    Arc::new(TimestampMillisecondArray::from(vec![bounds[bound]; groups.num_rows()]))
+                }
                 ResultColumn::Key(key) => Arc::clone(groups.column(key)),
                 ResultColumn::Value(value) => Arc::clone(groups.column(self.key_count() + value)),
             };

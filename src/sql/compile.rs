@@ -10,13 +10,13 @@ use datafusion::common::{Column, DFSchemaRef};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, LogicalPlanBuilder, TableScan};
+use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::optimizer::Optimizer;
-use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate, LoweredAggregateBuilder};
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate, LoweredAggregateBuilder};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::sql::sqlparser::tokenizer::Location;
 
@@ -127,7 +127,10 @@ impl Compiler<'_> {
         let scan = match bottom {
             LogicalPlan::TableScan(scan) => scan,
             LogicalPlan::Extension(_) => {
-                return refuse_at(&["TUMBLE"], "a window without an aggregation; add GROUP BY window_start, window_end, and aggregates such as count(*)");
+                return refuse_at(
+                    &["TUMBLE"],
+                    "a window without an aggregation; add GROUP BY window_start, window_end, and aggregates such as count(*)",
+                );
             }
             other => return not_row_wise(other),
         };
@@ -143,7 +146,9 @@ impl Compiler<'_> {
             ));
         }
         let place_of = |key: &String| {
-            let traced = |at: &usize| trace(plan, *at).is_some_and(|(bottom, column)| bottom.schema().field(column).name() == key);
+            let traced = |at: &usize| {
+                trace(plan, *at).is_some_and(|(bottom, column)| bottom.schema().field(column).name() == key)
+            };
             (0..plan.schema().fields().len()).find(traced)
         };
         let key: Option<Vec<_>> = table.primary_key.iter().map(place_of).collect();
@@ -183,7 +188,8 @@ impl Compiler<'_> {
         let columns = self.result_columns(aggregate, node)?;
         let keys = self.keys(aggregate, &columns)?;
         let Aggregates { functions, arguments, filters } = self.aggregates(aggregate)?;
-        let key_fields = aggregate.schema.fields().iter().zip(&columns).filter(|(_, it)| matches!(it, ResultColumn::Key(_)));
+        let key_fields =
+            aggregate.schema.fields().iter().zip(&columns).filter(|(_, it)| matches!(it, ResultColumn::Key(_)));
         let key_schema = Arc::new(Schema::new(key_fields.map(|(field, _)| Arc::clone(field)).collect::<Vec<_>>()));
         let layout = Arc::new(PaneLayout::new(key_schema, functions)?);
         let scanned: SchemaRef = Arc::new(scan.projected_schema.as_arrow().clone());
@@ -240,7 +246,10 @@ impl Compiler<'_> {
         let mut columns = Vec::new();
         for expression in &aggregate.group_expr {
             if matches!(expression, Expr::GroupingSet(_)) {
-                return refuse_at(&["GROUP BY"], "GROUPING SETS, ROLLUP and CUBE are not supported yet; write one INSERT per grouping");
+                return refuse_at(
+                    &["GROUP BY"],
+                    "GROUPING SETS, ROLLUP and CUBE are not supported yet; write one INSERT per grouping",
+                );
             }
             let window = window_column(expression, &aggregate.input, width);
             columns.push(window.map_or_else(
@@ -252,14 +261,18 @@ impl Compiler<'_> {
             ));
         }
         if !columns.iter().any(|column| matches!(column, ResultColumn::Window(_))) {
-            return refuse_at(&["GROUP BY", "TUMBLE"], "GROUP BY has no window column, so no group would ever be complete; add window_start, window_end");
+            return refuse_at(
+                &["GROUP BY", "TUMBLE"],
+                "GROUP BY has no window column, so no group would ever be complete; add window_start, window_end",
+            );
         }
         columns.extend((0..aggregate.aggr_expr.len()).map(ResultColumn::Value));
         Ok(columns)
     }
 
     fn keys(&self, aggregate: &Aggregate, columns: &[ResultColumn]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
-        let keys = aggregate.group_expr.iter().zip(columns).filter(|(_, column)| matches!(column, ResultColumn::Key(_)));
+        let keys =
+            aggregate.group_expr.iter().zip(columns).filter(|(_, column)| matches!(column, ResultColumn::Key(_)));
         keys.map(|(expression, _)| self.physical(expression, aggregate.input.schema())).collect()
     }
 
@@ -268,9 +281,15 @@ impl Compiler<'_> {
         let planning = PhysicalPlanningContext::default();
         let mut aggregates = Aggregates::default();
         for expression in &aggregate.aggr_expr {
-            let builder =
-                LoweredAggregateBuilder::new(expression, schema, schema.as_arrow(), self.state.execution_props(), &planning);
-            let LoweredAggregate { aggregate, filter, .. } = builder.with_human_display(expression.to_string()).build()?;
+            let builder = LoweredAggregateBuilder::new(
+                expression,
+                schema,
+                schema.as_arrow(),
+                self.state.execution_props(),
+                &planning,
+            );
+            let LoweredAggregate { aggregate, filter, .. } =
+                builder.with_human_display(expression.to_string()).build()?;
             let ordering = aggregate.order_bys().iter().map(|order| Arc::clone(&order.expr));
             aggregates.arguments.push(aggregate.expressions().into_iter().chain(ordering).collect());
             aggregates.functions.push(aggregate);
@@ -280,7 +299,13 @@ impl Compiler<'_> {
     }
 
     /// The plan above the aggregation, with the aggregation replaced by the rows of closed windows.
-    fn closing(&self, plan: &LogicalPlan, aggregate: &Aggregate, columns: Vec<ResultColumn>, node: &WindowNode) -> Result<Closing> {
+    fn closing(
+        &self,
+        plan: &LogicalPlan,
+        aggregate: &Aggregate,
+        columns: Vec<ResultColumn>,
+        node: &WindowNode,
+    ) -> Result<Closing> {
         let numbered = |(number, field): (usize, &Arc<datafusion::arrow::datatypes::Field>)| {
             field.as_ref().clone().with_name(format!("c{number}")).with_nullable(true)
         };
@@ -288,17 +313,28 @@ impl Compiler<'_> {
         let closed = Arc::new(ClosedRows::new(Arc::new(schema)));
         let rows = LogicalPlanBuilder::scan("closed", provider_as_source(Arc::clone(&closed) as _), None)?;
         let named = aggregate.schema.iter().enumerate().map(|(number, (qualifier, field))| {
-            Expr::Column(Column::new(Some("closed"), format!("c{number}"))).alias_qualified(qualifier.cloned(), field.name())
+            Expr::Column(Column::new(Some("closed"), format!("c{number}")))
+                .alias_qualified(qualifier.cloned(), field.name())
         });
         let rows = rows.project(named)?.build()?;
         let is_aggregation = |node: &LogicalPlan| matches!(node, LogicalPlan::Aggregate(it) if it == aggregate);
         let replaced = plan
             .clone()
             .transform_down(|node| {
-                Ok(if is_aggregation(&node) { Transformed::new(rows.clone(), true, datafusion::common::tree_node::TreeNodeRecursion::Jump) } else { Transformed::no(node) })
+                Ok(if is_aggregation(&node) {
+                    Transformed::new(rows.clone(), true, datafusion::common::tree_node::TreeNodeRecursion::Jump)
+                } else {
+                    Transformed::no(node)
+                })
             })
             .data()?;
-        Ok(Closing::new(self.state.optimize(&replaced.recompute_schema()?)?, closed, columns, node.windows, self.state.clone()))
+        Ok(Closing::new(
+            self.state.optimize(&replaced.recompute_schema()?)?,
+            closed,
+            columns,
+            node.windows,
+            self.state.clone(),
+        ))
     }
 
     /// The filters and projections from the top of a plan down to the first node that is something else.
@@ -327,16 +363,25 @@ impl Compiler<'_> {
     }
 
     fn physical(&self, expression: &Expr, schema: &DFSchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
-        let is_query = |it: &Expr| Ok(matches!(it, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)));
+        let is_query = |it: &Expr| {
+            Ok(matches!(it, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)))
+        };
         if expression.exists(is_query)? {
-            return refuse_at(&["( SELECT"], "a sub-query inside an expression is not supported yet; only FROM may have one");
+            return refuse_at(
+                &["( SELECT"],
+                "a sub-query inside an expression is not supported yet; only FROM may have one",
+            );
         }
         Ok(self.state.create_physical_expr(expression.clone(), schema)?)
     }
 }
 
 fn windowed_schema(rows: &Schema, node: &WindowNode) -> Schema {
-    let added = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node).fields().iter().rev().take(WINDOW_COLUMNS.len());
+    let added = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node)
+        .fields()
+        .iter()
+        .rev()
+        .take(WINDOW_COLUMNS.len());
     let added: Vec<_> = added.cloned().collect();
     Schema::new(rows.fields().iter().cloned().chain(added.into_iter().rev()).collect::<Vec<_>>())
 }
@@ -349,7 +394,9 @@ fn used_columns(
     filters: &[Option<Arc<dyn PhysicalExpr>>],
 ) -> HashSet<usize> {
     let mut used = HashSet::new();
-    let mut note = |expression: &Arc<dyn PhysicalExpr>| used.extend(collect_columns(expression).iter().map(|column| column.index()));
+    let mut note = |expression: &Arc<dyn PhysicalExpr>| {
+        used.extend(collect_columns(expression).iter().map(|column| column.index()))
+    };
     for stage in after {
         match stage {
             Stage::Filter(predicate) => note(predicate),
@@ -401,7 +448,8 @@ fn unaliased(expression: &Expr) -> &Expr {
 fn stream_table(scan: &TableScan) -> Result<&StreamTable> {
     use datafusion::datasource::DefaultTableSource;
     let source = scan.source.as_ref() as &dyn std::any::Any;
-    let provider = source.downcast_ref::<DefaultTableSource>().map(|source| source.table_provider.as_ref() as &dyn std::any::Any);
+    let provider =
+        source.downcast_ref::<DefaultTableSource>().map(|source| source.table_provider.as_ref() as &dyn std::any::Any);
     match provider.and_then(|provider| provider.downcast_ref::<StreamTable>()) {
         Some(stream) => Ok(stream),
         None => refuse(format!("\"{}\" is not a table that can be read as a stream", scan.table_name)),
@@ -433,15 +481,26 @@ fn function_name(aggregate: &Expr) -> String {
 fn not_row_wise<T>(plan: &LogicalPlan) -> Result<T> {
     let closed = "the rows of each closed window, in a query with TUMBLE and GROUP BY window_start, window_end";
     match plan {
-        LogicalPlan::Sort(_) => refuse_at(&["ORDER BY"], format!("ORDER BY over an endless stream would wait for ever; it works on {closed}")),
-        LogicalPlan::Limit(_) => refuse_at(&["LIMIT", "FETCH", "OFFSET"], format!("LIMIT over an endless stream is not supported; it works on {closed}")),
-        LogicalPlan::Distinct(_) | LogicalPlan::Aggregate(_) => {
-            refuse_at(&["DISTINCT", "GROUP BY"], format!("DISTINCT over an endless stream would keep every row for ever; it works on {closed}"))
-        }
-        LogicalPlan::Window(_) => refuse_at(&["OVER"], format!("OVER on an endless stream would keep every row for ever; it works on {closed}")),
-        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => {
-            refuse_at(&["SELECT", "VALUES"], "the query reads no table; add FROM and a table, CHANGES(table) or TUMBLE(…)")
-        }
+        LogicalPlan::Sort(_) => refuse_at(
+            &["ORDER BY"],
+            format!("ORDER BY over an endless stream would wait for ever; it works on {closed}"),
+        ),
+        LogicalPlan::Limit(_) => refuse_at(
+            &["LIMIT", "FETCH", "OFFSET"],
+            format!("LIMIT over an endless stream is not supported; it works on {closed}"),
+        ),
+        LogicalPlan::Distinct(_) | LogicalPlan::Aggregate(_) => refuse_at(
+            &["DISTINCT", "GROUP BY"],
+            format!("DISTINCT over an endless stream would keep every row for ever; it works on {closed}"),
+        ),
+        LogicalPlan::Window(_) => refuse_at(
+            &["OVER"],
+            format!("OVER on an endless stream would keep every row for ever; it works on {closed}"),
+        ),
+        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => refuse_at(
+            &["SELECT", "VALUES"],
+            "the query reads no table; add FROM and a table, CHANGES(table) or TUMBLE(…)",
+        ),
         other => refuse_at(&[], format!("{} cannot run as a stream yet", node_name(other))),
     }
 }

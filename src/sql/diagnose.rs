@@ -35,7 +35,8 @@ pub fn diagnose(text: &Text, tokens: &[TokenWithSpan], refusal: &Refusal, known:
         Refusal::Plan(error) => {
             let Explained { named, message } = explain(error.find_root(), known);
             let span = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| span.start);
-            let span = span.filter(|place| place.line > 0).map(|place| Location { line: place.line, column: place.column });
+            let span =
+                span.filter(|place| place.line > 0).map(|place| Location { line: place.line, column: place.column });
             let named = || match named {
                 Named::First(name) => find(tokens, &name),
                 Named::LastColumn(name) => find_last_column(tokens, &name),
@@ -84,9 +85,15 @@ fn explain(error: &DataFusionError, known: &Known) -> Explained {
         return explain_schema(error);
     }
     let message = error.strip_backtrace();
-    let message = ["Internal error: ", "Error during planning: ", "Schema error: ", "This feature is not implemented: ", "SQL error: "]
-        .iter()
-        .fold(message.as_str(), |message, prefix| message.strip_prefix(prefix).unwrap_or(message));
+    let message = [
+        "Internal error: ",
+        "Error during planning: ",
+        "Schema error: ",
+        "This feature is not implemented: ",
+        "SQL error: ",
+    ]
+    .iter()
+    .fold(message.as_str(), |message, prefix| message.strip_prefix(prefix).unwrap_or(message));
     let name = quoted(message);
     let named = |message: String| match &name {
         Some(name) => Explained { named: Named::First(name.clone()), message },
@@ -106,7 +113,12 @@ fn explain(error: &DataFusionError, known: &Known) -> Explained {
     if message.contains("must appear in the GROUP BY clause") || message.contains("must be in GROUP BY") {
         let column = name.unwrap_or_default();
         let column = column.rsplit('.').next().unwrap_or(&column);
-        return at(column, format!("column \"{column}\" is neither in GROUP BY nor inside an aggregate; add it to GROUP BY, or write max({column})"));
+        return at(
+            column,
+            format!(
+                "column \"{column}\" is neither in GROUP BY nor inside an aggregate; add it to GROUP BY, or write max({column})"
+            ),
+        );
     }
     if message.contains("unique expression names") {
         let name = name.unwrap_or_default();
@@ -114,9 +126,14 @@ fn explain(error: &DataFusionError, known: &Known) -> Explained {
     }
     if let Some(operation) = message.strip_prefix("Cannot infer common argument type for comparison operation ") {
         let operator = operation.split(' ').nth(1).unwrap_or_default();
-        return at(operator, format!("cannot compare {}; CAST one side to the type of the other", sql_words(operation)));
+        return at(
+            operator,
+            format!("cannot compare {}; CAST one side to the type of the other", sql_words(operation)),
+        );
     }
-    if let Some((operation, _)) = message.strip_prefix("Cannot coerce arithmetic expression ").and_then(|rest| rest.split_once(" to valid")) {
+    if let Some((operation, _)) =
+        message.strip_prefix("Cannot coerce arithmetic expression ").and_then(|rest| rest.split_once(" to valid"))
+    {
         let operator = operation.split(' ').nth(1).unwrap_or_default();
         return at(operator, format!("cannot compute {}; CAST one side to a type that fits", sql_words(operation)));
     }
@@ -124,7 +141,9 @@ fn explain(error: &DataFusionError, known: &Known) -> Explained {
         return at("WHERE", "an aggregate is not known yet in WHERE, which looks at single rows; use HAVING".into());
     }
     if message.starts_with("Aggregate function calls cannot be nested") {
-        return named("an aggregate inside an aggregate; aggregate in a sub-query first, and then over its rows".into());
+        return named(
+            "an aggregate inside an aggregate; aggregate in a sub-query first, and then over its rows".into(),
+        );
     }
     let message = message.split("\n\n").next().unwrap_or(message).replace('\n', " ");
     named(lower_first(message.trim_end_matches('.')))
@@ -133,7 +152,8 @@ fn explain(error: &DataFusionError, known: &Known) -> Explained {
 fn explain_schema(error: &SchemaError) -> Explained {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
-            let mut tables: Vec<_> = valid_fields.iter().filter_map(|it| it.relation.as_ref()).map(|it| it.table()).collect();
+            let mut tables: Vec<_> =
+                valid_fields.iter().filter_map(|it| it.relation.as_ref()).map(|it| it.table()).collect();
             tables.dedup();
             let table = match (field.relation.as_ref().map(|it| it.table()), tables.as_slice()) {
                 (Some(table), _) => Some(table),
@@ -149,7 +169,9 @@ fn explain_schema(error: &SchemaError) -> Explained {
             named: Named::First(field.name.clone()),
             message: format!("column \"{0}\" is in several tables; write table.{0}", field.name),
         },
-        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => named_twice(name),
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            named_twice(name)
+        }
     }
 }
 
@@ -181,18 +203,38 @@ fn wrong_arguments(types: &str) -> String {
     let (call, rest) = types.split_once('\'').unwrap_or((types, ""));
     let candidates = rest.split_once("Candidate functions:").map_or("", |(_, candidates)| candidates);
     let candidates: Vec<_> = candidates.lines().map(str::trim).filter(|line| !line.is_empty()).map(sql_words).collect();
-    let hint = if candidates.is_empty() { String::new() } else { format!("; it is called as {}", candidates.join(", ")) };
+    let hint =
+        if candidates.is_empty() { String::new() } else { format!("; it is called as {}", candidates.join(", ")) };
     format!("cannot call {}{hint}", sql_words(call))
 }
 
 /// Arrow's names of types → SQL's.
 fn sql_words(text: &str) -> String {
     let names = [
-        ("Utf8View", "STRING"), ("LargeUtf8", "STRING"), ("Utf8", "STRING"), ("String", "STRING"), ("Boolean", "BOOLEAN"),
-        ("UInt64", "BIGINT UNSIGNED"), ("UInt32", "INT UNSIGNED"), ("UInt16", "SMALLINT UNSIGNED"), ("UInt8", "TINYINT UNSIGNED"),
-        ("Int64", "BIGINT"), ("Int32", "INT"), ("Int16", "SMALLINT"), ("Int8", "TINYINT"), ("Float64", "DOUBLE"), ("Float32", "FLOAT"),
-        ("Timestamp(s)", "TIMESTAMP(0)"), ("Timestamp(ms)", "TIMESTAMP(3)"), ("Timestamp(µs)", "TIMESTAMP(6)"), ("Timestamp(ns)", "TIMESTAMP(9)"),
-        ("Binary", "BYTES"), ("Date32", "DATE"), ("Decimal", "DECIMAL"), ("Duration", "DURATION"), ("Interval", "INTERVAL"),
+        ("Utf8View", "STRING"),
+        ("LargeUtf8", "STRING"),
+        ("Utf8", "STRING"),
+        ("String", "STRING"),
+        ("Boolean", "BOOLEAN"),
+        ("UInt64", "BIGINT UNSIGNED"),
+        ("UInt32", "INT UNSIGNED"),
+        ("UInt16", "SMALLINT UNSIGNED"),
+        ("UInt8", "TINYINT UNSIGNED"),
+        ("Int64", "BIGINT"),
+        ("Int32", "INT"),
+        ("Int16", "SMALLINT"),
+        ("Int8", "TINYINT"),
+        ("Float64", "DOUBLE"),
+        ("Float32", "FLOAT"),
+        ("Timestamp(s)", "TIMESTAMP(0)"),
+        ("Timestamp(ms)", "TIMESTAMP(3)"),
+        ("Timestamp(µs)", "TIMESTAMP(6)"),
+        ("Timestamp(ns)", "TIMESTAMP(9)"),
+        ("Binary", "BYTES"),
+        ("Date32", "DATE"),
+        ("Decimal", "DECIMAL"),
+        ("Duration", "DURATION"),
+        ("Interval", "INTERVAL"),
     ];
     names.iter().fold(text.to_owned(), |text, (arrow, sql)| text.replace(arrow, sql))
 }

@@ -53,7 +53,8 @@ async fn the_sql_of_the_pages_compiles() {
                     tried += 1;
                 }
                 "sql error" => {
-                    let said = message_of(Some(&tables), "query.sql", &block.text).await.map_err(|error| error.to_string());
+                    let said =
+                        message_of(Some(&tables), "query.sql", &block.text).await.map_err(|error| error.to_string());
                     let shown = blocks.get(at + 1).map(|block| block.text.trim_end().to_owned());
                     assert_eq!(said.err(), shown, "{place}");
                     tried += 1;

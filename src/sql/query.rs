@@ -38,7 +38,9 @@ impl Query {
     pub fn locate(&self, error: Error) -> Error {
         let Error::Config(message) = &error else { return error };
         let named = message.strip_prefix("table \"").and_then(|rest| rest.split_once('"'));
-        let Some((table, rest)) = named.and_then(|(name, rest)| Some((self.script.tables.get(name)?, rest))) else { return error };
+        let Some((table, rest)) = named.and_then(|(name, rest)| Some((self.script.tables.get(name)?, rest))) else {
+            return error;
+        };
         let option = rest.split('\'').skip(1).step_by(2).find_map(|option| table.option_places.get(option));
         option.unwrap_or(&table.place).error(message.as_str()).into()
     }
@@ -49,7 +51,8 @@ pub async fn load(files: &[impl AsRef<Path>], variables: &Variables) -> Result<Q
     let mut texts = Vec::new();
     for file in files {
         let path = file.as_ref();
-        let source = std::fs::read_to_string(path).map_err(|cause| Error::permanent(format!("cannot read {}", path.display()), cause))?;
+        let source = std::fs::read_to_string(path)
+            .map_err(|cause| Error::permanent(format!("cannot read {}", path.display()), cause))?;
         texts.push((path.display().to_string(), source));
     }
     load_texts(texts, variables).await
@@ -70,7 +73,10 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
     let mut pipelines = Vec::new();
     for (text, views, inserts) in &sources {
         for view in &script.views[views.clone()] {
-            let plan = planner.plan(&view.query, &view.tokens).await.map_err(|error| diagnose(text, &view.tokens, &error, &planner.known))?;
+            let plan = planner
+                .plan(&view.query, &view.tokens)
+                .await
+                .map_err(|error| diagnose(text, &view.tokens, &error, &planner.known))?;
             planner.views.insert(view.name.clone(), plan.clone());
             let table = Arc::new(ViewTable::new(plan, None));
             planner.context.register_table(view.name.as_str(), table)?;
@@ -83,7 +89,9 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
     if pipelines.is_empty() {
         let message = "there is no INSERT INTO … SELECT, so there is nothing to run";
         let start = Location { line: 1, column: 1 };
-        return Err(sources.last().map_or_else(|| Error::config(message), |(text, ..)| text.error(start, message).into()));
+        return Err(sources
+            .last()
+            .map_or_else(|| Error::config(message), |(text, ..)| text.error(start, message).into()));
     }
     let warnings = warnings(&pipelines);
     Ok(Query { script, pipelines, warnings })
@@ -137,14 +145,23 @@ impl Planner {
     /// A table that is read declares its columns.
     fn check_columns(&self, text: &Text, tokens: &[TokenWithSpan]) -> Result<()> {
         for pair in tokens.windows(2) {
-            let (Token::Word(_) | Token::LParen | Token::Comma, Token::Word(name)) = (&pair[0].token, &pair[1].token) else { continue };
-            let Some(table) = self.script.tables.get(&name.value).filter(|table| table.columns.fields().is_empty()) else { continue };
+            let (Token::Word(_) | Token::LParen | Token::Comma, Token::Word(name)) = (&pair[0].token, &pair[1].token)
+            else {
+                continue;
+            };
+            let Some(table) = self.script.tables.get(&name.value).filter(|table| table.columns.fields().is_empty())
+            else {
+                continue;
+            };
             let is_read = match &pair[0].token {
                 Token::Word(before) => ["FROM", "JOIN"].iter().any(|it| before.value.eq_ignore_ascii_case(it)),
                 before => *before == Token::LParen,
             };
             if is_read {
-                let message = format!("table \"{0}\" declares no columns; one that is read needs them: CREATE TABLE {0} (id INT, …) WITH (…)", table.name);
+                let message = format!(
+                    "table \"{0}\" declares no columns; one that is read needs them: CREATE TABLE {0} (id INT, …) WITH (…)",
+                    table.name
+                );
                 return Err(text.error(pair[1].span.start, message).into());
             }
         }
@@ -158,7 +175,8 @@ impl Planner {
 
     /// The session as one statement sees it: all tables and views, and `CHANGES` with images if it mentions them.
     fn state(&self, tokens: &[TokenWithSpan]) -> std::result::Result<SessionState, Refusal> {
-        let mentions = |name: &str| tokens.iter().any(|it| matches!(&it.token, Token::Word(word) if word.value == name));
+        let mentions =
+            |name: &str| tokens.iter().any(|it| matches!(&it.token, Token::Word(word) if word.value == name));
         let with_images = IMAGES.iter().any(|name| mentions(name));
         for (name, table) in &self.script.tables {
             if !self.context.table_exist(name.as_str())? && !table.columns.fields().is_empty() {
@@ -166,7 +184,9 @@ impl Planner {
             }
         }
         let relations = StreamRelations { script: Arc::clone(&self.script), views: self.views.clone(), with_images };
-        Ok(SessionStateBuilder::new_from_existing(self.context.state()).with_relation_planners(vec![Arc::new(relations)]).build())
+        Ok(SessionStateBuilder::new_from_existing(self.context.state())
+            .with_relation_planners(vec![Arc::new(relations)])
+            .build())
     }
 }
 
@@ -193,20 +213,33 @@ fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::resul
     if wanted.len() != fields.len() {
         let names = |fields: &[FieldRef]| fields.iter().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", ");
         let (gives, has) = (fields.len(), wanted.len());
-        let both = format!("the query gives {gives} columns ({}) to \"{target_name}\", which takes {has} ({})", names(&fields), names(&wanted));
-        return refuse(0, format!("{both}; select as many, in this order, or list the columns: INSERT INTO {target_name} (…) SELECT …"));
+        let both = format!(
+            "the query gives {gives} columns ({}) to \"{target_name}\", which takes {has} ({})",
+            names(&fields),
+            names(&wanted)
+        );
+        return refuse(
+            0,
+            format!(
+                "{both}; select as many, in this order, or list the columns: INSERT INTO {target_name} (…) SELECT …"
+            ),
+        );
     }
     let columns: Vec<_> = plan.schema().columns();
     let mut expressions = Vec::new();
     for (at, ((column, from), to)) in columns.into_iter().zip(&fields).zip(&wanted).enumerate() {
         if !datafusion::arrow::compute::can_cast_types(from.data_type(), to.data_type()) {
-            let (to_type, from_type) = (super::types::sql_name(to.data_type()), super::types::sql_name(from.data_type()));
-            return refuse(at, format!(
-                "column \"{}\" of \"{target_name}\" is {to_type}, but the query gives \"{}\" of type {from_type}; \
+            let (to_type, from_type) =
+                (super::types::sql_name(to.data_type()), super::types::sql_name(from.data_type()));
+            return refuse(
+                at,
+                format!(
+                    "column \"{}\" of \"{target_name}\" is {to_type}, but the query gives \"{}\" of type {from_type}; \
                  select something of type {to_type}",
-                to.name(),
-                from.name(),
-            ));
+                    to.name(),
+                    from.name(),
+                ),
+            );
         }
         let value = Expr::Column(column);
         let value = if from.data_type() == to.data_type() { value } else { cast(value, to.data_type().clone()) };
@@ -229,7 +262,8 @@ fn wanted_columns(declared: &SchemaRef, insert: &Insert, target: &str) -> std::r
     }
     let find = |(name, place): &(String, Place)| {
         declared.fields().iter().find(|field| field.name().eq_ignore_ascii_case(name)).cloned().ok_or_else(|| {
-            let message = unknown_column(name, Some(target), declared.fields().iter().map(|field| field.name().as_str()));
+            let message =
+                unknown_column(name, Some(target), declared.fields().iter().map(|field| field.name().as_str()));
             Refusal::Sql(place.error(message))
         })
     };

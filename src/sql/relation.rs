@@ -9,7 +9,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, Diagnostic, Location, Span, TableReference, plan_datafusion_err, plan_err};
+use datafusion::common::{
+    Column, DFSchema, DFSchemaRef, Diagnostic, Location, Span, TableReference, plan_datafusion_err, plan_err,
+};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
@@ -88,7 +90,10 @@ impl TableProvider for StreamTable {
         _: &[Expr],
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan_err!("table \"{}\" is a stream: a query over it is a chain of filters and projections, with one window", self.table.name)
+        plan_err!(
+            "table \"{}\" is a stream: a query over it is a chain of filters and projections, with one window",
+            self.table.name
+        )
     }
 }
 
@@ -104,9 +109,15 @@ pub struct StreamRelations {
 }
 
 impl RelationPlanner for StreamRelations {
-    fn plan_relation(&self, relation: TableFactor, context: &mut dyn RelationPlannerContext) -> Result<RelationPlanning> {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
         let (name, arguments, alias) = match &relation {
-            TableFactor::Table { name, args: Some(args), alias, .. } => (name.clone(), args.args.clone(), alias.clone()),
+            TableFactor::Table { name, args: Some(args), alias, .. } => {
+                (name.clone(), args.args.clone(), alias.clone())
+            }
             TableFactor::TableFunction { expr: SqlExpr::Function(function), alias } => {
                 (function.name.clone(), arguments(&function.args)?, alias.clone())
             }
@@ -155,7 +166,10 @@ impl StreamRelations {
         let size = interval(2, "size")?;
         let offset = if arguments.len() == 4 { interval(3, "offset")? } else { 0 };
         if size <= 0 {
-            return Err(at(plan_datafusion_err!("size of TUMBLE: a window needs a size above zero, such as INTERVAL '5' MINUTE"), expression(2)?));
+            return Err(at(
+                plan_datafusion_err!("size of TUMBLE: a window needs a size above zero, such as INTERVAL '5' MINUTE"),
+                expression(2)?,
+            ));
         }
         let node = WindowNode::try_new(input, time, Tumbling { size, offset })?;
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
@@ -266,9 +280,8 @@ impl WindowNode {
             DataType::Timestamp(_, zone) => zone.clone(),
             _ => None,
         };
-        let added = WINDOW_COLUMNS.map(|name| {
-            Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, zone.clone()), true))
-        });
+        let added = WINDOW_COLUMNS
+            .map(|name| Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, zone.clone()), true)));
         let rows = input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
         let fields = rows.chain(added.map(|field| (None, field))).collect();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
@@ -314,7 +327,8 @@ impl UserDefinedLogicalNodeCore for WindowNode {
         let Expr::Column(column) = &self.time else { return None };
         let time = self.input.schema().maybe_index_of_column(column)?;
         let width = self.input.schema().fields().len();
-        let mut needed: Vec<_> = output_columns.iter().copied().filter(|&column| column < width).chain([time]).collect();
+        let mut needed: Vec<_> =
+            output_columns.iter().copied().filter(|&column| column < width).chain([time]).collect();
         needed.sort_unstable();
         needed.dedup();
         Some(vec![needed])

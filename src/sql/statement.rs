@@ -60,7 +60,12 @@ impl StatementReader<'_> {
             let target = Some(self.name("the name of the table to fill")?);
             let columns = if self.take(&Token::LParen) { self.names_in_parens()? } else { Vec::new() };
             if !self.is_word("SELECT") && !self.is_word("WITH") {
-                return Err(self.error(format!("expected SELECT, found {}; rows come from a query, as in INSERT INTO … SELECT", self.found())).into());
+                return Err(self
+                    .error(format!(
+                        "expected SELECT, found {}; rows come from a query, as in INSERT INTO … SELECT",
+                        self.found()
+                    ))
+                    .into());
             }
             let (query, tokens) = self.query(script)?;
             let columns = columns.into_iter().map(|(name, place)| (name, self.text.place(place))).collect();
@@ -94,7 +99,10 @@ impl StatementReader<'_> {
             self.string("the table's comment")?;
         }
         if !self.take_words(&["WITH"]) {
-            let message = format!("expected WITH, found {}; a table says where it is: WITH ('connector' = 'kafka', …)", self.found());
+            let message = format!(
+                "expected WITH, found {}; a table says where it is: WITH ('connector' = 'kafka', …)",
+                self.found()
+            );
             return Err(self.error(message).into());
         }
         let (options, option_places) = self.options(&name)?;
@@ -157,7 +165,8 @@ impl StatementReader<'_> {
         if table.primary_key.is_empty() {
             return Ok(());
         }
-        let message = "a table has one PRIMARY KEY; this is the second (write PRIMARY KEY (a, b) for a key of several columns)";
+        let message =
+            "a table has one PRIMARY KEY; this is the second (write PRIMARY KEY (a, b) for a key of several columns)";
         Err(self.text.error(place, message).into())
     }
 
@@ -241,7 +250,16 @@ impl StatementReader<'_> {
             watermark = Some(Watermark { column, ..clause });
         }
         let columns = Arc::new(Schema::new(fields));
-        Ok(Table { name, columns, comments: definition.comments, primary_key, watermark, options, place: self.text.place(place), option_places })
+        Ok(Table {
+            name,
+            columns,
+            comments: definition.comments,
+            primary_key,
+            watermark,
+            options,
+            place: self.text.place(place),
+            option_places,
+        })
     }
 
     /// The rest of the statement as a query. Unquoted names are put in the case in which they were defined.
@@ -299,8 +317,7 @@ impl StatementReader<'_> {
     }
 
     fn parse<T>(&mut self, rule: impl FnOnce(&mut Parser) -> Result<T, ParserError>) -> Result<T> {
-        let mut parser =
-            Parser::new(&GenericDialect {}).with_tokens_with_locations(self.tokens[self.at..].to_vec());
+        let mut parser = Parser::new(&GenericDialect {}).with_tokens_with_locations(self.tokens[self.at..].to_vec());
         match rule(&mut parser) {
             Ok(parsed) => {
                 self.at += parser.index();
@@ -335,9 +352,10 @@ impl StatementReader<'_> {
     }
 
     fn take_words(&mut self, words: &[&str]) -> bool {
-        let found = words.iter().enumerate().all(|(ahead, word)| {
-            self.tokens.get(self.at + ahead).is_some_and(|token| is_unquoted(&token.token, word))
-        });
+        let found = words
+            .iter()
+            .enumerate()
+            .all(|(ahead, word)| self.tokens.get(self.at + ahead).is_some_and(|token| is_unquoted(&token.token, word)));
         if found {
             self.at += words.len();
         }
@@ -369,7 +387,9 @@ impl StatementReader<'_> {
             None => Ok(()),
             Some(token) => {
                 let hint = match &token.token {
-                    Token::Word(word) if is_sql_word(&word.value) => format!("; a name that is a word of SQL is quoted: \"{}\"", word.value),
+                    Token::Word(word) if is_sql_word(&word.value) => {
+                        format!("; a name that is a word of SQL is quoted: \"{}\"", word.value)
+                    }
                     Token::Word(_) => "; is a comma missing before it?".to_owned(),
                     _ => String::new(),
                 };
@@ -422,7 +442,10 @@ fn refuse_twice(script: &Script, name: &str, place: &Place) -> Result<()> {
 fn check_options(table: &Table) -> Result<()> {
     let connectors = CONNECTORS.join(", ");
     let Some(connector) = table.options.get("connector") else {
-        return Err(table.place.error(format!("table \"{}\" needs the option 'connector'; there are {connectors}", table.name)).into());
+        return Err(table
+            .place
+            .error(format!("table \"{}\" needs the option 'connector'; there are {connectors}", table.name))
+            .into());
     };
     let place = |option: &str| table.option_places.get(option).unwrap_or(&table.place);
     let Some(known) = known_options(connector) else {
@@ -431,11 +454,14 @@ fn check_options(table: &Table) -> Result<()> {
         return Err(place("connector").error(format!("connector '{connector}' is not known{hint}")).into());
     };
     if let Some(format) = table.options.get("format") {
-        let formats: Vec<_> = FORMATS.iter().copied().chain(["parquet"].into_iter().filter(|_| connector == "filesystem")).collect();
+        let formats: Vec<_> =
+            FORMATS.iter().copied().chain(["parquet"].into_iter().filter(|_| connector == "filesystem")).collect();
         if !formats.contains(&format) {
-            let not_yet = format.contains("avro") || matches!(format, "protobuf" | "canal-json" | "maxwell-json" | "raw");
+            let not_yet =
+                format.contains("avro") || matches!(format, "protobuf" | "canal-json" | "maxwell-json" | "raw");
             let hint = if not_yet { String::new() } else { suggestion(format, formats.iter().copied()) };
-            let hint = if hint.is_empty() { format!("; connector '{connector}' has {}", formats.join(", ")) } else { hint };
+            let hint =
+                if hint.is_empty() { format!("; connector '{connector}' has {}", formats.join(", ")) } else { hint };
             let trouble = if not_yet { "is not supported yet" } else { "is not known" };
             return Err(place("format").error(format!("format '{format}' {trouble}{hint}")).into());
         }
@@ -444,7 +470,9 @@ fn check_options(table: &Table) -> Result<()> {
         if !known.iter().any(|it| it == &name || it.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix))) {
             let near = suggestion(name, known.iter().copied());
             let hint = if near.is_empty() { format!("; there are {}", known.join(", ")) } else { near };
-            return Err(place(name).error(format!("option '{name}' is not known to connector '{connector}'{hint}")).into());
+            return Err(place(name)
+                .error(format!("option '{name}' is not known to connector '{connector}'{hint}"))
+                .into());
         }
     }
     Ok(())
@@ -495,7 +523,11 @@ fn parser_message(error: &ParserError) -> String {
                 text if text.contains(' ') && !text.starts_with('\'') => text.to_owned(),
                 text => format!("`{text}`"),
             };
-            let hint = if is_sql_word(found) { format!("; a name that is a word of SQL is quoted: \"{found}\"") } else { String::new() };
+            let hint = if is_sql_word(found) {
+                format!("; a name that is a word of SQL is quoted: \"{found}\"")
+            } else {
+                String::new()
+            };
             format!("expected {}, found {}{hint}", thing(expected), thing(found))
         }
         None => lower_first(text),
@@ -504,9 +536,12 @@ fn parser_message(error: &ParserError) -> String {
 
 /// Words that people like to give to columns and that SQL keeps for itself.
 fn is_sql_word(word: &str) -> bool {
-    ["order", "group", "table", "from", "to", "user", "end", "start", "limit", "offset", "values", "set", "case", "select"]
-        .iter()
-        .any(|it| it.eq_ignore_ascii_case(word) && word.chars().all(|letter| letter.is_ascii_lowercase()))
+    [
+        "order", "group", "table", "from", "to", "user", "end", "start", "limit", "offset", "values", "set", "case",
+        "select",
+    ]
+    .iter()
+    .any(|it| it.eq_ignore_ascii_case(word) && word.chars().all(|letter| letter.is_ascii_lowercase()))
 }
 
 fn tokenizer_message(message: &str) -> String {

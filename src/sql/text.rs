@@ -99,7 +99,9 @@ impl Text {
 /// The length of the `${…}` at the start of `rest`, and its value.
 fn variable(rest: &str, variables: &Variables, place: SqlError) -> Result<(usize, String)> {
     let fail = |message: String| SqlError { message, ..place };
-    let Some(end) = rest.find('}') else { return Err(fail("\"${\" without \"}\"; write ${NAME} or ${NAME:-default}".into()).into()) };
+    let Some(end) = rest.find('}') else {
+        return Err(fail("\"${\" without \"}\"; write ${NAME} or ${NAME:-default}".into()).into());
+    };
     let inside = &rest[2..end];
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
@@ -137,7 +139,8 @@ mod tests {
     #[test]
     fn a_missing_variable_says_what_to_do() {
         let error = Text::new("q.sql", "x\n  ${NOPE}", &variables(&[])).unwrap_err().to_string();
-        let expected = "q.sql:2:3: variable NOPE is not set; export it, pass --set NOPE=VALUE, or write ${NOPE:-default}";
+        let expected =
+            "q.sql:2:3: variable NOPE is not set; export it, pass --set NOPE=VALUE, or write ${NOPE:-default}";
         assert_eq!(error, expected);
     }
 }

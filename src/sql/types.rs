@@ -129,7 +129,8 @@ pub fn sql_name(data_type: &DataType) -> String {
         DataType::Null => "NULL".into(),
         DataType::Dictionary(_, values) => sql_name(values),
         DataType::Struct(fields) => {
-            let fields: Vec<_> = fields.iter().map(|field| format!("{} {}", field.name(), sql_name(field.data_type()))).collect();
+            let fields: Vec<_> =
+                fields.iter().map(|field| format!("{} {}", field.name(), sql_name(field.data_type()))).collect();
             format!("ROW<{}>", fields.join(", "))
         }
         DataType::List(element) => format!("ARRAY<{}>", sql_name(element.data_type())),

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, TimestampMillisecondArray, UInt32Array, cast::AsArray};
+use datafusion::arrow::array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, TimestampMillisecondArray, UInt32Array, cast::AsArray,
+};
 use datafusion::arrow::compute::{prep_null_mask_filter, take, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use datafusion::physical_expr::PhysicalExpr;
@@ -267,7 +269,9 @@ impl WindowPlan {
 impl PaneInput {
     fn take(&self, rows: &UInt32Array) -> Result<Self> {
         let each = |array: &ArrayRef| Ok(take(array, rows, None)?);
-        let filter = |mask: &Option<BooleanArray>| mask.as_ref().map(|mask| Ok(take(mask, rows, None)?.as_boolean().clone())).transpose();
+        let filter = |mask: &Option<BooleanArray>| {
+            mask.as_ref().map(|mask| Ok(take(mask, rows, None)?.as_boolean().clone())).transpose()
+        };
         Ok(Self {
             keys: self.keys.iter().map(each).collect::<Result<_>>()?,
             arguments: self.arguments.iter().map(|it| it.iter().map(each).collect()).collect::<Result<_>>()?,

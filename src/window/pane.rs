@@ -66,7 +66,9 @@ impl PaneLayout {
 }
 
 fn numbered(schema: &Schema, prefix: &str) -> Vec<Field> {
-    let rename = |(number, field): (usize, &Arc<Field>)| field.as_ref().clone().with_name(format!("{prefix}{number}")).with_nullable(true);
+    let rename = |(number, field): (usize, &Arc<Field>)| {
+        field.as_ref().clone().with_name(format!("{prefix}{number}")).with_nullable(true)
+    };
     schema.fields().iter().enumerate().map(rename).collect()
 }
 
@@ -114,7 +116,8 @@ impl Pane {
 
     /// Bytes held.
     pub fn size(&self) -> usize {
-        self.groups.as_ref().map_or(0, |groups| groups.size()) + self.accumulators.iter().map(|it| it.size()).sum::<usize>()
+        self.groups.as_ref().map_or(0, |groups| groups.size())
+            + self.accumulators.iter().map(|it| it.size()).sum::<usize>()
     }
 
     /// Adds rows.
