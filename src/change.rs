@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{RecordBatch, UInt32Array};
 use datafusion::arrow::compute::take_record_batch;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A partition of a topic. A file counts as a topic with one partition, 0.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,6 +108,15 @@ impl ChangeBatch {
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.ops.len()
+    }
+
+    /// Some of the changes.
+    pub fn take(&self, taken: &UInt32Array) -> Result<Self> {
+        let before = self.before.as_ref().map(|before| {
+            let present = taken.values().iter().map(|&row| before.present[row as usize]).collect();
+            Ok::<_, Error>(Before { rows: take_record_batch(&before.rows, taken)?, present })
+        });
+        Ok(Self { before: before.transpose()?, ..self.pick(taken, &self.rows)? })
     }
 
     /// Some of the changes, with other images in place of their rows.

@@ -9,11 +9,11 @@ use std::fmt;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, by who can mend it. `Display` is lower case, without a full stop, and names the thing, the place
-/// and the way out; the cause is reached by `source()`.
+/// and the way out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The query file is wrong: exit code 2.
-    #[error("{0}")]
+    #[error(transparent)]
     Sql(#[from] SqlError),
     /// A setting, an option or an argument is wrong: exit code 2.
     #[error("{0}")]
@@ -28,6 +28,9 @@ pub enum Error {
         /// Whether the same may succeed if tried again later.
         retry: bool,
     },
+    /// An expression of the query failed on a value: a cast, a division by zero.
+    #[error("{0}")]
+    Expression(String),
     /// A bug of ours: exit code 70.
     #[error("internal error (please report it): {0}")]
     Internal(String),
@@ -54,6 +57,16 @@ impl Error {
         Self::Internal(message.to_string())
     }
 
+    /// An expression of the query that failed on a value.
+    #[allow(clippy::needless_pass_by_value)] // for map_err
+    pub fn expression(error: datafusion::error::DataFusionError) -> Self {
+        let message = error.find_root().strip_backtrace();
+        let message = ["Arrow error: ", "Execution error: "]
+            .iter()
+            .fold(message.as_str(), |it, prefix| it.strip_prefix(prefix).unwrap_or(it));
+        Self::Expression(message.to_owned())
+    }
+
     /// Whether the same action may succeed later, unchanged.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::External { retry: true, .. })
@@ -62,7 +75,7 @@ impl Error {
     /// The process exit code for this error: 2 for the user's mistakes, 3 for other systems, 70 for ours.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Sql(_) | Self::Config(_) => 2,
+            Self::Sql(_) | Self::Config(_) | Self::Expression(_) => 2,
             Self::External { .. } => 3,
             Self::Internal(_) => 70,
         }

@@ -8,6 +8,7 @@ pub mod error;
 pub mod format;
 pub mod job;
 pub mod options;
+pub mod server;
 pub mod sink;
 pub mod source;
 pub mod sql;

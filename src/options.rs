@@ -1,15 +1,28 @@
 //! The options of a table's `WITH (…)`, as a connector or a format reads them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 
 /// Options by name, lower case as written, values unquoted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Options {
     table: String,
     values: BTreeMap<String, String>,
+}
+
+/// Secrets stay out of logs.
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_secret =
+            |name: &str| ["password", "secret", "jaas", "key", "token"].iter().any(|word| name.contains(word));
+        let shown =
+            self.values.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value.as_str() }));
+        write!(f, "{} ", self.table)?;
+        f.debug_map().entries(shown).finish()
+    }
 }
 
 impl Options {

@@ -8,15 +8,7 @@ use crate::error::{Error, Result};
 pub fn start_logging(filter: &str) -> Result<()> {
     let filter = EnvFilter::try_new(filter).map_err(|error| Error::config(format!("--log \"{filter}\": {error}")))?;
     // A second start in one process (tests) keeps the first.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_writer(crate::telemetry::above_status)
-        .try_init();
+    let _ =
+        tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr).try_init();
     Ok(())
-}
-
-/// Standard error, with the live status line out of the way.
-fn above_status() -> impl std::io::Write {
-    std::io::stderr()
 }

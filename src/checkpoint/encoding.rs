@@ -22,7 +22,7 @@ const MAGIC: &[u8; 4] = b"HWCP";
 const WINDOW: &str = "window_start";
 
 /// The bytes of a checkpoint.
-pub fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
+pub(crate) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     let manifest = serde_json::to_vec(&checkpoint.manifest).map_err(Error::internal)?;
     let mut parts = Vec::new();
     for rows in &checkpoint.rows {
@@ -50,7 +50,7 @@ pub fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
 }
 
 /// The checkpoint of bytes that [`encode`] made, or what is wrong with them.
-pub fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
     let body = bytes.len().checked_sub(4).ok_or("it is cut off")?;
     let (body, checksum) = bytes.split_at(body);
     if crc32fast::hash(body).to_le_bytes() != checksum {

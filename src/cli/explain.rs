@@ -8,13 +8,13 @@ use crate::sql::query::load;
 
 /// Arguments of `highwater explain`.
 #[derive(Debug, Args)]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     #[command(flatten)]
     query: QueryArgs,
 }
 
 /// Runs the command.
-pub async fn run(args: &ExplainArgs) -> Result<()> {
+pub(crate) async fn run(args: &ExplainArgs) -> Result<()> {
     let query = load(&args.query.files, &args.query.variables()).await?;
     let outputs = crate::job::check::check(&query, "explain")?;
     print!("{}", crate::job::explain::explain(&query, &outputs)?);

@@ -88,10 +88,5 @@ pub fn main() -> ExitCode {
 
 fn fail(error: &Error) -> ExitCode {
     eprintln!("error: {error}");
-    let mut cause = std::error::Error::source(error);
-    while let Some(because) = cause {
-        eprintln!("  because: {because}");
-        cause = because.source();
-    }
     ExitCode::from(error.exit_code())
 }

@@ -1,5 +1,6 @@
 //! `highwater run`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ Examples:
 /// Arguments of `highwater run`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     #[command(flatten)]
     query: QueryArgs,
     /// Read up to the ends that the topics have now, close every window, and end
@@ -50,6 +51,9 @@ pub struct RunArgs {
     /// How often the open windows are saved
     #[arg(long, default_value = "10 s", value_parser = duration)]
     checkpoint_interval: Duration,
+    /// Serve /metrics (Prometheus) and /health at this address, such as 127.0.0.1:9184
+    #[arg(long, value_name = "ADDRESS", env = "HIGHWATER_METRICS")]
+    metrics: Option<SocketAddr>,
     /// Forget the job's earlier checkpoints and start afresh
     #[arg(long)]
     reset_state: bool,
@@ -89,11 +93,15 @@ impl RunArgs {
 }
 
 /// Runs the command.
-pub async fn run(args: RunArgs) -> Result<()> {
+pub(crate) async fn run(args: RunArgs) -> Result<()> {
     let settings = args.settings()?;
     let query = load(&args.query.files, &args.query.variables()).await?;
     crate::job::check::check(&query, &settings.name)?;
     query.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    if let Some(address) = args.metrics {
+        let address = crate::server::serve_metrics(address).await?;
+        tracing::info!("metrics at http://{address}/metrics");
+    }
     let progress = Arc::new(Progress::default());
     let stop = stop_on_signals()?;
     let status = (!args.quiet).then(|| Status::show(&settings.name, Arc::clone(&progress)));

@@ -15,14 +15,14 @@ const LIVE: Duration = Duration::from_millis(500);
 const PLAIN: Duration = Duration::from_secs(10);
 
 /// The running display.
-pub struct Status {
+pub(crate) struct Status {
     task: JoinHandle<()>,
     bar: Option<ProgressBar>,
 }
 
 impl Status {
     /// Shows the progress of a job until [`Self::finish`].
-    pub fn show(job: &str, progress: Arc<Progress>) -> Self {
+    pub(crate) fn show(job: &str, progress: Arc<Progress>) -> Self {
         let bar = std::io::stderr().is_terminal().then(ProgressBar::new_spinner);
         if let Some(bar) = &bar {
             let style = ProgressStyle::with_template("{spinner} {prefix}  {msg}")
@@ -51,7 +51,7 @@ impl Status {
     }
 
     /// Takes the display away.
-    pub fn finish(self) {
+    pub(crate) fn finish(self) {
         self.task.abort();
         self.bar.iter().for_each(ProgressBar::finish_and_clear);
     }
@@ -83,7 +83,7 @@ fn watermark(time: i64) -> String {
 }
 
 /// What a run did, in a few lines.
-pub fn summary(progress: &Progress, took: Duration) -> String {
+pub(crate) fn summary(progress: &Progress, took: Duration) -> String {
     let events = progress.events.load(Relaxed);
     let seconds = took.as_secs_f64().max(0.001);
     let mut lines = vec![format!(

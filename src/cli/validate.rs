@@ -10,7 +10,7 @@ use crate::{sink, source};
 /// Arguments of `highwater validate`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  highwater validate queries/*.sql && echo fine")]
-pub struct ValidateArgs {
+pub(crate) struct ValidateArgs {
     #[command(flatten)]
     query: QueryArgs,
     /// Also look whether topics and tables are there and fit; changes nothing in Kafka, creates missing tables
@@ -19,7 +19,7 @@ pub struct ValidateArgs {
 }
 
 /// Runs the command.
-pub async fn run(args: &ValidateArgs) -> Result<()> {
+pub(crate) async fn run(args: &ValidateArgs) -> Result<()> {
     let query = load(&args.query.files, &args.query.variables()).await?;
     let outputs = crate::job::check::check(&query, "validate")?;
     if args.connect {

@@ -61,8 +61,12 @@ pub fn blocks(
     for (output, partitions) in rows.outputs {
         let read = |source: &TopicPartition| cut.ranges.get(source).map(|range| (source.clone(), *range));
         let ranges: Vec<_> = partitions.keys().filter_map(read).collect();
-        let described: Vec<_> =
+        let mut described: Vec<_> =
             ranges.iter().map(|(source, range)| format!("{source}:{}-{}", range.from, range.to)).collect();
+        if ranges.len() < partitions.len() {
+            // Rows that come from no partition: results that could not be computed.
+            described.push(format!("epoch-{}", cut.epoch));
+        }
         let token = token(cut.job, &outputs[output], &described.join(","));
         let rows = partitions.into_values().flatten().collect();
         blocks.push((output, Block { rows, token, ranges, epoch: cut.epoch, made_at: cut.made_at }));

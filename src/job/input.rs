@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::arrow::array::{Array, UInt32Array};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 
 use super::outputs::Outputs;
@@ -115,6 +116,35 @@ impl InputPlan {
         let pipelines = pipelines.iter().map(lane_pipeline).collect::<Result<_>>()?;
         let dead_letters = outputs.dead_letters();
         Ok(Self { table: Arc::clone(table), decode, event_time, pipelines, dead_letters, job: job.to_owned() })
+    }
+
+    /// Columns that are declared NOT NULL are decoded as nullable, because the image of a delete may lack them. A row
+    /// that exists must have them: one that does not is refused.
+    pub fn refuse_missing(&self, raw: &RawBatch, changes: &mut ChangeBatch) -> Result<()> {
+        let exists = |row: usize| !matches!(changes.ops[row], Op::Delete | Op::Truncate);
+        let mut missing: BTreeMap<usize, &str> = BTreeMap::new();
+        for (field, column) in changes.rows.schema_ref().fields().iter().zip(changes.rows.columns()) {
+            let declared = self.table.columns.field_with_name(field.name()).map_err(Error::internal)?;
+            if column.null_count() > 0 && !declared.is_nullable() {
+                let nulls = (0..column.len()).filter(|&row| column.is_null(row) && exists(row));
+                missing.extend(nulls.map(|row| (row, declared.name().as_str())));
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut letters = Letters::new(raw, changes);
+        for (&row, column) in &missing {
+            letters.add(
+                row,
+                DeadReason::MissingField,
+                format!("column \"{column}\" is NOT NULL, and the record has no value for it"),
+            );
+        }
+        let kept = (0..changes.len()).filter(|row| !missing.contains_key(row)).map(|row| row as u32);
+        let kept = UInt32Array::from_iter_values(kept);
+        *changes = ChangeBatch { dead_letters: letters.into_letters(), ..changes.take(&kept)? };
+        Ok(())
     }
 
     /// A decoder for one lane.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use tokio::sync::mpsc::Sender;
 
 use super::input::{InputPlan, LaneWork, Letters};
@@ -33,7 +33,7 @@ pub struct Lane {
     partitions: BTreeMap<TopicPartition, Partition>,
     /// Batches read beyond a bound, for the next course.
     held: VecDeque<RawBatch>,
-    course: Option<Course>,
+    course: Option<Arc<Course>>,
     epoch: u64,
     orders: Receiver<ToLane>,
     reports: Sender<FromLane>,
@@ -90,11 +90,12 @@ impl Lane {
     fn run(&mut self) -> Result<()> {
         let mut batches = Vec::new();
         loop {
-            while let Ok(order) = self.orders.try_recv() {
-                if matches!(order, ToLane::Stop) {
-                    return Ok(());
+            loop {
+                match self.orders.try_recv() {
+                    Ok(ToLane::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
+                    Ok(order) => self.obey(order)?,
+                    Err(TryRecvError::Empty) => break,
                 }
-                self.obey(order)?;
             }
             if self.course.is_none() {
                 match self.orders.recv_timeout(Duration::from_secs(1)) {
@@ -124,7 +125,7 @@ impl Lane {
                 }
             }
             ToLane::Run(course) => {
-                self.course = Some(course);
+                self.course = Some(Arc::new(course));
                 self.partitions.values_mut().for_each(|partition| partition.at_bound = false);
                 for batch in std::mem::take(&mut self.held) {
                     self.take_in(batch)?;
@@ -179,7 +180,8 @@ impl Lane {
 
     /// The walk of a batch: decode, note the clocks, send rows on, count into windows.
     fn process(&mut self, raw: &RawBatch, course: &Course) -> Result<()> {
-        let changes = self.decoder.decode(raw);
+        let mut changes = self.decoder.decode(raw);
+        self.plan.refuse_missing(raw, &mut changes)?;
         self.progress.count_batch(changes.len(), raw.iter().map(|record| record.value.map_or(0, <[u8]>::len)).sum());
         let Some(partition) = self.partitions.get_mut(&raw.source) else {
             return Err(Error::internal(format!("records of {} came to a lane that does not own it", raw.source)));
@@ -197,8 +199,13 @@ impl Lane {
         if course.rows && !letters.is_empty() {
             letters.iter().for_each(|letter| self.progress.count_dead_letter(letter.reason));
             let output = &self.plan.dead_letters;
-            let rows =
-                rows::dead_letter_rows(&letters, &changes, &self.plan.job, &self.plan.table.name, &output.schema)?;
+            let rows = rows::dead_letter_rows(
+                &letters,
+                &changes.source,
+                &self.plan.job,
+                &self.plan.table.name,
+                &output.schema,
+            )?;
             self.send(output.number, &changes, rows)?;
         }
         Ok(())
@@ -220,7 +227,7 @@ impl Lane {
         match &pipeline.work {
             LaneWork::Append { stages, output } if course.rows => {
                 let all = Rows::all(pipeline.scan.rows(changes)?);
-                for rows in run_or_refuse(stages, all, letters) {
+                for rows in run_or_refuse(stages, &all, letters) {
                     let rows = rows::with_positions(&rows, changes, &output.schema)?;
                     self.send(output.number, changes, rows)?;
                 }
@@ -234,7 +241,7 @@ impl Lane {
             LaneWork::Window { plan: window, late, late_columns } if course.windows => {
                 let Some(aggregate) = &mut self.windows[number] else { return Ok(()) };
                 let mut uncounted = Uncounted::default();
-                aggregate.push(Rows::all(pipeline.scan.rows(changes)?), times, &mut uncounted)?;
+                aggregate.push(&Rows::all(pipeline.scan.rows(changes)?), times, &mut uncounted)?;
                 letters.refuse(uncounted.refused, changes);
                 for (rows, starts) in uncounted.late {
                     if course.rows {
@@ -297,7 +304,7 @@ impl Lane {
 }
 
 /// Rows through the stages; those on which an expression fails are refused alone.
-fn run_or_refuse(stages: &[crate::window::stage::Stage], rows: Rows, letters: &mut Letters<'_>) -> Vec<Rows> {
+fn run_or_refuse(stages: &[crate::window::stage::Stage], rows: &Rows, letters: &mut Letters<'_>) -> Vec<Rows> {
     let length = rows.len();
     match run(stages, rows.clone()) {
         Ok(done) if done.is_empty() => Vec::new(),
@@ -307,8 +314,8 @@ fn run_or_refuse(stages: &[crate::window::stage::Stage], rows: Rows, letters: &m
             Vec::new()
         }
         Err(_) => {
-            let mut done = run_or_refuse(stages, rows.slice(0, length / 2), letters);
-            done.extend(run_or_refuse(stages, rows.slice(length / 2, length - length / 2), letters));
+            let mut done = run_or_refuse(stages, &rows.slice(0, length / 2), letters);
+            done.extend(run_or_refuse(stages, &rows.slice(length / 2, length - length / 2), letters));
             done
         }
     }

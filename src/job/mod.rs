@@ -1,12 +1,15 @@
 //! A running query: its lanes, its clock, its epochs.
 
 pub mod check;
+mod cycle;
 pub mod delivery;
 pub mod epoch;
 pub mod explain;
 pub mod input;
 pub mod lane;
 pub mod message;
+#[cfg(test)]
+mod model_tests;
 pub mod outputs;
 pub mod progress;
 pub mod recovery;

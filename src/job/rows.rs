@@ -11,7 +11,7 @@ use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 
 use super::scan::{Scan, partition, topic};
-use crate::change::{ChangeBatch, DeadLetter, NO_TIME, Op};
+use crate::change::{ChangeBatch, DeadLetter, NO_TIME, Op, TopicPartition};
 use crate::error::Result;
 use crate::sink::POSITION;
 use crate::window::assigner::Tumbling;
@@ -35,8 +35,8 @@ pub fn with_positions(rows: &Rows, changes: &ChangeBatch, schema: &SchemaRef) ->
 
 fn positions(rows: &Rows, changes: &ChangeBatch, fields: &[Arc<datafusion::arrow::datatypes::Field>]) -> Vec<ArrayRef> {
     let column = |name: &str| match name {
-        name if name == POSITION[0] => topic(changes, rows.len()),
-        name if name == POSITION[1] => partition(changes, rows.len()),
+        name if name == POSITION[0] => topic(&changes.source, rows.len()),
+        name if name == POSITION[1] => partition(&changes.source, rows.len()),
         _ => Arc::new(Int64Array::from_iter_values((0..rows.len()).map(|row| changes.offsets[rows.source_row(row)]))),
     };
     fields.iter().map(|field| column(field.name())).collect()
@@ -143,7 +143,7 @@ pub fn late_rows(
 /// Dead letters as rows of their table.
 pub fn dead_letter_rows(
     letters: &[DeadLetter],
-    changes: &ChangeBatch,
+    source: &TopicPartition,
     job: &str,
     table: &str,
     schema: &SchemaRef,
@@ -153,8 +153,8 @@ pub fn dead_letter_rows(
     let repeat =
         |text: &str| -> ArrayRef { Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, letters.len()))) };
     let columns: Vec<ArrayRef> = vec![
-        topic(changes, letters.len()),
-        partition(changes, letters.len()),
+        topic(source, letters.len()),
+        partition(source, letters.len()),
         Arc::new(Int64Array::from_iter_values(letters.iter().map(|it| it.offset))),
         Arc::new(timestamps.collect::<TimestampMillisecondArray>().with_timezone("UTC")),
         Arc::new(StringArray::from_iter_values(letters.iter().map(|it| it.reason.as_str()))),

@@ -14,31 +14,28 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::array::RecordBatch;
 use tokio::sync::{mpsc, watch};
 
+use super::cycle::{Step, fingerprints};
 use super::delivery::{Deliverer, Delivery};
-use super::epoch::{Cut, EpochRows, blocks, intents};
+use super::epoch::EpochRows;
 use super::input::InputPlan;
-use super::lane::now;
 use super::message::{Course, FromLane, ToLane};
 use super::outputs::Outputs;
 use super::progress::Progress;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
-use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest};
+use crate::checkpoint::{Checkpoint, Manifest};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
-use crate::sql::pipeline::{ClosedWindow, Pipeline, Work};
+use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
-use crate::window::aggregate::WindowState;
-use crate::window::pane::Pane;
 
 /// How many reports of lanes may wait for the job. Few: a report may be a batch of rows.
 const REPORTS: usize = 64;
 /// How often the source's client gets its turn, new partitions are looked for, and the lag is measured.
-const MAINTENANCE: Duration = Duration::from_secs(2);
+const MAINTENANCE: Duration = Duration::from_secs(1);
 
 /// A running job.
 pub struct Job {
@@ -52,37 +49,21 @@ pub struct Job {
     /// The epoch that is being gathered.
     pub(super) epoch: u64,
     pub(super) rows: EpochRows,
-    next_rows: EpochRows,
-    step: Step,
+    pub(super) next_rows: EpochRows,
+    pub(super) step: Step,
     /// The positions of the epoch that is being delivered.
-    delivering: Option<Checkpoint>,
-    state_epoch: u64,
-    state_saved: Instant,
-    wants_state: bool,
-    reached: BTreeSet<usize>,
-    ends: BTreeMap<crate::change::TopicPartition, i64>,
-    stopping: bool,
+    pub(super) delivering: Option<Checkpoint>,
+    pub(super) state_epoch: u64,
+    pub(super) state_saved: Instant,
+    pub(super) wants_state: bool,
+    pub(super) reached: BTreeSet<usize>,
+    pub(super) ends: BTreeMap<crate::change::TopicPartition, i64>,
+    pub(super) stopping: bool,
     /// Whether the current cut comes after all that this run will read.
-    cut_is_last: bool,
+    pub(super) cut_is_last: bool,
     /// Whether the last cut is being saved once more, with its blocks in place.
-    settling: bool,
-    has_checkpoint: bool,
-}
-
-/// Where the current epoch is.
-enum Step {
-    Gathering,
-    Cutting {
-        waiting: BTreeSet<usize>,
-        state: Option<BTreeMap<usize, Vec<WindowState>>>,
-        open_windows: usize,
-    },
-    Closing {
-        waiting: BTreeSet<usize>,
-        state: Option<BTreeMap<usize, Vec<WindowState>>>,
-        closed: BTreeMap<usize, Vec<WindowState>>,
-    },
-    Done,
+    pub(super) settling: bool,
+    pub(super) has_checkpoint: bool,
 }
 
 /// How a run ended.
@@ -101,7 +82,12 @@ pub async fn run(
     progress: Arc<Progress>,
     stop: watch::Receiver<bool>,
 ) -> Result<Outcome> {
-    let mut job = Job::start(query, settings, progress).await?;
+    let mut stop = stop;
+    let mut job = tokio::select! {
+        job = Job::start(query, settings, progress) => job?,
+        // Nothing has been read yet that a checkpoint or the topic does not have.
+        () = told(&mut stop) => return Ok(Outcome::Stopped),
+    };
     let outcome = job.work(stop).await;
     tokio::task::block_in_place(|| {
         // Lanes may be waiting to report.
@@ -111,6 +97,13 @@ pub async fn run(
     let outcome = outcome?;
     job.deliverer.finish().await?;
     Ok(outcome)
+}
+
+/// Returns when `stop` has turned true; never, when nobody can turn it any more.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 impl Job {
@@ -212,37 +205,10 @@ impl Job {
                 delivered = self.deliverer.delivered(), if self.delivering.is_some() => self.delivered(delivered?).await?,
                 _ = flush.tick() => self.begin_cut(),
                 _ = maintenance.tick() => self.maintain()?,
-                changed = stop.changed(), if !self.stopping => self.stopping = changed.is_err() || *stop.borrow(),
+                () = told(&mut stop), if !self.stopping => self.stopping = true,
             }
         }
         Ok(if self.all_reached() { Outcome::Finished } else { Outcome::Stopped })
-    }
-
-    /// Whether the current cut is the end of a bounded run: nothing more will ever be read.
-    fn is_finished(&self) -> bool {
-        self.cut_is_last && self.settings.ending == Ending::Bounded && self.all_reached()
-    }
-
-    fn all_reached(&self) -> bool {
-        let mut lanes = self.inputs.iter().flat_map(TableInput::lanes);
-        self.settings.ending != Ending::Endless && lanes.all(|lane| self.reached.contains(&lane))
-    }
-
-    /// Asks every lane where it stands, unless the epoch before is still on its way.
-    fn begin_cut(&mut self) {
-        if !matches!(self.step, Step::Gathering) || self.delivering.is_some() {
-            return;
-        }
-        self.cut_is_last = self.stopping || self.all_reached();
-        let is_due = self.state_saved.elapsed() >= self.settings.checkpoint_interval;
-        let with_state = self.cut_is_last || is_due || self.wants_state;
-        let epoch = self.epoch;
-        if self.stopping {
-            self.inputs.iter().for_each(|input| input.order(|| ToLane::Pause));
-        }
-        self.inputs.iter().for_each(|input| input.order(|| ToLane::Cut { epoch, with_state }));
-        let waiting = self.inputs.iter().flat_map(TableInput::lanes).collect();
-        self.step = Step::Cutting { waiting, state: with_state.then(BTreeMap::new), open_windows: 0 };
     }
 
     async fn heed(&mut self, report: FromLane) -> Result<()> {
@@ -270,110 +236,6 @@ impl Job {
             }
         }
         Ok(())
-    }
-
-    /// Notes a lane's cut; true when it was the last that was missing.
-    fn cut_came(&mut self, lane: usize, windows: Vec<(usize, Vec<WindowState>)>, open: usize) -> bool {
-        let Step::Cutting { waiting, state, open_windows } = &mut self.step else { return false };
-        *open_windows += open;
-        if let Some(state) = state {
-            windows.into_iter().for_each(|(pipeline, windows)| state.entry(pipeline).or_default().extend(windows));
-        }
-        waiting.remove(&lane);
-        waiting.is_empty()
-    }
-
-    fn closed_came(&mut self, lane: usize, windows: Vec<(usize, Vec<WindowState>)>) -> bool {
-        let Step::Closing { waiting, closed, .. } = &mut self.step else { return false };
-        windows.into_iter().for_each(|(pipeline, windows)| closed.entry(pipeline).or_default().extend(windows));
-        waiting.remove(&lane);
-        waiting.is_empty()
-    }
-
-    /// All lanes stand: moves the watermarks, and asks for the windows behind them.
-    async fn close(&mut self) -> Result<()> {
-        let Step::Cutting { state, open_windows, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
-            return Ok(());
-        };
-        self.progress.open_windows.store(open_windows as u64, Relaxed);
-        let at_the_end = self.is_finished();
-        let mut waiting = BTreeSet::new();
-        let mut least = i64::MAX;
-        for input in self.inputs.iter_mut().filter(|input| input.has_windows()) {
-            let before = input.watermark();
-            let watermark = input.advance_watermark(at_the_end);
-            least = least.min(watermark);
-            if watermark > before {
-                input.order(|| ToLane::Close { watermark });
-                waiting.extend(input.lanes());
-            }
-        }
-        if !at_the_end && least != i64::MAX {
-            self.progress.watermark.store(least, Relaxed);
-        }
-        let nothing_to_close = waiting.is_empty();
-        self.step = Step::Closing { waiting, state, closed: BTreeMap::new() };
-        if nothing_to_close { self.complete().await } else { Ok(()) }
-    }
-
-    /// All windows have come in: makes the epoch's blocks and hands them over.
-    async fn complete(&mut self) -> Result<()> {
-        let Step::Closing { state, closed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
-            return Ok(());
-        };
-        let mut results = BTreeMap::new();
-        for (pipeline, windows) in closed {
-            let rows = self.results(pipeline, windows).await?;
-            if !rows.is_empty() {
-                results.insert(self.outputs.of_pipeline(pipeline).number, rows);
-            }
-        }
-        let ranges = self.inputs.iter().flat_map(TableInput::ranges).collect();
-        let made_at = now();
-        let cut = Cut { job: &self.settings.name, epoch: self.epoch, made_at, ranges: &ranges };
-        let is_quiet =
-            self.rows.is_empty() && results.is_empty() && ranges.values().all(|range| range.from == range.to);
-        let blocks = blocks(&cut, &self.outputs.tables, std::mem::take(&mut self.rows), results);
-        self.rows = std::mem::take(&mut self.next_rows);
-        if is_quiet && !self.cut_is_last && self.has_checkpoint {
-            self.epoch += 1;
-            self.state_saved = Instant::now();
-            return Ok(());
-        }
-        self.note_state(state.is_some());
-        let (intents, rows) = intents(&blocks, &self.outputs.tables);
-        let manifest = Manifest {
-            version: FORMAT_VERSION,
-            job: self.settings.name.clone(),
-            epoch: self.epoch,
-            made_at,
-            fingerprints: fingerprints(&self.query),
-            positions: self.inputs.iter().flat_map(TableInput::positions).collect(),
-            watermarks: self.inputs.iter().map(|input| (input.name().to_owned(), input.watermark())).collect(),
-            intents,
-            state_epoch: self.state_epoch,
-            finished: false,
-        };
-        let checkpoint = Checkpoint { manifest, state, rows };
-        self.epoch += 1;
-        self.delivering = Some(checkpoint.clone());
-        self.deliverer.deliver(Delivery { checkpoint, blocks, again: false }).await
-    }
-
-    fn note_state(&mut self, saved: bool) {
-        if saved {
-            (self.state_epoch, self.state_saved, self.wants_state) = (self.epoch, Instant::now(), false);
-        }
-    }
-
-    /// The rows of a pipeline's windows that have closed: lanes merged, then the rest of the query.
-    async fn results(&self, pipeline: usize, windows: Vec<WindowState>) -> Result<Vec<RecordBatch>> {
-        let Work::Window { lane, closing, .. } = &self.query.pipelines[pipeline].work else { return Ok(Vec::new()) };
-        let merged = tokio::task::block_in_place(|| merge(windows, lane))?;
-        self.progress.closed_windows.fetch_add(merged.len() as u64, Relaxed);
-        let schema = self.outputs.of_pipeline(pipeline).schema;
-        let rows = closing.finish(&merged).await?;
-        rows.iter().map(|batch| super::rows::conform(batch.columns(), &schema)).collect()
     }
 
     async fn delivered(&mut self, epoch: u64) -> Result<()> {
@@ -427,25 +289,17 @@ impl Job {
             lag += input.lag(&self.ends);
         }
         self.progress.lag.store(lag, Relaxed);
+        metrics::gauge!("highwater_lag_records").set(lag as f64);
         Ok(())
     }
 }
 
-/// The windows of all lanes, by start, each with the groups of all lanes.
-fn merge(windows: Vec<WindowState>, plan: &crate::window::aggregate::WindowPlan) -> Result<Vec<ClosedWindow>> {
-    let mut by_start: BTreeMap<i64, Vec<RecordBatch>> = BTreeMap::new();
-    windows.into_iter().for_each(|window| by_start.entry(window.start).or_default().push(window.groups));
-    let merge = |(start, states): (i64, Vec<RecordBatch>)| {
-        let mut pane = Pane::new(&plan.layout)?;
-        states.iter().try_for_each(|state| pane.merge(state))?;
-        Ok(ClosedWindow { start, groups: pane.take_results()? })
-    };
-    by_start.into_iter().map(merge).collect()
-}
+/// A table and the pipelines that read it, each with its number in the job.
+pub type TablePipelines = (Arc<Table>, Vec<(usize, Arc<Pipeline>)>);
 
 /// The pipelines by the table that they read, in the order of the query.
-pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<(Arc<Table>, Vec<(usize, Arc<Pipeline>)>)> {
-    let mut tables: Vec<(Arc<Table>, Vec<(usize, Arc<Pipeline>)>)> = Vec::new();
+pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<TablePipelines> {
+    let mut tables: Vec<TablePipelines> = Vec::new();
     for (number, pipeline) in pipelines.iter().enumerate() {
         let entry = (number, Arc::clone(pipeline));
         match tables.iter_mut().find(|(table, _)| table.name == pipeline.table.name) {
@@ -454,10 +308,6 @@ pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<(Arc<Table>, Vec<(usize, Arc
         }
     }
     tables
-}
-
-fn fingerprints(query: &Query) -> Vec<String> {
-    query.pipelines.iter().map(|pipeline| pipeline.fingerprint.clone()).collect()
 }
 
 fn check_compatible(manifest: &Manifest, query: &Query, settings: &Settings) -> Result<()> {

@@ -9,7 +9,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 
-use crate::change::{ChangeBatch, NO_TIME, Op};
+use crate::change::{ChangeBatch, NO_TIME, Op, TopicPartition};
 use crate::error::{Error, Result};
 
 /// The columns of one query's scan, each with where it comes from.
@@ -70,8 +70,8 @@ fn column(changes: &ChangeBatch, origin: Origin, data_type: &DataType) -> Result
         Origin::Op => Arc::new(ops(&changes.ops)?),
         Origin::SourceTime => times(&changes.source_times, changes.len()),
         Origin::Timestamp => times(&changes.timestamps, changes.len()),
-        Origin::Topic => topic(changes, changes.len()),
-        Origin::Partition => partition(changes, changes.len()),
+        Origin::Topic => topic(&changes.source, changes.len()),
+        Origin::Partition => partition(&changes.source, changes.len()),
         Origin::Offset => Arc::new(Int64Array::from(changes.offsets.clone())),
         Origin::After => {
             let present = changes.ops.iter().map(|op| !matches!(op, Op::Delete | Op::Truncate)).collect();
@@ -82,13 +82,13 @@ fn column(changes: &ChangeBatch, origin: Origin, data_type: &DataType) -> Result
 }
 
 /// `_topic`, the same in every row.
-pub fn topic(changes: &ChangeBatch, rows: usize) -> ArrayRef {
-    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(changes.source.topic.as_ref(), rows)))
+pub fn topic(source: &TopicPartition, rows: usize) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(source.topic.as_ref(), rows)))
 }
 
 /// `_partition`, the same in every row.
-pub fn partition(changes: &ChangeBatch, rows: usize) -> ArrayRef {
-    Arc::new(Int32Array::from_value(changes.source.partition, rows))
+pub fn partition(source: &TopicPartition, rows: usize) -> ArrayRef {
+    Arc::new(Int32Array::from_value(source.partition, rows))
 }
 
 fn ops(ops: &[Op]) -> Result<StringArray> {

@@ -109,7 +109,7 @@ impl TableInput {
         let started = match saved.is_empty() {
             true => self.source.start_offsets(&fresh)?,
             // Partitions that were added while the job was away are read from their beginning, as if it had been there.
-            false => fresh.iter().map(|it| (it.clone(), 0)).collect(),
+            false => self.source.first_offsets(&fresh)?,
         };
         for partition in partitions {
             let (from, clock) = match saved.get(&partition) {
@@ -125,9 +125,11 @@ impl TableInput {
     pub fn notice_partitions(&mut self) -> Result<bool> {
         let fresh: Vec<_> =
             self.source.partitions()?.into_iter().filter(|it| !self.standing.contains_key(it)).collect();
+        let first = self.source.first_offsets(&fresh)?;
         for partition in &fresh {
             tracing::info!("partition {partition} has appeared; reading it from its beginning");
-            self.give(partition, 0, self.watermark.time())?;
+            let from = first.get(partition).copied().unwrap_or(0);
+            self.give(partition, from, self.watermark.time())?;
         }
         Ok(!fresh.is_empty())
     }

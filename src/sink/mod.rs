@@ -12,7 +12,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 
 use crate::change::{OffsetRange, TopicPartition};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::options::Options;
 
 pub mod blackhole;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{ArrayRef, RecordBatch, TimestampMillisecondArray, UInt32Array};
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, TimestampMillisecondArray, UInt32Array};
 use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::row::{RowConverter, SortField};
@@ -33,6 +33,15 @@ impl fmt::Debug for Closing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.plan.display_indent())
     }
+}
+
+/// What became of the groups of closed windows.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// The query's results.
+    pub rows: Vec<RecordBatch>,
+    /// Groups on which an expression failed, as the aggregation gave them, and why.
+    pub failed: Vec<(RecordBatch, String)>,
 }
 
 /// The table that stands for the rows of closed windows in the plan.
@@ -91,26 +100,51 @@ impl Closing {
     }
 
     /// The results of windows that close together, windows in the order of their starts, groups in the order of their
-    /// keys (unless the query orders them): the same rows in the same order whatever the lanes did.
-    pub async fn finish(&self, windows: &[ClosedWindow]) -> Result<Vec<RecordBatch>> {
+    /// keys (unless the query orders them): the same rows in the same order whatever the lanes did. Groups (of a query
+    /// that looks across rows: windows) on which an expression fails are left out alone.
+    pub async fn finish(&self, windows: &[ClosedWindow]) -> Result<Finished> {
         let rows = windows.iter().map(|window| self.rows(window)).collect::<Result<Vec<_>>>()?;
-        let mut results = Vec::new();
-        if self.one_at_a_time {
-            for rows in rows {
-                results.extend(self.run(rows).await?);
+        let mut finished = Finished::default();
+        let mut waiting = match self.one_at_a_time {
+            true => rows,
+            false if rows.is_empty() => Vec::new(),
+            false => vec![concat_batches(&self.closed.schema, &rows)?],
+        };
+        waiting.reverse();
+        while let Some(rows) = waiting.pop() {
+            let (length, half) = (rows.num_rows(), rows.num_rows() / 2);
+            match self.run(rows.clone()).await {
+                Ok(results) => finished.rows.extend(results.into_iter().filter(|batch| batch.num_rows() > 0)),
+                Err(Error::Expression(message)) if self.one_at_a_time || length == 1 => {
+                    finished.failed.push((rows, message))
+                }
+                Err(Error::Expression(_)) => waiting.extend([rows.slice(half, length - half), rows.slice(0, half)]),
+                Err(error) => return Err(error),
             }
-        } else if !rows.is_empty() {
-            results.extend(self.run(concat_batches(&self.closed.schema, &rows)?).await?);
         }
-        results.retain(|batch| batch.num_rows() > 0);
-        Ok(results)
+        Ok(finished)
+    }
+
+    /// The start of the window that a row of closed windows belongs to, milliseconds since the epoch.
+    pub fn window_start(&self, rows: &RecordBatch) -> i64 {
+        use datafusion::arrow::array::cast::AsArray;
+        use datafusion::arrow::datatypes::TimestampMillisecondType;
+        let window = self.columns.iter().enumerate().find_map(|(place, column)| match column {
+            ResultColumn::Window(bound) => Some((place, [0, self.windows.size, self.windows.size - 1][*bound])),
+            _ => None,
+        });
+        let start = |(place, after): (usize, i64)| {
+            let times = rows.column(place).as_primitive_opt::<TimestampMillisecondType>()?;
+            (!times.is_empty()).then(|| times.value(0) - after)
+        };
+        window.and_then(start).unwrap_or_default()
     }
 
     async fn run(&self, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
         let poisoned = |_| Error::internal("the rows of closed windows are locked for ever");
         *self.closed.rows.lock().map_err(poisoned)? = Some(rows);
         let plan = self.state.query_planner().create_physical_plan(&self.plan, &self.state).await?;
-        Ok(collect(plan, self.state.task_ctx()).await?)
+        collect(plan, self.state.task_ctx()).await.map_err(Error::expression)
     }
 
     /// The aggregation's result for one window, sorted by key.

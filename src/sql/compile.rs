@@ -465,7 +465,7 @@ fn node_name(plan: &LogicalPlan) -> String {
 fn several_inputs(plan: &LogicalPlan) -> String {
     match plan {
         LogicalPlan::Join(_) => "a join of streams is not supported yet; write each stream to ClickHouse with an INSERT of its own, and join there".into(),
-        LogicalPlan::Union(_) => "a UNION of streams is not supported yet; write one INSERT per stream, into the same table".into(),
+        LogicalPlan::Union(_) => "a UNION of streams is not supported yet; write one INSERT per stream, each into a table of its own".into(),
         other => format!("{} of streams is not supported yet; write one INSERT per stream", node_name(other)),
     }
 }

@@ -7,16 +7,16 @@ use crate::window::aggregate::WINDOW_COLUMNS;
 
 /// A set of defined names.
 #[derive(Debug, Default)]
-pub struct Names(BTreeSet<String>);
+pub(crate) struct Names(BTreeSet<String>);
 
 impl Names {
     /// These names.
-    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         Self(names.into_iter().map(str::to_owned).collect())
     }
 
     /// All names of tables, views and columns of a script, and those that windows and `CHANGES` add.
-    pub fn of(script: &Script) -> Self {
+    pub(crate) fn of(script: &Script) -> Self {
         let tables = script.tables.values();
         let columns = tables.flat_map(|table| table.columns.fields().iter().map(|field| field.name().as_str()));
         let relations = script.tables.keys().chain(script.views.iter().map(|view| &view.name)).map(String::as_str);
@@ -24,7 +24,7 @@ impl Names {
     }
 
     /// The defined name that `written` means: itself, or the only one that differs in case alone.
-    pub fn resolve(&self, written: &str) -> Option<String> {
+    pub(crate) fn resolve(&self, written: &str) -> Option<String> {
         if self.0.contains(written) {
             return Some(written.to_owned());
         }

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
-use datafusion::datasource::ViewTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -17,7 +16,7 @@ use super::catalog::{IMAGES, Insert, Script, Table};
 use super::compile::{Refusal, compile};
 use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
 use super::pipeline::Pipeline;
-use super::relation::{StreamRelations, StreamTable};
+use super::relation::StreamRelations;
 use super::statement::read_statements;
 use super::text::{Text, Variables};
 use crate::error::{Error, Place, Result};
@@ -77,12 +76,11 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
                 .plan(&view.query, &view.tokens)
                 .await
                 .map_err(|error| diagnose(text, &view.tokens, &error, &planner.known))?;
-            planner.views.insert(view.name.clone(), plan.clone());
-            let table = Arc::new(ViewTable::new(plan, None));
-            planner.context.register_table(view.name.as_str(), table)?;
+            Arc::make_mut(&mut planner.views).insert(view.name.clone(), plan);
         }
         for insert in &script.inserts[inserts.clone()] {
             let pipeline = planner.insert(text, insert).await?;
+            check_target(text, insert, &pipeline, &pipelines)?;
             pipelines.push(Arc::new(pipeline));
         }
     }
@@ -109,9 +107,9 @@ fn context() -> SessionContext {
 
 struct Planner {
     script: Arc<Script>,
-    context: SessionContext,
     /// The views planned so far.
-    views: BTreeMap<String, LogicalPlan>,
+    views: Arc<BTreeMap<String, LogicalPlan>>,
+    context: SessionContext,
     known: Known,
 }
 
@@ -121,7 +119,7 @@ impl Planner {
         let state = context.state();
         let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).cloned().collect();
         let tables = script.tables.keys().chain(script.views.iter().map(|view| &view.name)).cloned().collect();
-        Self { script: Arc::clone(script), context, views: BTreeMap::new(), known: Known { tables, functions } }
+        Self { script: Arc::clone(script), context, views: Arc::default(), known: Known { tables, functions } }
     }
 
     async fn insert(&mut self, text: &Text, insert: &Insert) -> Result<Pipeline> {
@@ -130,7 +128,6 @@ impl Planner {
             Some(name) => Some(self.target(text, insert, name)?),
             None => None,
         };
-        self.check_columns(text, &insert.tokens)?;
         let plan = self.plan(&insert.query, &insert.tokens).await.map_err(refused)?;
         let plan = fit(plan, insert, target.as_deref()).map_err(refused)?;
         compile(plan, target, &self.context.state()).map_err(refused)
@@ -142,51 +139,23 @@ impl Planner {
         })
     }
 
-    /// A table that is read declares its columns.
-    fn check_columns(&self, text: &Text, tokens: &[TokenWithSpan]) -> Result<()> {
-        for pair in tokens.windows(2) {
-            let (Token::Word(_) | Token::LParen | Token::Comma, Token::Word(name)) = (&pair[0].token, &pair[1].token)
-            else {
-                continue;
-            };
-            let Some(table) = self.script.tables.get(&name.value).filter(|table| table.columns.fields().is_empty())
-            else {
-                continue;
-            };
-            let is_read = match &pair[0].token {
-                Token::Word(before) => ["FROM", "JOIN"].iter().any(|it| before.value.eq_ignore_ascii_case(it)),
-                before => *before == Token::LParen,
-            };
-            if is_read {
-                let message = format!(
-                    "table \"{0}\" declares no columns; one that is read needs them: CREATE TABLE {0} (id INT, …) WITH (…)",
-                    table.name
-                );
-                return Err(text.error(pair[1].span.start, message).into());
-            }
-        }
-        Ok(())
-    }
-
     async fn plan(&self, query: &SqlQuery, tokens: &[TokenWithSpan]) -> std::result::Result<LogicalPlan, Refusal> {
         let statement = DfStatement::Statement(Box::new(SqlStatement::Query(Box::new(query.clone()))));
-        Ok(self.state(tokens)?.statement_to_plan(statement).await?)
+        let with = query.with.iter().flat_map(|with| &with.cte_tables);
+        let local = with.map(|table| table.alias.name.value.clone()).collect();
+        Ok(self.state(tokens, local).statement_to_plan(statement).await?)
     }
 
     /// The session as one statement sees it: all tables and views, and `CHANGES` with images if it mentions them.
-    fn state(&self, tokens: &[TokenWithSpan]) -> std::result::Result<SessionState, Refusal> {
+    fn state(&self, tokens: &[TokenWithSpan], local: BTreeSet<String>) -> SessionState {
         let mentions =
             |name: &str| tokens.iter().any(|it| matches!(&it.token, Token::Word(word) if word.value == name));
         let with_images = IMAGES.iter().any(|name| mentions(name));
-        for (name, table) in &self.script.tables {
-            if !self.context.table_exist(name.as_str())? && !table.columns.fields().is_empty() {
-                self.context.register_table(name.as_str(), Arc::new(StreamTable::plain(table)))?;
-            }
-        }
-        let relations = StreamRelations { script: Arc::clone(&self.script), views: self.views.clone(), with_images };
-        Ok(SessionStateBuilder::new_from_existing(self.context.state())
+        let relations =
+            StreamRelations { script: Arc::clone(&self.script), local, views: Arc::clone(&self.views), with_images };
+        SessionStateBuilder::new_from_existing(self.context.state())
             .with_relation_planners(vec![Arc::new(relations)])
-            .build())
+            .build()
     }
 }
 
@@ -268,6 +237,18 @@ fn wanted_columns(declared: &SchemaRef, insert: &Insert, target: &str) -> std::r
         })
     };
     insert.columns.iter().map(find).collect()
+}
+
+/// A table keeps track of what one INSERT has written; two would not be told apart after a crash.
+fn check_target(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Arc<Pipeline>]) -> Result<()> {
+    let Some(target) = &pipeline.target else { return Ok(()) };
+    let is_kept = !matches!(target.options.get("connector"), Some("print" | "blackhole"));
+    if is_kept && earlier.iter().any(|it| it.target.as_ref().is_some_and(|other| other.name == target.name)) {
+        let message =
+            format!("table \"{}\" is already filled by another INSERT; give this one a table of its own", target.name);
+        return Err(text.error(insert.place, message).into());
+    }
+    Ok(())
 }
 
 fn warnings(pipelines: &[Arc<Pipeline>]) -> Vec<String> {

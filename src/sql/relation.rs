@@ -1,7 +1,7 @@
 //! What may stand in FROM: tables, `CHANGES(t)`, and the windowing table functions, as DataFusion plan nodes.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Spanned, TableFactor,
+    Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
+    ObjectNamePart, Spanned, TableFactor,
 };
 
 use super::catalog::{IMAGES, Script, Table};
@@ -102,8 +103,10 @@ impl TableProvider for StreamTable {
 pub struct StreamRelations {
     /// The tables that may be read.
     pub script: Arc<Script>,
+    /// Names that the query's own WITH defines, which hide tables and views.
+    pub local: BTreeSet<String>,
     /// The views that may be read, planned.
-    pub views: BTreeMap<String, LogicalPlan>,
+    pub views: Arc<BTreeMap<String, LogicalPlan>>,
     /// Whether the query refers to the images before and after.
     pub with_images: bool,
 }
@@ -122,6 +125,12 @@ impl RelationPlanner for StreamRelations {
                 (function.name.clone(), arguments(&function.args)?, alias.clone())
             }
             TableFactor::Function { name, args, alias, .. } => (name.clone(), args.clone(), alias.clone()),
+            TableFactor::Table { name, args: None, alias, .. } => {
+                return Ok(match self.named(name).map_err(|error| at(error, name))? {
+                    Some(plan) => RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias.clone()))),
+                    None => RelationPlanning::Original(Box::new(relation)),
+                });
+            }
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
         };
         let plan = match name.to_string().to_ascii_uppercase().as_str() {
@@ -140,6 +149,25 @@ impl RelationPlanner for StreamRelations {
 }
 
 impl StreamRelations {
+    /// A table or view by its name. DataFusion only knows the names that stand in FROM, not those in a table function.
+    fn named(&self, name: &ObjectName) -> Result<Option<LogicalPlan>> {
+        let [ObjectNamePart::Identifier(Ident { value: name, .. })] = name.0.as_slice() else { return Ok(None) };
+        if self.local.contains(name) {
+            return Ok(None);
+        }
+        if let Some(view) = self.views.get(name) {
+            return LogicalPlanBuilder::from(view.clone()).alias(name.as_str())?.build().map(Some);
+        }
+        match self.script.tables.get(name) {
+            Some(table) if table.columns.fields().is_empty() => {
+                let example = format!("CREATE TABLE {name} (id INT, …) WITH (…)");
+                plan_err!("table \"{name}\" declares no columns; one that is read needs them: {example}")
+            }
+            Some(table) => StreamTable::plain(table).scan().map(Some),
+            None => Ok(None),
+        }
+    }
+
     fn changes(&self, arguments: &[FunctionArg]) -> Result<LogicalPlan> {
         let [argument] = arguments else { return plan_err!("CHANGES takes one argument: the name of a table") };
         let Some(SqlExpr::Identifier(Ident { value: name, .. })) = value(argument) else {
@@ -157,7 +185,7 @@ impl StreamRelations {
             return plan_err!("TUMBLE has {} arguments; write {TUMBLE_USAGE}", arguments.len());
         }
         let expression = |at: usize| value(&arguments[at]).ok_or_else(|| plan_datafusion_err!("write {TUMBLE_USAGE}"));
-        let input = self.input(expression(0)?, context)?;
+        let input = context.plan(relation(expression(0)?)?)?;
         let time = time_column(expression(1)?, &input).map_err(|error| at(error, &arguments[1]))?;
         let interval = |number: usize, what: &str| {
             let written = expression(number)?;
@@ -174,21 +202,6 @@ impl StreamRelations {
         let node = WindowNode::try_new(input, time, Tumbling { size, offset })?;
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
-
-    /// What the first argument of a windowing function stands for. DataFusion does not see the names of tables there.
-    fn input(&self, argument: &SqlExpr, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
-        let SqlExpr::Identifier(Ident { value: name, .. }) = argument else { return context.plan(relation(argument)?) };
-        if let Some(view) = self.views.get(name) {
-            return LogicalPlanBuilder::from(view.clone()).alias(name.as_str())?.build();
-        }
-        match self.script.tables.get(name) {
-            Some(table) => StreamTable::plain(table).scan(),
-            None => {
-                let known = self.script.tables.keys().chain(self.views.keys()).map(String::as_str);
-                Err(at(plan_datafusion_err!("{}", unknown_table(name, known)), argument))
-            }
-        }
-    }
 }
 
 /// The error at the place of a part of the query, unless it has a place already.
@@ -203,9 +216,22 @@ fn at(error: DataFusionError, part: &impl Spanned) -> DataFusionError {
 
 const TUMBLE_USAGE: &str = "TUMBLE(table, time_column, INTERVAL '5' MINUTE [, offset])";
 
-/// A table function or a sub-query, as an argument of a table function.
+/// A name, a table function or a sub-query, as an argument of a table function.
 fn relation(argument: &SqlExpr) -> Result<TableFactor> {
+    let table = |name: ObjectName, args| TableFactor::Table {
+        name,
+        args,
+        alias: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    };
     match argument {
+        SqlExpr::Identifier(name) => Ok(table(ObjectName(vec![ObjectNamePart::Identifier(name.clone())]), None)),
         SqlExpr::Function(function) => Ok(TableFactor::Function {
             lateral: false,
             name: function.name.clone(),

@@ -265,7 +265,7 @@ impl StatementReader<'_> {
     /// The rest of the statement as a query. Unquoted names are put in the case in which they were defined.
     fn query(&mut self, script: &Script) -> Result<(Box<SqlQuery>, Vec<TokenWithSpan>)> {
         self.emission()?;
-        self.drop_table_keyword();
+        self.drop_table_words();
         let names = Names::of(script);
         for token in &mut self.tokens[self.at..] {
             if let Token::Word(Word { value, quote_style: None, .. }) = &mut token.token
@@ -280,16 +280,17 @@ impl StatementReader<'_> {
         Ok((query, tokens))
     }
 
-    /// `TUMBLE(TABLE t, …)`, Flink's full form, is `TUMBLE(t, …)`.
-    fn drop_table_keyword(&mut self) {
-        let functions = ["TUMBLE", "HOP", "CUMULATE", "SESSION", "CHANGES"];
-        let is_function = |token: &TokenWithSpan| functions.iter().any(|name| is_unquoted(&token.token, name));
-        for at in (2..self.tokens.len()).rev() {
-            let opens = self.tokens[at - 1].token == Token::LParen && is_function(&self.tokens[at - 2]);
-            if opens && is_unquoted(&self.tokens[at].token, "TABLE") {
-                self.tokens.remove(at);
-            }
-        }
+    /// `TUMBLE(TABLE t, …)`, as Flink writes it, is `TUMBLE(t, …)`.
+    fn drop_table_words(&mut self) {
+        let opens = |token: &Token| matches!(token, Token::LParen | Token::Comma | Token::RArrow);
+        let is_argument = |at: usize| {
+            is_unquoted(&self.tokens[at].token, "TABLE")
+                && at > 0
+                && opens(&self.tokens[at - 1].token)
+                && matches!(self.tokens.get(at + 1).map(|it| &it.token), Some(Token::Word(_)))
+        };
+        let dropped: Vec<_> = (self.at..self.tokens.len()).filter(|&at| is_argument(at)).collect();
+        dropped.into_iter().rev().for_each(|at| drop(self.tokens.remove(at)));
     }
 
     /// Takes an `EMIT …` clause off the end of the statement.

@@ -100,7 +100,7 @@ impl WindowAggregate {
 
     /// Counts rows into their windows. A row counts when its window's end (plus the allowed lateness) is after the clock
     /// that it met; otherwise it is late. A row on which an expression fails is refused alone, not with its batch.
-    pub fn push(&mut self, rows: Rows, times: &EventTimes, uncounted: &mut Uncounted) -> Result<()> {
+    pub fn push(&mut self, rows: &Rows, times: &EventTimes, uncounted: &mut Uncounted) -> Result<()> {
         let (length, plan) = (rows.len(), Arc::clone(&self.plan));
         match plan.prepare(rows.clone(), times, uncounted) {
             Ok(Some(prepared)) => self.accumulate(&prepared),
@@ -111,8 +111,8 @@ impl WindowAggregate {
             }
             Err(_) => {
                 let half = length / 2;
-                self.push(rows.slice(0, half), times, uncounted)?;
-                self.push(rows.slice(half, length - half), times, uncounted)
+                self.push(&rows.slice(0, half), times, uncounted)?;
+                self.push(&rows.slice(half, length - half), times, uncounted)
             }
         }
     }

@@ -9,7 +9,7 @@ use datafusion::arrow::compute::{FilterBuilder, filter_record_batch, prep_null_m
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// One row-wise step.
 #[derive(Debug, Clone)]
@@ -114,5 +114,6 @@ fn project(stage: &Stage, rows: Rows) -> Result<Rows> {
 
 /// The values of an expression over a batch, one a row.
 pub fn evaluate(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef> {
-    Ok(expression.evaluate(batch)?.into_array(batch.num_rows())?)
+    let values = expression.evaluate(batch).and_then(|values| values.into_array(batch.num_rows()));
+    values.map_err(Error::expression)
 }

@@ -47,7 +47,7 @@ enum Place {
     /// Text, appended block by block.
     Text(File, Ledger),
     /// `None` once it is closed.
-    Parquet(Option<ArrowWriter<File>>),
+    Parquet(Option<Box<ArrowWriter<File>>>),
 }
 
 impl FileSink {
@@ -92,7 +92,7 @@ impl FileSink {
             let file = File::create(&self.path).map_err(|error| self.failed(&self.path, error))?;
             let writer = ArrowWriter::try_new(file, self.schema.clone(), None)
                 .map_err(|error| self.failed(&self.path, error))?;
-            return Ok(Place::Parquet(Some(writer)));
+            return Ok(Place::Parquet(Some(Box::new(writer))));
         }
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(!self.resume).open(&self.path);
         let mut file = opened.map_err(|error| self.failed(&self.path, error))?;

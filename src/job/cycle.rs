@@ -1,0 +1,218 @@
+//! The cycle of an epoch: cut, close, complete.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::util::pretty::pretty_format_batches;
+
+use super::delivery::Delivery;
+use super::epoch::{Cut, blocks, intents};
+use super::lane::now;
+use super::message::ToLane;
+use super::run::Job;
+use super::settings::Ending;
+use super::table_input::TableInput;
+use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
+use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest};
+use crate::error::Result;
+use crate::sql::pipeline::{ClosedWindow, Work};
+use crate::sql::query::Query;
+use crate::window::aggregate::{WindowPlan, WindowState};
+use crate::window::pane::Pane;
+
+/// The windows of each pipeline, by its number.
+type PipelineWindows = BTreeMap<usize, Vec<WindowState>>;
+
+/// Where the current epoch is.
+pub(super) enum Step {
+    Gathering,
+    Cutting { waiting: BTreeSet<usize>, state: Option<PipelineWindows>, open_windows: usize },
+    Closing { waiting: BTreeSet<usize>, state: Option<PipelineWindows>, closed: PipelineWindows },
+    Done,
+}
+
+impl Job {
+    /// Whether the current cut is the end of a bounded run: nothing more will ever be read.
+    pub(super) fn is_finished(&self) -> bool {
+        self.cut_is_last && self.settings.ending == Ending::Bounded && self.all_reached()
+    }
+
+    pub(super) fn all_reached(&self) -> bool {
+        let mut lanes = self.inputs.iter().flat_map(TableInput::lanes);
+        self.settings.ending != Ending::Endless && lanes.all(|lane| self.reached.contains(&lane))
+    }
+
+    /// Asks every lane where it stands, unless the epoch before is still on its way.
+    pub(super) fn begin_cut(&mut self) {
+        if !matches!(self.step, Step::Gathering) || self.delivering.is_some() {
+            return;
+        }
+        self.cut_is_last = self.stopping || self.all_reached();
+        let is_due = self.state_saved.elapsed() >= self.settings.checkpoint_interval;
+        let with_state = self.cut_is_last || is_due || self.wants_state;
+        let epoch = self.epoch;
+        if self.stopping {
+            self.inputs.iter().for_each(|input| input.order(|| ToLane::Pause));
+        }
+        self.inputs.iter().for_each(|input| input.order(|| ToLane::Cut { epoch, with_state }));
+        let waiting = self.inputs.iter().flat_map(TableInput::lanes).collect();
+        self.step = Step::Cutting { waiting, state: with_state.then(BTreeMap::new), open_windows: 0 };
+    }
+
+    /// Notes a lane's cut; true when it was the last that was missing.
+    pub(super) fn cut_came(&mut self, lane: usize, windows: Vec<(usize, Vec<WindowState>)>, open: usize) -> bool {
+        let Step::Cutting { waiting, state, open_windows } = &mut self.step else { return false };
+        *open_windows += open;
+        if let Some(state) = state {
+            windows.into_iter().for_each(|(pipeline, windows)| state.entry(pipeline).or_default().extend(windows));
+        }
+        waiting.remove(&lane);
+        waiting.is_empty()
+    }
+
+    pub(super) fn closed_came(&mut self, lane: usize, windows: Vec<(usize, Vec<WindowState>)>) -> bool {
+        let Step::Closing { waiting, closed, .. } = &mut self.step else { return false };
+        windows.into_iter().for_each(|(pipeline, windows)| closed.entry(pipeline).or_default().extend(windows));
+        waiting.remove(&lane);
+        waiting.is_empty()
+    }
+
+    /// All lanes stand: moves the watermarks, and asks for the windows behind them.
+    pub(super) async fn close(&mut self) -> Result<()> {
+        let Step::Cutting { state, open_windows, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+            return Ok(());
+        };
+        self.progress.open_windows.store(open_windows as u64, Relaxed);
+        metrics::gauge!("highwater_open_windows").set(open_windows as f64);
+        let at_the_end = self.is_finished();
+        let mut waiting = BTreeSet::new();
+        let mut least = i64::MAX;
+        for input in self.inputs.iter_mut().filter(|input| input.has_windows()) {
+            let before = input.watermark();
+            let watermark = input.advance_watermark(at_the_end);
+            least = least.min(watermark);
+            if watermark > before {
+                input.order(|| ToLane::Close { watermark });
+                waiting.extend(input.lanes());
+            }
+        }
+        if !at_the_end && least != i64::MAX {
+            self.progress.watermark.store(least, Relaxed);
+            metrics::gauge!("highwater_watermark_seconds").set(least as f64 / 1_000.0);
+        }
+        let nothing_to_close = waiting.is_empty();
+        self.step = Step::Closing { waiting, state, closed: BTreeMap::new() };
+        if nothing_to_close { self.complete().await } else { Ok(()) }
+    }
+
+    /// All windows have come in: makes the epoch's blocks and hands them over.
+    pub(super) async fn complete(&mut self) -> Result<()> {
+        let Step::Closing { state, closed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+            return Ok(());
+        };
+        let mut results = BTreeMap::new();
+        for (pipeline, windows) in closed {
+            let rows = self.results(pipeline, windows).await?;
+            if !rows.is_empty() {
+                results.insert(self.outputs.of_pipeline(pipeline).number, rows);
+            }
+        }
+        let ranges = self.inputs.iter().flat_map(TableInput::ranges).collect();
+        let made_at = now();
+        let cut = Cut { job: &self.settings.name, epoch: self.epoch, made_at, ranges: &ranges };
+        let is_quiet =
+            self.rows.is_empty() && results.is_empty() && ranges.values().all(|range| range.from == range.to);
+        let blocks = blocks(&cut, &self.outputs.tables, std::mem::take(&mut self.rows), results);
+        self.rows = std::mem::take(&mut self.next_rows);
+        if is_quiet && !self.cut_is_last && self.has_checkpoint {
+            self.epoch += 1;
+            self.state_saved = Instant::now();
+            return Ok(());
+        }
+        self.note_state(state.is_some());
+        let (intents, rows) = intents(&blocks, &self.outputs.tables);
+        let manifest = Manifest {
+            version: FORMAT_VERSION,
+            job: self.settings.name.clone(),
+            epoch: self.epoch,
+            made_at,
+            fingerprints: fingerprints(&self.query),
+            positions: self.inputs.iter().flat_map(TableInput::positions).collect(),
+            watermarks: self.inputs.iter().map(|input| (input.name().to_owned(), input.watermark())).collect(),
+            intents,
+            state_epoch: self.state_epoch,
+            finished: false,
+        };
+        let checkpoint = Checkpoint { manifest, state, rows };
+        self.epoch += 1;
+        self.delivering = Some(checkpoint.clone());
+        self.deliverer.deliver(Delivery { checkpoint, blocks, again: false }).await
+    }
+
+    fn note_state(&mut self, saved: bool) {
+        if saved {
+            (self.state_epoch, self.state_saved, self.wants_state) = (self.epoch, Instant::now(), false);
+        }
+    }
+
+    /// The rows of a pipeline's windows that have closed: lanes merged, then the rest of the query.
+    async fn results(&mut self, pipeline: usize, windows: Vec<WindowState>) -> Result<Vec<RecordBatch>> {
+        let compiled = Arc::clone(&self.query.pipelines[pipeline]);
+        let Work::Window { lane, closing, .. } = &compiled.work else { return Ok(Vec::new()) };
+        let merged = tokio::task::block_in_place(|| merge(windows, lane))?;
+        self.progress.closed_windows.fetch_add(merged.len() as u64, Relaxed);
+        let schema = self.outputs.of_pipeline(pipeline).schema;
+        let finished = closing.finish(&merged).await?;
+        for (groups, message) in &finished.failed {
+            self.refuse_groups(pipeline, closing.window_start(groups), groups, message)?;
+        }
+        finished.rows.iter().map(|batch| super::rows::conform(batch.columns(), &schema)).collect()
+    }
+}
+
+impl Job {
+    /// Groups whose results cannot be computed go to the dead letters, with their window's start as their place.
+    fn refuse_groups(&mut self, pipeline: usize, window_start: i64, groups: &RecordBatch, message: &str) -> Result<()> {
+        let compiled = &self.query.pipelines[pipeline];
+        let letter = DeadLetter {
+            offset: window_start,
+            timestamp: NO_TIME,
+            reason: DeadReason::ExpressionFailed,
+            message: format!("the results of a closed window cannot be computed: {message}"),
+            key: None,
+            value: Some(pretty_format_batches(std::slice::from_ref(groups))?.to_string().into_bytes()),
+        };
+        self.progress.count_dead_letter(letter.reason);
+        let source = TopicPartition { topic: format!("results of {}", compiled.target_name()).into(), partition: -1 };
+        let output = self.outputs.dead_letters();
+        let rows = super::rows::dead_letter_rows(
+            &[letter],
+            &source,
+            &self.settings.name,
+            &compiled.table.name,
+            &output.schema,
+        )?;
+        self.rows.add(output.number, source, rows);
+        Ok(())
+    }
+}
+
+/// The windows of all lanes, by start, each with the groups of all lanes.
+pub(super) fn merge(windows: Vec<WindowState>, plan: &WindowPlan) -> Result<Vec<ClosedWindow>> {
+    let mut by_start: BTreeMap<i64, Vec<RecordBatch>> = BTreeMap::new();
+    windows.into_iter().for_each(|window| by_start.entry(window.start).or_default().push(window.groups));
+    let merge = |(start, states): (i64, Vec<RecordBatch>)| {
+        let mut pane = Pane::new(&plan.layout)?;
+        states.iter().try_for_each(|state| pane.merge(state))?;
+        Ok(ClosedWindow { start, groups: pane.take_results()? })
+    };
+    by_start.into_iter().map(merge).collect()
+}
+
+/// The plan of each pipeline in words.
+pub(super) fn fingerprints(query: &Query) -> Vec<String> {
+    query.pipelines.iter().map(|pipeline| pipeline.fingerprint.clone()).collect()
+}
