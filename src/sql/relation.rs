@@ -159,10 +159,7 @@ impl StreamRelations {
             return LogicalPlanBuilder::from(view.clone()).alias(name.as_str())?.build().map(Some);
         }
         match self.script.tables.get(name) {
-            Some(table) if table.columns.fields().is_empty() => {
-                let example = format!("CREATE TABLE {name} (id INT, …) WITH (…)");
-                plan_err!("table \"{name}\" declares no columns; one that is read needs them: {example}")
-            }
+            Some(table) if table.columns.fields().is_empty() => Err(without_columns(name.as_str())),
             Some(table) => StreamTable::plain(table).scan().map(Some),
             None => Ok(None),
         }
@@ -177,7 +174,11 @@ impl StreamRelations {
             let message = unknown_table(name, self.script.tables.keys().map(String::as_str));
             at(plan_datafusion_err!("{message}"), argument)
         };
-        StreamTable::changes(self.script.tables.get(name).ok_or_else(unknown)?, self.with_images).scan()
+        let table = self.script.tables.get(name).ok_or_else(unknown)?;
+        if table.columns.fields().is_empty() {
+            return Err(at(without_columns(name), argument));
+        }
+        StreamTable::changes(table, self.with_images).scan()
     }
 
     fn tumble(&self, arguments: &[FunctionArg], context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
@@ -202,6 +203,11 @@ impl StreamRelations {
         let node = WindowNode::try_new(input, time, Tumbling { size, offset })?;
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
+}
+
+fn without_columns(table: &str) -> DataFusionError {
+    let example = format!("CREATE TABLE {table} (id INT, …) WITH (…)");
+    plan_datafusion_err!("table \"{table}\" declares no columns; one that is read needs them: {example}")
 }
 
 /// The error at the place of a part of the query, unless it has a place already.
