@@ -96,6 +96,7 @@ impl RunArgs {
 pub(crate) async fn run(args: RunArgs) -> Result<()> {
     let settings = args.settings()?;
     let query = load(&args.query.files, &args.query.variables()).await?;
+    crate::job::check::check(&query, &settings.name)?;
     query.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     if let Some(address) = args.metrics {
         let address = crate::server::serve_metrics(address).await?;
