@@ -124,7 +124,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<()> {
 }
 
 /// Turns true at the first SIGINT or SIGTERM. A second one ends the process at once.
-fn stop_on_signals() -> Result<watch::Receiver<bool>> {
+pub(super) fn stop_on_signals() -> Result<watch::Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (stop, stopped) = watch::channel(false);
     let listen = |kind| signal(kind).map_err(|cause| Error::permanent("cannot listen for signals", cause));

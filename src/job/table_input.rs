@@ -27,7 +27,8 @@ pub struct TableInput {
     watermark: TableWatermark,
     /// Where each partition stood at the last cut, and at the one before.
     standing: BTreeMap<TopicPartition, Standing>,
-    is_bounded: bool,
+    /// Whether the run ends with all windows closed: then a partition that has been read to its bound holds none back.
+    closes_at_the_end: bool,
 }
 
 /// A lane's thread.
@@ -75,7 +76,8 @@ impl TableInput {
             idle_close: options.duration("idle-close", Duration::from_secs(60))?.as_millis() as i64,
         };
         let watermark = TableWatermark::new(BEGINNING_OF_TIME, (!is_bounded).then_some(idle));
-        Ok(Self { plan, source, lanes, watermark, standing: BTreeMap::new(), is_bounded })
+        let closes_at_the_end = settings.ending == Ending::Bounded;
+        Ok(Self { plan, source, lanes, watermark, standing: BTreeMap::new(), closes_at_the_end })
     }
 
     /// The numbers of its lanes.
@@ -168,7 +170,7 @@ impl TableInput {
                 .or_insert(Standing { range: state.range, clock: state.clock });
             standing.range = OffsetRange { from: standing.range.to, to: state.range.to };
             standing.clock = state.clock;
-            let is_done = self.is_bounded && state.at_bound;
+            let is_done = self.closes_at_the_end && state.at_bound;
             let clock = if is_done { END_OF_TIME } else { state.clock };
             let report = PartitionReport { clock, at_end: state.at_end, last_arrival: state.last_arrival };
             self.watermark.report(state.partition.clone(), report);

@@ -1,0 +1,15 @@
+//! Integration tests on real services: one program, for linking takes longer than most of them.
+//!
+//! Each test has topics, tables and job names of its own, so they run beside each other and again and again on one stack.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cli;
+mod clickhouse_sink;
+mod crash;
+mod filesystem;
+mod kafka_source;
+mod million;
+mod oracle;
+mod run;
+mod stack;
+mod topic;

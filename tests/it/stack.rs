@@ -1,0 +1,130 @@
+//! The services that tests run on: started when first asked for, and left running (`scripts/test.sh` stops them).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex, OnceLock, PoisonError};
+
+use highwater::sink::clickhouse::ClickHouseClient;
+
+use crate::run::block_on;
+
+/// The stack beside a developer's own, as in `scripts/test.sh`.
+const PORT_BASE: &str = "20000";
+
+pub(crate) fn kafka_brokers() -> String {
+    address("kafka", "KAFKA_BROKERS")
+}
+
+pub(crate) fn clickhouse_url() -> String {
+    address("clickhouse", "CLICKHOUSE_URL")
+}
+
+pub(crate) fn mariadb_url() -> String {
+    address("mariadb", "MARIADB_URL")
+}
+
+pub(crate) fn postgres_url() -> String {
+    address("postgres", "POSTGRES_URL")
+}
+
+pub(crate) fn connect_url() -> String {
+    address("connect", "CONNECT_URL")
+}
+
+/// The address of a service, which is up when this returns.
+fn address(service: &str, variable: &str) -> String {
+    static STARTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    static ADDRESSES: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    {
+        let mut started = STARTED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !started.contains(service) {
+            script("up.sh", &[service], &[]);
+            started.insert(service.to_owned());
+        }
+    }
+    let read = || {
+        let lines = script("status.sh", &["--env"], &[]);
+        let pair = |line: &str| line.strip_prefix("export ")?.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        lines.lines().filter_map(pair).collect()
+    };
+    ADDRESSES.get_or_init(read)[variable].clone()
+}
+
+/// Runs a script of `compose/native` on the tests' stack and returns what it prints.
+pub(crate) fn script(name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let path = format!("{}/compose/native/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::new(&path);
+    if std::env::var_os("PORT_BASE").is_none() {
+        command.env("PORT_BASE", PORT_BASE);
+    }
+    let output = command.args(arguments).envs(variables.iter().copied()).output().expect("the script runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{path} {arguments:?} failed:\n{}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// A name that no other test has, nor an earlier run of this one.
+pub(crate) fn unique(what: &str) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    static STARTED: LazyLock<u128> = LazyLock::new(|| {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis())
+    });
+    format!("it_{what}_{}_{}", *STARTED, NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A database of ClickHouse of the test's own; dropped at the end unless the test fails.
+pub(crate) struct Database(pub(crate) String);
+
+impl Database {
+    pub(crate) fn new(what: &str) -> Self {
+        Self(unique(what))
+    }
+
+    /// The answer, a line a row, tabs between the columns. `{db}` stands for the database.
+    pub(crate) fn ask(&self, sql: &str) -> String {
+        let sql = sql.replace("{db}", &self.0);
+        let client = ClickHouseClient::new(&clickhouse_url(), None, None).expect("the stack's URL is one");
+        block_on(client.query_tsv(&sql)).unwrap_or_else(|error| panic!("{sql}: {error}")).trim_end().to_owned()
+    }
+
+    /// The rows of the answer, sorted.
+    pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
+        let mut rows: Vec<String> = self.ask(sql).lines().map(str::to_owned).collect();
+        rows.sort();
+        rows
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.ask("DROP DATABASE IF EXISTS {db}");
+        }
+    }
+}
+
+/// Compares long lists and shows only where they differ.
+#[track_caller]
+pub(crate) fn assert_same(what: &str, found: &[String], expected: &[String]) {
+    if found == expected {
+        return;
+    }
+    let count = |rows: &[String]| {
+        let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+        rows.iter().for_each(|row| *counts.entry(row.clone()).or_default() += 1);
+        counts
+    };
+    let (have, want) = (count(found), count(expected));
+    let differences = |one: &BTreeMap<String, i64>, other: &BTreeMap<String, i64>| {
+        let more = one.iter().filter(|(row, count)| **count > other.get(*row).copied().unwrap_or(0));
+        more.take(10).map(|(row, count)| format!("  {row} (x{count})")).collect::<Vec<_>>().join("\n")
+    };
+    panic!(
+        "{what}: {} rows found, {} expected; found too often:\n{}\nmissing:\n{}",
+        found.len(),
+        expected.len(),
+        differences(&have, &want),
+        differences(&want, &have)
+    );
+}

@@ -1,0 +1,106 @@
+//! Topics of a test's own, written and read without Highwater.
+
+use std::time::{Duration, Instant};
+
+use data_gen::events::{EventGenerator, EventsConfig, Summary};
+use data_gen::kafka::{Target, publish};
+use data_gen::units::Rate;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+use crate::run::{WAIT, block_on};
+use crate::stack::{kafka_brokers, unique};
+
+/// A topic, and who writes to it.
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    producer: BaseProducer,
+}
+
+impl Topic {
+    pub(crate) fn create(what: &str, partitions: i32) -> Self {
+        let name = unique(what);
+        let mut client = ClientConfig::new();
+        client.set("bootstrap.servers", kafka_brokers()).set("message.max.bytes", "10000000");
+        let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
+        // The tests' timestamps are not of today: retention by age would delete the records.
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        let topic = topic.set("retention.ms", "-1").set("max.message.bytes", "10000000");
+        for result in block_on(admin.create_topics([&topic], &AdminOptions::new())).unwrap() {
+            result.unwrap();
+        }
+        Self { name, producer: client.create().unwrap() }
+    }
+
+    /// Sends a record. It is there after [`Self::flush`].
+    pub(crate) fn send(&self, partition: i32, key: Option<&str>, value: Option<&[u8]>, timestamp: i64) {
+        let mut record = BaseRecord::<str, [u8]>::to(&self.name).partition(partition).timestamp(timestamp);
+        record.key = key;
+        record.payload = value;
+        self.producer.send(record).unwrap();
+        self.producer.poll(Duration::ZERO);
+    }
+
+    pub(crate) fn flush(&self) {
+        self.producer.flush(WAIT).unwrap();
+    }
+
+    /// Fills the topic with generated events.
+    pub(crate) fn generate(&self, config: EventsConfig, rate: Option<Rate>) -> Summary {
+        let target = Target { brokers: kafka_brokers(), topic: self.name.clone(), properties: Vec::new() };
+        let mut events = EventGenerator::new(config).unwrap();
+        let published = publish(&target, &mut events, rate, |_| std::ops::ControlFlow::Continue(())).unwrap();
+        assert_eq!(published.undelivered, 0, "{:?}", published.first_error);
+        events.summary().clone()
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let mut client = ClientConfig::new();
+            let admin: AdminClient<DefaultClientContext> = client.set("bootstrap.servers", kafka_brokers()).create().unwrap();
+            let _ = block_on(admin.delete_topics(&[&self.name], &AdminOptions::new()));
+        }
+    }
+}
+
+/// A record as it is in Kafka.
+pub(crate) struct Record<'a> {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+}
+
+/// Hands over all records of a topic, each partition in order.
+pub(crate) fn read(topic: &str, mut take: impl FnMut(Record<'_>)) {
+    let mut config = ClientConfig::new();
+    let consumer: BaseConsumer = config
+        .set("bootstrap.servers", kafka_brokers())
+        .set("group.id", "tests")
+        .set("enable.auto.commit", "false")
+        .set("fetch.message.max.bytes", "10000000")
+        .create()
+        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), WAIT).unwrap();
+    let mut list = TopicPartitionList::new();
+    let mut missing = 0;
+    for partition in metadata.topics()[0].partitions() {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), WAIT).unwrap();
+        missing += high - low;
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let give_up = Instant::now() + 2 * WAIT;
+    while missing > 0 {
+        assert!(Instant::now() < give_up, "{missing} records of {topic} did not come");
+        let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+        let message = message.unwrap();
+        missing -= 1;
+        take(Record { partition: message.partition(), offset: message.offset(), key: message.key(), value: message.payload() });
+    }
+}
