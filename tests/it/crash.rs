@@ -37,7 +37,8 @@ impl Job {
         let path = folder.path().join("q.sql");
         std::fs::write(&path, query(topic, &database.0)).unwrap();
         let checkpoints = folder.path().join("checkpoints");
-        let words = ["run", path.to_str().unwrap(), "--name", &database.0, "--checkpoint-dir", checkpoints.to_str().unwrap()];
+        let words =
+            ["run", path.to_str().unwrap(), "--name", &database.0, "--checkpoint-dir", checkpoints.to_str().unwrap()];
         let words = words.into_iter().chain(["--flush-interval", "50ms", "--checkpoint-interval", "300ms"]);
         let arguments = words.map(str::to_owned).collect();
         Self { folder, database, arguments }
