@@ -104,7 +104,7 @@ fn mistakes_are_shown_where_they_are_with_what_was_meant() {
         ),
         (
             "watermark",
-            QUERY.replace("WATERMARK FOR create_date", "WATERMARK FOR created_date"),
+            QUERY.replace("WATERMARK FOR create_date AS create_date", "WATERMARK FOR created_date AS created_date"),
             4,
             17,
             "created_date",
