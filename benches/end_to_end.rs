@@ -192,7 +192,10 @@ impl Place {
         let mut registrations = None;
         for round in 1..=rounds {
             for (phase, runs) in phases.iter().zip(&mut runs) {
-                client.query_tsv(&format!("DROP DATABASE IF EXISTS {DATABASE} SYNC")).await.expect("ClickHouse answers");
+                client
+                    .query_tsv(&format!("DROP DATABASE IF EXISTS {DATABASE} SYNC"))
+                    .await
+                    .expect("ClickHouse answers");
                 let run = self.run(phase);
                 let rate = self.events as f64 / run.seconds;
                 println!("round {round}  {:<48} {:>6.2} s  {rate:>10.0} events/s", phase.what, run.seconds);
