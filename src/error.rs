@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The query file is wrong: exit code 2.
-    #[error("{0}")]
+    #[error(transparent)]
     Sql(#[from] SqlError),
     /// A setting, an option or an argument is wrong: exit code 2.
     #[error("{0}")]
@@ -106,6 +106,24 @@ pub struct SqlError {
     pub column: u64,
     /// What is wrong and what to write instead.
     pub message: String,
+}
+
+/// A place in a query file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Path of the query file, as it was given.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u64,
+    /// Column, from 1, in characters.
+    pub column: u64,
+}
+
+impl Place {
+    /// A mistake at this place.
+    pub fn error(&self, message: impl Into<String>) -> SqlError {
+        SqlError { file: self.file.clone(), line: self.line, column: self.column, message: message.into() }
+    }
 }
 
 /// The candidate nearest to `name`, when it is near enough to have been meant.

@@ -4,7 +4,6 @@ use clap::Args;
 
 use super::QueryArgs;
 use crate::error::Result;
-use crate::job::outputs::Outputs;
 use crate::sql::query::load;
 
 /// Arguments of `highwater explain`.
@@ -17,7 +16,7 @@ pub(crate) struct ExplainArgs {
 /// Runs the command.
 pub(crate) async fn run(args: &ExplainArgs) -> Result<()> {
     let query = load(&args.query.files, &args.query.variables()).await?;
-    let outputs = Outputs::new(&query, "explain")?;
+    let outputs = crate::job::check::check(&query, "explain")?;
     print!("{}", crate::job::explain::explain(&query, &outputs)?);
     Ok(())
 }

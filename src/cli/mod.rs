@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod demo;
 mod explain;
 mod run;
 mod status;
@@ -40,6 +41,8 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Say what queries do: what is decoded, windows, state, sinks
     Explain(explain::ExplainArgs),
+    /// Show the main job in a minute: generated customers, windows, a comparison
+    Demo(demo::DemoArgs),
 }
 
 /// Query files and their variables.
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
                 Command::Run(args) => run::run(args).await,
                 Command::Validate(args) => validate::run(&args).await,
                 Command::Explain(args) => explain::run(&args).await,
+                Command::Demo(args) => demo::run(args).await,
             }
         })
     });

@@ -96,6 +96,7 @@ impl RunArgs {
 pub(crate) async fn run(args: RunArgs) -> Result<()> {
     let settings = args.settings()?;
     let query = load(&args.query.files, &args.query.variables()).await?;
+    crate::job::check::check(&query, &settings.name)?;
     query.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     if let Some(address) = args.metrics {
         let address = crate::server::serve_metrics(address).await?;
@@ -123,7 +124,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<()> {
 }
 
 /// Turns true at the first SIGINT or SIGTERM. A second one ends the process at once.
-fn stop_on_signals() -> Result<watch::Receiver<bool>> {
+pub(super) fn stop_on_signals() -> Result<watch::Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
     let (stop, stopped) = watch::channel(false);
     let listen = |kind| signal(kind).map_err(|cause| Error::permanent("cannot listen for signals", cause));

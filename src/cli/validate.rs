@@ -4,7 +4,6 @@ use clap::Args;
 
 use super::QueryArgs;
 use crate::error::Result;
-use crate::job::outputs::Outputs;
 use crate::sql::query::load;
 use crate::{sink, source};
 
@@ -22,11 +21,7 @@ pub(crate) struct ValidateArgs {
 /// Runs the command.
 pub(crate) async fn run(args: &ValidateArgs) -> Result<()> {
     let query = load(&args.query.files, &args.query.variables()).await?;
-    let outputs = Outputs::new(&query, "validate")?;
-    for pipeline in &query.pipelines {
-        // Builds what a run would build: options and types that cannot work are refused here.
-        crate::job::input::check(pipeline, &outputs)?;
-    }
+    let outputs = crate::job::check::check(&query, "validate")?;
     if args.connect {
         for pipeline in &query.pipelines {
             let options = pipeline.table.options.clone();

@@ -1,5 +1,6 @@
 //! A running query: its lanes, its clock, its epochs.
 
+pub mod check;
 mod cycle;
 pub mod delivery;
 pub mod epoch;

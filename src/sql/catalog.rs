@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit}
 use datafusion::sql::sqlparser::ast::Query as SqlQuery;
 use datafusion::sql::sqlparser::tokenizer::{Location, TokenWithSpan};
 
+use crate::error::Place;
 use crate::format::is_changelog;
 use crate::options::Options;
 
@@ -26,7 +27,9 @@ pub struct Table {
     /// Its `WITH (…)`.
     pub options: Options,
     /// Where its name stands.
-    pub place: Location,
+    pub place: Place,
+    /// Where the names of its options stand.
+    pub option_places: BTreeMap<String, Place>,
 }
 
 /// `WATERMARK FOR column AS column - INTERVAL … [IDLE TIMEOUT INTERVAL …]`. Milliseconds.
@@ -57,10 +60,10 @@ pub struct Insert {
     /// The table that is filled; `None` prints.
     pub target: Option<String>,
     /// Columns of the target in the order of the query's, when they are listed.
-    pub columns: Vec<String>,
+    pub columns: Vec<(String, Place)>,
     /// The query.
     pub query: Box<SqlQuery>,
-    /// Where the statement stands.
+    /// Where the name of its target stands; of a bare SELECT, where it begins.
     pub place: Location,
     /// Its tokens, for the places of errors.
     pub tokens: Vec<TokenWithSpan>,

@@ -18,11 +18,13 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate, LoweredAggregateBuilder};
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::sql::sqlparser::tokenizer::Location;
 
 use super::catalog::Table;
 use super::closing::{ClosedRows, Closing};
 use super::pipeline::{Pipeline, ResultColumn, Work};
 use super::relation::{Reading, StreamTable, WindowNode};
+use crate::error::SqlError;
 use crate::window::aggregate::{WINDOW_COLUMNS, WindowPlan};
 use crate::window::pane::PaneLayout;
 use crate::window::stage::{Stage, output_schema};
@@ -31,8 +33,14 @@ use crate::window::stage::{Stage, output_schema};
 pub enum Refusal {
     /// An error of DataFusion's planner.
     Plan(Box<DataFusionError>),
-    /// A query that cannot run as a stream.
+    /// A query that cannot run as a stream; it stands where the first thing in quotes does.
     Query(String),
+    /// The same, standing at one of these words: the first that the query has.
+    Word(Vec<String>, String),
+    /// The same, standing at this place of the text.
+    Place(Location, String),
+    /// A mistake whose place in the file is known.
+    Sql(SqlError),
 }
 
 impl From<DataFusionError> for Refusal {
@@ -51,6 +59,10 @@ type Result<T> = std::result::Result<T, Refusal>;
 
 fn refuse<T>(message: impl Into<String>) -> Result<T> {
     Err(Refusal::Query(message.into()))
+}
+
+fn refuse_at<T>(words: &[&str], message: impl Into<String>) -> Result<T> {
+    Err(Refusal::Word(words.iter().map(|word| (*word).to_owned()).collect(), message.into()))
 }
 
 /// Compiles the plan of an INSERT's query. `target` is what it fills.
@@ -90,8 +102,7 @@ fn window_aggregation(plan: &LogicalPlan) -> Result<Option<&Aggregate>> {
             [] => return Ok(found),
             [input] => node = input,
             _ => {
-                let kind = node_name(node);
-                return refuse(format!("{kind} of streams is not supported yet; write one INSERT per stream"));
+                return refuse_at(&["JOIN", "UNION", "INTERSECT", "EXCEPT", "FROM"], several_inputs(node));
             }
         }
     }
@@ -116,9 +127,12 @@ impl Compiler<'_> {
         let scan = match bottom {
             LogicalPlan::TableScan(scan) => scan,
             LogicalPlan::Extension(_) => {
-                return refuse("a window without an aggregation: add GROUP BY window_start, window_end");
+                return refuse_at(
+                    &["TUMBLE"],
+                    "a window without an aggregation; add GROUP BY window_start, window_end, and aggregates such as count(*)",
+                );
             }
-            other => return refuse(not_row_wise(other)),
+            other => return not_row_wise(other),
         };
         let stream = stream_table(scan)?;
         if stream.reading != Reading::Table {
@@ -156,13 +170,17 @@ impl Compiler<'_> {
             _ => None,
         };
         let Some(node) = node else {
-            return refuse(
+            let Some(function) = aggregate.aggr_expr.first().map(function_name) else {
+                return not_row_wise(&LogicalPlan::Aggregate(aggregate.clone()));
+            };
+            return refuse_at(
+                &["GROUP BY", &function],
                 "an aggregation over a stream needs a window, or its state grows for ever: \
                  FROM TUMBLE(table, time_column, INTERVAL '5' MINUTE) … GROUP BY window_start, window_end",
             );
         };
         let (before, bottom) = self.stages(&node.input)?;
-        let LogicalPlan::TableScan(scan) = bottom else { return refuse(not_row_wise(bottom)) };
+        let LogicalPlan::TableScan(scan) = bottom else { return not_row_wise(bottom) };
         let stream = stream_table(scan)?;
         self.check_window(node, scan, stream)?;
 
@@ -228,7 +246,10 @@ impl Compiler<'_> {
         let mut columns = Vec::new();
         for expression in &aggregate.group_expr {
             if matches!(expression, Expr::GroupingSet(_)) {
-                return refuse("GROUPING SETS, ROLLUP and CUBE are not supported yet; write one INSERT per grouping");
+                return refuse_at(
+                    &["GROUP BY"],
+                    "GROUPING SETS, ROLLUP and CUBE are not supported yet; write one INSERT per grouping",
+                );
             }
             let window = window_column(expression, &aggregate.input, width);
             columns.push(window.map_or_else(
@@ -240,7 +261,8 @@ impl Compiler<'_> {
             ));
         }
         if !columns.iter().any(|column| matches!(column, ResultColumn::Window(_))) {
-            return refuse(
+            return refuse_at(
+                &["GROUP BY", "TUMBLE"],
                 "GROUP BY has no window column, so no group would ever be complete; add window_start, window_end",
             );
         }
@@ -341,6 +363,15 @@ impl Compiler<'_> {
     }
 
     fn physical(&self, expression: &Expr, schema: &DFSchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+        let is_query = |it: &Expr| {
+            Ok(matches!(it, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)))
+        };
+        if expression.exists(is_query)? {
+            return refuse_at(
+                &["( SELECT"],
+                "a sub-query inside an expression is not supported yet; only FROM may have one",
+            );
+        }
         Ok(self.state.create_physical_expr(expression.clone(), schema)?)
     }
 }
@@ -430,17 +461,46 @@ fn node_name(plan: &LogicalPlan) -> String {
     text.split([':', ' ']).next().unwrap_or(&text).to_owned()
 }
 
-fn not_row_wise(plan: &LogicalPlan) -> String {
-    let kind = node_name(plan);
+/// Why several streams cannot be one, and what to write instead.
+fn several_inputs(plan: &LogicalPlan) -> String {
     match plan {
-        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
-            format!(
-                "{kind} over an endless stream never ends; ORDER BY and LIMIT work on the rows of each closed window"
-            )
-        }
-        LogicalPlan::Distinct(_) | LogicalPlan::Window(_) => {
-            format!("{kind} over an endless stream needs endless state; use it on the rows of each closed window")
-        }
-        _ => format!("{kind} cannot run as a stream yet"),
+        LogicalPlan::Join(_) => "a join of streams is not supported yet; write each stream to ClickHouse with an INSERT of its own, and join there".into(),
+        LogicalPlan::Union(_) => "a UNION of streams is not supported yet; write one INSERT per stream, each into a table of its own".into(),
+        other => format!("{} of streams is not supported yet; write one INSERT per stream", node_name(other)),
+    }
+}
+
+/// The name of an aggregate function, as it is written.
+fn function_name(aggregate: &Expr) -> String {
+    match unaliased(aggregate) {
+        Expr::AggregateFunction(function) => function.func.name().to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn not_row_wise<T>(plan: &LogicalPlan) -> Result<T> {
+    let closed = "the rows of each closed window, in a query with TUMBLE and GROUP BY window_start, window_end";
+    match plan {
+        LogicalPlan::Sort(_) => refuse_at(
+            &["ORDER BY"],
+            format!("ORDER BY over an endless stream would wait for ever; it works on {closed}"),
+        ),
+        LogicalPlan::Limit(_) => refuse_at(
+            &["LIMIT", "FETCH", "OFFSET"],
+            format!("LIMIT over an endless stream is not supported; it works on {closed}"),
+        ),
+        LogicalPlan::Distinct(_) | LogicalPlan::Aggregate(_) => refuse_at(
+            &["DISTINCT", "GROUP BY"],
+            format!("DISTINCT over an endless stream would keep every row for ever; it works on {closed}"),
+        ),
+        LogicalPlan::Window(_) => refuse_at(
+            &["OVER"],
+            format!("OVER on an endless stream would keep every row for ever; it works on {closed}"),
+        ),
+        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => refuse_at(
+            &["SELECT", "VALUES"],
+            "the query reads no table; add FROM and a table, CHANGES(table) or TUMBLE(…)",
+        ),
+        other => refuse_at(&[], format!("{} cannot run as a stream yet", node_name(other))),
     }
 }

@@ -6,6 +6,14 @@ use datafusion::sql::sqlparser::ast::{DateTimeField, Expr as SqlExpr, Interval, 
 
 /// The milliseconds of an INTERVAL literal, or why it has none.
 pub fn interval_millis(expression: &SqlExpr) -> Result<i64, String> {
+    if let SqlExpr::Interval(Interval {
+        leading_field:
+            Some(unit @ (DateTimeField::Month | DateTimeField::Months | DateTimeField::Year | DateTimeField::Years)),
+        ..
+    }) = expression
+    {
+        return Err(format!("a {unit} has no fixed length; use MILLISECOND, SECOND, MINUTE, HOUR, DAY or WEEK"));
+    }
     let wrong = || format!("expected INTERVAL such as INTERVAL '5' MINUTE, found `{expression}`");
     match expression {
         SqlExpr::Interval(Interval { value, leading_field, .. }) => {

@@ -4,6 +4,10 @@ pub mod catalog;
 pub mod closing;
 pub mod compile;
 pub mod diagnose;
+#[cfg(test)]
+mod docs_test;
+#[cfg(test)]
+mod errors_test;
 pub mod interval;
 mod names;
 pub mod pipeline;

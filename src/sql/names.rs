@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::catalog::{IMAGES, METADATA, Script};
-use crate::error::suggestion;
 use crate::window::aggregate::WINDOW_COLUMNS;
 
 /// A set of defined names.
@@ -34,11 +33,5 @@ impl Names {
             (Some(only), None) => Some(only.clone()),
             _ => None,
         }
-    }
-
-    /// `column "x" not found in table "t"; did you mean "y"?`
-    pub(crate) fn unknown_column(&self, column: &str, table: &str) -> String {
-        let hint = suggestion(column, self.0.iter().map(String::as_str));
-        format!("column \"{column}\" not found in table \"{table}\"{hint}")
     }
 }

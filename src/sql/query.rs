@@ -4,22 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::{Query as SqlQuery, Statement as SqlStatement};
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion::sql::sqlparser::ast::{Query as SqlQuery, SelectItem, SetExpr, Spanned, Statement as SqlStatement};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::catalog::{IMAGES, Insert, Script, Table};
 use super::compile::{Refusal, compile};
-use super::diagnose::diagnose;
+use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
 use super::pipeline::Pipeline;
 use super::relation::StreamRelations;
 use super::statement::read_statements;
 use super::text::{Text, Variables};
-use crate::error::{Error, Result, suggestion};
+use crate::error::{Error, Place, Result};
 
 /// A submitted query: everything that its files define, compiled.
 #[derive(Debug)]
@@ -30,6 +30,19 @@ pub struct Query {
     pub pipelines: Vec<Arc<Pipeline>>,
     /// Things to know before running it.
     pub warnings: Vec<String>,
+}
+
+impl Query {
+    /// The same error with its place, if it is about an option of a table of this query.
+    pub fn locate(&self, error: Error) -> Error {
+        let Error::Config(message) = &error else { return error };
+        let named = message.strip_prefix("table \"").and_then(|rest| rest.split_once('"'));
+        let Some((table, rest)) = named.and_then(|(name, rest)| Some((self.script.tables.get(name)?, rest))) else {
+            return error;
+        };
+        let option = rest.split('\'').skip(1).step_by(2).find_map(|option| table.option_places.get(option));
+        option.unwrap_or(&table.place).error(message.as_str()).into()
+    }
 }
 
 /// Reads and compiles query files as one.
@@ -55,13 +68,14 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
         sources.push((text, views..script.views.len(), inserts..script.inserts.len()));
     }
     let script = Arc::new(script);
-    let mut planner = Planner { script: Arc::clone(&script), views: Arc::default(), context: context() };
+    let mut planner = Planner::new(&script);
     let mut pipelines = Vec::new();
     for (text, views, inserts) in &sources {
-        check_tables(text, &script)?;
         for view in &script.views[views.clone()] {
-            let plan =
-                planner.plan(&view.query, &view.tokens).await.map_err(|error| diagnose(text, &view.tokens, &error))?;
+            let plan = planner
+                .plan(&view.query, &view.tokens)
+                .await
+                .map_err(|error| diagnose(text, &view.tokens, &error, &planner.known))?;
             Arc::make_mut(&mut planner.views).insert(view.name.clone(), plan);
         }
         for insert in &script.inserts[inserts.clone()] {
@@ -71,8 +85,11 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
         }
     }
     if pipelines.is_empty() {
-        let file = sources.first().map_or("the query", |(text, ..)| &text.file);
-        return Err(Error::config(format!("{file} has no INSERT INTO … SELECT, so there is nothing to run")));
+        let message = "there is no INSERT INTO … SELECT, so there is nothing to run";
+        let start = Location { line: 1, column: 1 };
+        return Err(sources
+            .last()
+            .map_or_else(|| Error::config(message), |(text, ..)| text.error(start, message).into()));
     }
     let warnings = warnings(&pipelines);
     Ok(Query { script, pipelines, warnings })
@@ -84,18 +101,29 @@ fn context() -> SessionContext {
     let options = config.options_mut();
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.map_string_types_to_utf8view = false;
+    options.sql_parser.collect_spans = true;
     SessionContext::new_with_config(config)
 }
 
 struct Planner {
     script: Arc<Script>,
+    /// The views planned so far.
     views: Arc<BTreeMap<String, LogicalPlan>>,
     context: SessionContext,
+    known: Known,
 }
 
 impl Planner {
+    fn new(script: &Arc<Script>) -> Self {
+        let context = context();
+        let state = context.state();
+        let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).cloned().collect();
+        let tables = script.tables.keys().chain(script.views.iter().map(|view| &view.name)).cloned().collect();
+        Self { script: Arc::clone(script), context, views: Arc::default(), known: Known { tables, functions } }
+    }
+
     async fn insert(&mut self, text: &Text, insert: &Insert) -> Result<Pipeline> {
-        let refused = |refusal: Refusal| Error::from(diagnose(text, &insert.tokens, &refusal));
+        let refused = |refusal: Refusal| Error::from(diagnose(text, &insert.tokens, &refusal, &self.known));
         let target = match &insert.target {
             Some(name) => Some(self.target(text, insert, name)?),
             None => None,
@@ -107,9 +135,7 @@ impl Planner {
 
     fn target(&self, text: &Text, insert: &Insert, name: &str) -> Result<Arc<Table>> {
         self.script.tables.get(name).cloned().ok_or_else(|| {
-            let hint = suggestion(name, self.script.tables.keys().map(String::as_str));
-            let message = format!("table \"{name}\" not found; define it with CREATE TABLE before this INSERT{hint}");
-            text.error(insert.place, message).into()
+            text.error(insert.place, unknown_table(name, self.script.tables.keys().map(String::as_str))).into()
         })
     }
 
@@ -135,40 +161,54 @@ impl Planner {
 
 /// Gives the query's columns the names, order and types that the target declares, if it declares any.
 fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::result::Result<LogicalPlan, Refusal> {
-    let refuse = |message: String| Err(Refusal::Query(message));
+    let refuse = |column: usize, message: String| match place_of_column(&insert.query, column) {
+        Some(place) => Err(Refusal::Place(place, message)),
+        None => Err(Refusal::Query(message)),
+    };
     let fields: Vec<_> = plan.schema().fields().iter().cloned().collect();
     let mut seen = BTreeSet::new();
     let declared = target.map(|table| &table.columns).filter(|columns| !columns.fields().is_empty());
     let Some(declared) = declared else {
-        return match fields.iter().find(|field| !seen.insert(field.name().as_str())) {
-            Some(twice) => refuse(format!(
-                "two columns of the result are called \"{0}\"; give one another name with AS",
-                twice.name()
-            )),
+        return match fields.iter().position(|field| !seen.insert(field.name().as_str())) {
+            Some(twice) => {
+                let name = fields[twice].name();
+                refuse(twice, format!("two columns of the result are called \"{name}\"; give one another name with AS"))
+            }
             None => Ok(plan),
         };
     };
     let target_name = target.map_or("", |table| &table.name);
     let wanted = wanted_columns(declared, insert, target_name)?;
     if wanted.len() != fields.len() {
+        let names = |fields: &[FieldRef]| fields.iter().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", ");
+        let (gives, has) = (fields.len(), wanted.len());
         let both = format!(
-            "it has {} ({})",
-            wanted.len(),
-            wanted.iter().map(|it| it.name().as_str()).collect::<Vec<_>>().join(", ")
+            "the query gives {gives} columns ({}) to \"{target_name}\", which takes {has} ({})",
+            names(&fields),
+            names(&wanted)
         );
-        return refuse(format!("the query gives {} columns to \"{target_name}\", but {both}", fields.len()));
+        return refuse(
+            0,
+            format!(
+                "{both}; select as many, in this order, or list the columns: INSERT INTO {target_name} (…) SELECT …"
+            ),
+        );
     }
     let columns: Vec<_> = plan.schema().columns();
     let mut expressions = Vec::new();
-    for ((column, from), to) in columns.into_iter().zip(&fields).zip(&wanted) {
+    for (at, ((column, from), to)) in columns.into_iter().zip(&fields).zip(&wanted).enumerate() {
         if !datafusion::arrow::compute::can_cast_types(from.data_type(), to.data_type()) {
-            return refuse(format!(
-                "column \"{}\" of \"{target_name}\" is {}, but the query gives \"{}\" of type {}; add a CAST",
-                to.name(),
-                super::types::sql_name(to.data_type()),
-                from.name(),
-                super::types::sql_name(from.data_type())
-            ));
+            let (to_type, from_type) =
+                (super::types::sql_name(to.data_type()), super::types::sql_name(from.data_type()));
+            return refuse(
+                at,
+                format!(
+                    "column \"{}\" of \"{target_name}\" is {to_type}, but the query gives \"{}\" of type {from_type}; \
+                 select something of type {to_type}",
+                    to.name(),
+                    from.name(),
+                ),
+            );
         }
         let value = Expr::Column(column);
         let value = if from.data_type() == to.data_type() { value } else { cast(value, to.data_type().clone()) };
@@ -177,18 +217,23 @@ fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::resul
     Ok(LogicalPlanBuilder::from(plan).project(expressions)?.build()?)
 }
 
-fn wanted_columns(
-    declared: &SchemaRef,
-    insert: &Insert,
-    target: &str,
-) -> std::result::Result<Vec<datafusion::arrow::datatypes::FieldRef>, Refusal> {
+/// Where a column of the result stands in the SELECT list, if no `*` is before it.
+fn place_of_column(query: &SqlQuery, column: usize) -> Option<Location> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let is_one = |item: &&SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
+    let item = select.projection.iter().take_while(is_one).nth(column)?;
+    Some(item.span().start).filter(|place| place.line > 0)
+}
+
+fn wanted_columns(declared: &SchemaRef, insert: &Insert, target: &str) -> std::result::Result<Vec<FieldRef>, Refusal> {
     if insert.columns.is_empty() {
         return Ok(declared.fields().iter().cloned().collect());
     }
-    let find = |name: &String| {
-        declared.fields().iter().find(|field| field.name() == name).cloned().ok_or_else(|| {
-            let hint = suggestion(name, declared.fields().iter().map(|field| field.name().as_str()));
-            Refusal::Query(format!("column \"{name}\" not found in table \"{target}\"{hint}"))
+    let find = |(name, place): &(String, Place)| {
+        declared.fields().iter().find(|field| field.name().eq_ignore_ascii_case(name)).cloned().ok_or_else(|| {
+            let message =
+                unknown_column(name, Some(target), declared.fields().iter().map(|field| field.name().as_str()));
+            Refusal::Sql(place.error(message))
         })
     };
     insert.columns.iter().map(find).collect()
@@ -202,35 +247,6 @@ fn check_target(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Ar
         let message =
             format!("table \"{}\" is already filled by another INSERT; give this one a table of its own", target.name);
         return Err(text.error(insert.place, message).into());
-    }
-    Ok(())
-}
-
-/// Options that no connector or format knows are spelling mistakes.
-fn check_tables(text: &Text, script: &Script) -> Result<()> {
-    for table in script.tables.values() {
-        let connector = table.options.get("connector").unwrap_or_default();
-        let Some(known) = crate::connector::known_options(connector) else {
-            let hint = suggestion(connector, crate::connector::CONNECTORS.iter().copied());
-            let message = match connector {
-                "" => format!("table \"{}\" needs the option 'connector'", table.name),
-                _ => format!(
-                    "connector '{connector}' is not known{hint}; there are {}",
-                    crate::connector::CONNECTORS.join(", ")
-                ),
-            };
-            return Err(text.error(table.place, message).into());
-        };
-        for name in table.options.names() {
-            if !known
-                .iter()
-                .any(|it| it == &name || it.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix)))
-            {
-                let hint = suggestion(name, known.iter().copied());
-                let message = format!("option '{name}' is not known to connector '{connector}'{hint}");
-                return Err(text.error(table.place, message).into());
-            }
-        }
     }
     Ok(())
 }

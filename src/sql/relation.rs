@@ -9,7 +9,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, TableReference, plan_datafusion_err, plan_err};
+use datafusion::common::{
+    Column, DFSchema, DFSchemaRef, Diagnostic, Location, Span, TableReference, plan_datafusion_err, plan_err,
+};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
@@ -19,10 +21,11 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
-    ObjectNamePart, TableFactor,
+    ObjectNamePart, Spanned, TableFactor,
 };
 
 use super::catalog::{IMAGES, Script, Table};
+use super::diagnose::unknown_table;
 use super::interval::interval_millis;
 use crate::error::suggestion;
 use crate::window::aggregate::WINDOW_COLUMNS;
@@ -123,7 +126,7 @@ impl RelationPlanner for StreamRelations {
             }
             TableFactor::Function { name, args, alias, .. } => (name.clone(), args.clone(), alias.clone()),
             TableFactor::Table { name, args: None, alias, .. } => {
-                return Ok(match self.named(name)? {
+                return Ok(match self.named(name).map_err(|error| at(error, name))? {
                     Some(plan) => RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias.clone()))),
                     None => RelationPlanning::Original(Box::new(relation)),
                 });
@@ -131,16 +134,16 @@ impl RelationPlanner for StreamRelations {
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
         };
         let plan = match name.to_string().to_ascii_uppercase().as_str() {
-            "CHANGES" => self.changes(&arguments)?,
-            "TUMBLE" => tumble(&arguments, context)?,
-            other @ ("HOP" | "CUMULATE" | "SESSION") => {
-                return plan_err!("{other} windows are not supported yet; use TUMBLE");
-            }
-            other => {
-                let hint = suggestion(other, ["TUMBLE", "CHANGES"]);
-                return plan_err!("table function \"{other}\" is not known{hint}");
+            "CHANGES" => self.changes(&arguments),
+            "TUMBLE" => self.tumble(&arguments, context),
+            other @ ("HOP" | "CUMULATE" | "SESSION") => plan_err!("{other} windows are not supported yet; use TUMBLE"),
+            _ => {
+                let hint = suggestion(&name.to_string(), ["TUMBLE", "CHANGES"]);
+                let hint = if hint.is_empty() { "; there are TUMBLE and CHANGES" } else { &hint };
+                plan_err!("table function \"{name}\" is not known{hint}")
             }
         };
+        let plan = plan.map_err(|error| at(error, &name))?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }
@@ -155,7 +158,11 @@ impl StreamRelations {
         if let Some(view) = self.views.get(name) {
             return LogicalPlanBuilder::from(view.clone()).alias(name.as_str())?.build().map(Some);
         }
-        self.script.tables.get(name).map(|table| StreamTable::plain(table).scan()).transpose()
+        match self.script.tables.get(name) {
+            Some(table) if table.columns.fields().is_empty() => Err(without_columns(name.as_str())),
+            Some(table) => StreamTable::plain(table).scan().map(Some),
+            None => Ok(None),
+        }
     }
 
     fn changes(&self, arguments: &[FunctionArg]) -> Result<LogicalPlan> {
@@ -164,33 +171,56 @@ impl StreamRelations {
             return plan_err!("CHANGES takes the name of a table, not `{argument}`");
         };
         let unknown = || {
-            let hint = suggestion(name, self.script.tables.keys().map(String::as_str));
-            plan_datafusion_err!("table \"{name}\" not found{hint}")
+            let message = unknown_table(name, self.script.tables.keys().map(String::as_str));
+            at(plan_datafusion_err!("{message}"), argument)
         };
-        StreamTable::changes(self.script.tables.get(name).ok_or_else(unknown)?, self.with_images).scan()
+        let table = self.script.tables.get(name).ok_or_else(unknown)?;
+        if table.columns.fields().is_empty() {
+            return Err(at(without_columns(name), argument));
+        }
+        StreamTable::changes(table, self.with_images).scan()
     }
+
+    fn tumble(&self, arguments: &[FunctionArg], context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+        if !(3..=4).contains(&arguments.len()) {
+            return plan_err!("TUMBLE has {} arguments; write {TUMBLE_USAGE}", arguments.len());
+        }
+        let expression = |at: usize| value(&arguments[at]).ok_or_else(|| plan_datafusion_err!("write {TUMBLE_USAGE}"));
+        let input = context.plan(relation(expression(0)?)?)?;
+        let time = time_column(expression(1)?, &input).map_err(|error| at(error, &arguments[1]))?;
+        let interval = |number: usize, what: &str| {
+            let written = expression(number)?;
+            interval_millis(written).map_err(|message| at(plan_datafusion_err!("{what} of TUMBLE: {message}"), written))
+        };
+        let size = interval(2, "size")?;
+        let offset = if arguments.len() == 4 { interval(3, "offset")? } else { 0 };
+        if size <= 0 {
+            return Err(at(
+                plan_datafusion_err!("size of TUMBLE: a window needs a size above zero, such as INTERVAL '5' MINUTE"),
+                expression(2)?,
+            ));
+        }
+        let node = WindowNode::try_new(input, time, Tumbling { size, offset })?;
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+    }
+}
+
+fn without_columns(table: &str) -> DataFusionError {
+    let example = format!("CREATE TABLE {table} (id INT, …) WITH (…)");
+    plan_datafusion_err!("table \"{table}\" declares no columns; one that is read needs them: {example}")
+}
+
+/// The error at the place of a part of the query, unless it has a place already.
+fn at(error: DataFusionError, part: &impl Spanned) -> DataFusionError {
+    let span = part.span().start;
+    if span.line == 0 || error.diagnostic().is_some_and(|diagnostic| diagnostic.span.is_some()) {
+        return error;
+    }
+    let place = Location { line: span.line, column: span.column };
+    error.with_diagnostic(Diagnostic::new_error("", Some(Span { start: place, end: place })))
 }
 
 const TUMBLE_USAGE: &str = "TUMBLE(table, time_column, INTERVAL '5' MINUTE [, offset])";
-
-fn tumble(arguments: &[FunctionArg], context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
-    if !(3..=4).contains(&arguments.len()) {
-        return plan_err!("TUMBLE has {} arguments; write {TUMBLE_USAGE}", arguments.len());
-    }
-    let expression = |at: usize| value(&arguments[at]).ok_or_else(|| plan_datafusion_err!("write {TUMBLE_USAGE}"));
-    let input = context.plan(relation(expression(0)?)?)?;
-    let time = time_column(expression(1)?, &input)?;
-    let size = interval_millis(expression(2)?).map_err(|message| plan_datafusion_err!("size of TUMBLE: {message}"))?;
-    let offset = match arguments.len() {
-        4 => interval_millis(expression(3)?).map_err(|message| plan_datafusion_err!("offset of TUMBLE: {message}"))?,
-        _ => 0,
-    };
-    if size <= 0 {
-        return plan_err!("size of TUMBLE is {size} ms; it must be positive");
-    }
-    let node = WindowNode::try_new(input, time, Tumbling { size, offset })?;
-    Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
-}
 
 /// A name, a table function or a sub-query, as an argument of a table function.
 fn relation(argument: &SqlExpr) -> Result<TableFactor> {

@@ -11,18 +11,21 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
 use super::catalog::{Insert, Script, Table, View, Watermark};
+use super::diagnose::{lower_first, unknown_column};
 use super::interval::interval_millis;
 use super::names::Names;
 use super::text::Text;
 use super::types::arrow_type;
-use crate::error::{Result, SqlError};
+use crate::connector::{CONNECTORS, known_options};
+use crate::error::{Place, Result, SqlError, suggestion};
+use crate::format::FORMATS;
 use crate::options::Options;
 
 /// Reads all statements of a text into `script`, whose earlier tables and views they may use.
 pub fn read_statements(text: &Text, script: &mut Script) -> Result<()> {
     let tokens = Tokenizer::new(&GenericDialect {}, &text.content)
         .tokenize_with_location()
-        .map_err(|error| text.error(error.location, error.message))?;
+        .map_err(|error| text.error(error.location, tokenizer_message(&error.message)))?;
     for statement in tokens.split(|token| token.token == Token::SemiColon) {
         let tokens: Vec<_> = statement.iter().filter(|it| !matches!(it.token, Token::Whitespace(_))).cloned().collect();
         if !tokens.is_empty() {
@@ -43,19 +46,29 @@ impl StatementReader<'_> {
         let place = self.place();
         if self.take_words(&["CREATE", "TABLE"]) {
             let table = self.table()?;
-            if script.tables.contains_key(&table.name) || script.views.iter().any(|view| view.name == table.name) {
-                return Err(self.text.error(table.place, format!("table \"{}\" is defined twice", table.name)).into());
-            }
+            refuse_twice(script, &table.name, &table.place)?;
             script.tables.insert(table.name.clone(), Arc::new(table));
         } else if self.take_words(&["CREATE", "VIEW"]) {
+            let place = self.text.place(self.place());
             let name = self.name("the view's name")?;
+            refuse_twice(script, &name, &place)?;
             self.expect_word("AS")?;
             let (query, tokens) = self.query(script)?;
             script.views.push(View { name, query, tokens });
         } else if self.take_words(&["INSERT", "INTO"]) {
+            let place = self.place();
             let target = Some(self.name("the name of the table to fill")?);
             let columns = if self.take(&Token::LParen) { self.names_in_parens()? } else { Vec::new() };
+            if !self.is_word("SELECT") && !self.is_word("WITH") {
+                return Err(self
+                    .error(format!(
+                        "expected SELECT, found {}; rows come from a query, as in INSERT INTO … SELECT",
+                        self.found()
+                    ))
+                    .into());
+            }
             let (query, tokens) = self.query(script)?;
+            let columns = columns.into_iter().map(|(name, place)| (name, self.text.place(place))).collect();
             script.inserts.push(Insert { target, columns, query, place, tokens });
         } else if self.is_word("SELECT") || self.is_word("WITH") {
             let (query, tokens) = self.query(script)?;
@@ -80,25 +93,36 @@ impl StatementReader<'_> {
                     break;
                 }
             }
-            self.expect(&Token::RParen)?;
+            self.end_of_list("another column, PRIMARY KEY or WATERMARK")?;
         }
         if self.take_words(&["COMMENT"]) {
             self.string("the table's comment")?;
         }
-        self.expect_word("WITH")?;
-        let options = self.options(&name)?;
+        if !self.take_words(&["WITH"]) {
+            let message = format!(
+                "expected WITH, found {}; a table says where it is: WITH ('connector' = 'kafka', …)",
+                self.found()
+            );
+            return Err(self.error(message).into());
+        }
+        let (options, option_places) = self.options(&name)?;
         self.end()?;
-        self.checked(definition, name, options, place)
+        let table = self.checked(definition, name, options, place, option_places)?;
+        check_options(&table)?;
+        Ok(table)
     }
 
     fn table_element(&mut self, table: &mut TableDefinition) -> Result<()> {
+        let start = self.place();
         if self.take_words(&["PRIMARY", "KEY"]) {
+            self.refuse_second_key(table, start)?;
             self.expect(&Token::LParen)?;
-            let place = self.place();
-            let key = self.names_in_parens()?;
-            table.primary_key = key.into_iter().map(|name| (name, place)).collect();
+            table.primary_key = self.names_in_parens()?;
             self.take_words(&["NOT", "ENFORCED"]);
         } else if self.take_words(&["WATERMARK", "FOR"]) {
+            if table.watermark.is_some() {
+                return Err(self.text.error(start, "a table has one WATERMARK; this is the second").into());
+            }
             let place = self.place();
             let watermark = self.watermark()?;
             table.watermark = Some((watermark, place));
@@ -123,6 +147,7 @@ impl StatementReader<'_> {
             if self.take_words(&["NOT", "NULL"]) {
                 nullable = false;
             } else if self.take_words(&["PRIMARY", "KEY"]) {
+                self.refuse_second_key(table, place)?;
                 table.primary_key = vec![(name.clone(), place)];
                 self.take_words(&["NOT", "ENFORCED"]);
             } else if self.take_words(&["COMMENT"]) {
@@ -134,6 +159,15 @@ impl StatementReader<'_> {
         }
         table.fields.push(Field::new(name, data_type, nullable));
         Ok(())
+    }
+
+    fn refuse_second_key(&self, table: &TableDefinition, place: Location) -> Result<()> {
+        if table.primary_key.is_empty() {
+            return Ok(());
+        }
+        let message =
+            "a table has one PRIMARY KEY; this is the second (write PRIMARY KEY (a, b) for a key of several columns)";
+        Err(self.text.error(place, message).into())
     }
 
     /// After `WATERMARK FOR`: `col AS col [- INTERVAL …] [IDLE TIMEOUT INTERVAL …]`.
@@ -152,9 +186,11 @@ impl StatementReader<'_> {
         Ok(Watermark { column, delay, idle_timeout })
     }
 
-    fn options(&mut self, table: &str) -> Result<Options> {
+    /// After `WITH`: the options and where their names stand.
+    fn options(&mut self, table: &str) -> Result<(Options, BTreeMap<String, Place>)> {
         self.expect(&Token::LParen)?;
         let mut values = BTreeMap::new();
+        let mut places = BTreeMap::new();
         loop {
             let place = self.place();
             let name = self.string("an option's name, such as 'connector'")?;
@@ -163,19 +199,36 @@ impl StatementReader<'_> {
             if values.insert(name.clone(), value).is_some() {
                 return Err(self.text.error(place, format!("option '{name}' is given twice")).into());
             }
+            places.insert(name, self.text.place(place));
             if !self.take(&Token::Comma) {
                 break;
             }
         }
-        self.expect(&Token::RParen)?;
-        Ok(Options::new(table, values))
+        self.end_of_list("another option")?;
+        Ok((Options::new(table, values), places))
+    }
+
+    /// The `)` of a list that could have gone on.
+    fn end_of_list(&mut self, more: &str) -> Result<()> {
+        if self.take(&Token::RParen) {
+            return Ok(());
+        }
+        Err(self.error(format!("expected `,` and {more}, or `)`, found {}", self.found())).into())
     }
 
     /// Checks what a table's parts say of each other.
-    fn checked(&self, definition: TableDefinition, name: String, options: Options, place: Location) -> Result<Table> {
+    fn checked(
+        &self,
+        definition: TableDefinition,
+        name: String,
+        options: Options,
+        place: Location,
+        option_places: BTreeMap<String, Place>,
+    ) -> Result<Table> {
         let names = Names::new(definition.fields.iter().map(|field| field.name().as_str()));
         let resolve = |column: &str, place: Location| {
-            let unknown = || self.text.error(place, names.unknown_column(column, &name));
+            let columns = definition.fields.iter().map(|field| field.name().as_str());
+            let unknown = || self.text.error(place, unknown_column(column, Some(&name), columns));
             names.resolve(column).ok_or_else(unknown)
         };
         let mut fields = definition.fields.clone();
@@ -197,7 +250,16 @@ impl StatementReader<'_> {
             watermark = Some(Watermark { column, ..clause });
         }
         let columns = Arc::new(Schema::new(fields));
-        Ok(Table { name, columns, comments: definition.comments, primary_key, watermark, options, place })
+        Ok(Table {
+            name,
+            columns,
+            comments: definition.comments,
+            primary_key,
+            watermark,
+            options,
+            place: self.text.place(place),
+            option_places,
+        })
     }
 
     /// The rest of the statement as a query. Unquoted names are put in the case in which they were defined.
@@ -324,7 +386,16 @@ impl StatementReader<'_> {
     fn end(&self) -> Result<()> {
         match self.tokens.get(self.at) {
             None => Ok(()),
-            Some(_) => Err(self.error(format!("expected the end of the statement, found {}", self.found())).into()),
+            Some(token) => {
+                let hint = match &token.token {
+                    Token::Word(word) if is_sql_word(&word.value) => {
+                        format!("; a name that is a word of SQL is quoted: \"{}\"", word.value)
+                    }
+                    Token::Word(_) => "; is a comma missing before it?".to_owned(),
+                    _ => String::new(),
+                };
+                Err(self.error(format!("expected the end of the statement, found {}{hint}", self.found())).into())
+            }
         }
     }
 
@@ -336,13 +407,17 @@ impl StatementReader<'_> {
         Err(self.error(format!("expected {what}, found {}", self.found())).into())
     }
 
-    /// After `(`.
-    fn names_in_parens(&mut self) -> Result<Vec<String>> {
-        let mut names = vec![self.name("a column")?];
-        while self.take(&Token::Comma) {
-            names.push(self.name("a column")?);
+    /// After `(`: the names and where they stand.
+    fn names_in_parens(&mut self) -> Result<Vec<(String, Location)>> {
+        let mut names = Vec::new();
+        loop {
+            let place = self.place();
+            names.push((self.name("a column")?, place));
+            if !self.take(&Token::Comma) {
+                break;
+            }
         }
-        self.expect(&Token::RParen)?;
+        self.end_of_list("another column")?;
         Ok(names)
     }
 
@@ -353,6 +428,55 @@ impl StatementReader<'_> {
         }
         Err(self.error(format!("expected {what}, found {}", self.found())).into())
     }
+}
+
+fn refuse_twice(script: &Script, name: &str, place: &Place) -> Result<()> {
+    let earlier = match script.tables.get(name) {
+        Some(table) => format!("{}:{}", table.place.file, table.place.line),
+        None if script.views.iter().any(|view| view.name == name) => "as a view".into(),
+        None => return Ok(()),
+    };
+    Err(place.error(format!("\"{name}\" is defined twice, first {earlier}; give one of them another name")).into())
+}
+
+/// Options that no connector or format knows are spelling mistakes.
+fn check_options(table: &Table) -> Result<()> {
+    let connectors = CONNECTORS.join(", ");
+    let Some(connector) = table.options.get("connector") else {
+        return Err(table
+            .place
+            .error(format!("table \"{}\" needs the option 'connector'; there are {connectors}", table.name))
+            .into());
+    };
+    let place = |option: &str| table.option_places.get(option).unwrap_or(&table.place);
+    let Some(known) = known_options(connector) else {
+        let hint = suggestion(connector, CONNECTORS.iter().copied());
+        let hint = if hint.is_empty() { format!("; there are {connectors}") } else { hint };
+        return Err(place("connector").error(format!("connector '{connector}' is not known{hint}")).into());
+    };
+    if let Some(format) = table.options.get("format") {
+        let formats: Vec<_> =
+            FORMATS.iter().copied().chain(["parquet"].into_iter().filter(|_| connector == "filesystem")).collect();
+        if !formats.contains(&format) {
+            let not_yet =
+                format.contains("avro") || matches!(format, "protobuf" | "canal-json" | "maxwell-json" | "raw");
+            let hint = if not_yet { String::new() } else { suggestion(format, formats.iter().copied()) };
+            let hint =
+                if hint.is_empty() { format!("; connector '{connector}' has {}", formats.join(", ")) } else { hint };
+            let trouble = if not_yet { "is not supported yet" } else { "is not known" };
+            return Err(place("format").error(format!("format '{format}' {trouble}{hint}")).into());
+        }
+    }
+    for name in table.options.names() {
+        if !known.iter().any(|it| it == &name || it.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix))) {
+            let near = suggestion(name, known.iter().copied());
+            let hint = if near.is_empty() { format!("; there are {}", known.join(", ")) } else { near };
+            return Err(place(name)
+                .error(format!("option '{name}' is not known to connector '{connector}'{hint}"))
+                .into());
+        }
+    }
+    Ok(())
 }
 
 #[derive(Default)]
@@ -377,7 +501,10 @@ fn watermark_delay(expression: &SqlExpr, column: &str) -> Result<i64, String> {
     let is_column = |expression: &SqlExpr| matches!(expression, SqlExpr::Identifier(Ident { value, .. }) if value.eq_ignore_ascii_case(column));
     match expression {
         expression if is_column(expression) => Ok(0),
-        SqlExpr::BinaryOp { left, op: Minus, right } if is_column(left) => interval_millis(right),
+        SqlExpr::BinaryOp { left, op: Minus, right } if is_column(left) => match interval_millis(right)? {
+            delay @ 0.. => Ok(delay),
+            _ => Err(format!("the delay of a watermark is not negative; write \"{column} - INTERVAL '10' SECOND\"")),
+        },
         _ => Err(format!("a watermark is written \"{column} - INTERVAL '10' SECOND\", not `{expression}`")),
     }
 }
@@ -390,8 +517,43 @@ fn parser_message(error: &ParserError) -> String {
     // The parser ends its messages in a place of its own, which ours replaces.
     let end = text.rfind(" at Line:").unwrap_or(text.len());
     let text = &text[..end];
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+    match text.strip_prefix("Expected: ").and_then(|rest| rest.split_once(", found: ")) {
+        Some((expected, found)) => {
+            let thing = |text: &str| match text {
+                "EOF" => "the end of the statement".to_owned(),
+                text if text.contains(' ') && !text.starts_with('\'') => text.to_owned(),
+                text => format!("`{text}`"),
+            };
+            let hint = if is_sql_word(found) {
+                format!("; a name that is a word of SQL is quoted: \"{found}\"")
+            } else {
+                String::new()
+            };
+            format!("expected {}, found {}{hint}", thing(expected), thing(found))
+        }
+        None => lower_first(text),
+    }
+}
+
+/// Words that people like to give to columns and that SQL keeps for itself.
+fn is_sql_word(word: &str) -> bool {
+    [
+        "order", "group", "table", "from", "to", "user", "end", "start", "limit", "offset", "values", "set", "case",
+        "select",
+    ]
+    .iter()
+    .any(|it| it.eq_ignore_ascii_case(word) && word.chars().all(|letter| letter.is_ascii_lowercase()))
+}
+
+fn tokenizer_message(message: &str) -> String {
+    match message {
+        "Unterminated string literal" => "a string has no end; close it with '".into(),
+        message if message.starts_with("Expected close delimiter") => {
+            let quote = message.split('\'').nth(1).unwrap_or("\"");
+            format!("a quoted name has no end; close it with {quote}")
+        }
+        message => lower_first(message.trim_end_matches('.')),
+    }
 }
 
 /// Whether a word would be read as SQL's and not as a name, unless it is quoted.

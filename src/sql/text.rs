@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::tokenizer::Location;
 
-use crate::error::{Result, SqlError};
+use crate::error::{Place, Result, SqlError};
 
 /// Values for `${NAME}`: given by `--set` first, then the environment.
 #[derive(Debug, Clone, Default)]
@@ -76,6 +76,11 @@ impl Text {
 
     /// An error at a place in `content`, given in terms of the file.
     pub fn error(&self, at: Location, message: impl Into<String>) -> SqlError {
+        self.place(at).error(message)
+    }
+
+    /// The place in the file of a place in `content`.
+    pub fn place(&self, at: Location) -> Place {
         let (mut hidden, mut shown_by_variables, mut inside) = (0, 0, 0);
         for replacement in self.replacements.iter().filter(|it| it.line == at.line && it.column < at.column) {
             let beyond = at.column - replacement.column;
@@ -87,14 +92,16 @@ impl Text {
             }
         }
         let column = (at.column - inside).max(1) + hidden - shown_by_variables;
-        SqlError { file: self.file.clone(), line: at.line.max(1), column, message: message.into() }
+        Place { file: self.file.clone(), line: at.line.max(1), column }
     }
 }
 
 /// The length of the `${…}` at the start of `rest`, and its value.
 fn variable(rest: &str, variables: &Variables, place: SqlError) -> Result<(usize, String)> {
     let fail = |message: String| SqlError { message, ..place };
-    let Some(end) = rest.find('}') else { return Err(fail("\"${\" without \"}\"".into()).into()) };
+    let Some(end) = rest.find('}') else {
+        return Err(fail("\"${\" without \"}\"; write ${NAME} or ${NAME:-default}".into()).into());
+    };
     let inside = &rest[2..end];
     let (name, default) = match inside.split_once(":-") {
         Some((name, default)) => (name, Some(default)),

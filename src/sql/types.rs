@@ -125,6 +125,14 @@ pub fn sql_name(data_type: &DataType) -> String {
         DataType::Time64(unit) => format!("TIME({})", digits(unit)),
         DataType::Timestamp(unit, None) => format!("TIMESTAMP({})", digits(unit)),
         DataType::Timestamp(unit, Some(_)) => format!("TIMESTAMP_LTZ({})", digits(unit)),
+        DataType::Interval(_) => "INTERVAL".into(),
+        DataType::Null => "NULL".into(),
+        DataType::Dictionary(_, values) => sql_name(values),
+        DataType::Struct(fields) => {
+            let fields: Vec<_> =
+                fields.iter().map(|field| format!("{} {}", field.name(), sql_name(field.data_type()))).collect();
+            format!("ROW<{}>", fields.join(", "))
+        }
         DataType::List(element) => format!("ARRAY<{}>", sql_name(element.data_type())),
         other => other.to_string(),
     }

@@ -33,7 +33,12 @@ impl Mixture {
         for _ in 0..count {
             let id = i64::from(partition) + 10 * self.good[partition as usize];
             let image = image(&id.to_string(), "1", &format!("\"{id}@example.org\""), &(START + id * 10).to_string());
-            self.send(partition, Some(&format!("{{\"customer_id\":{id}}}")), Some(change("c", "null", &image).as_bytes()), None);
+            self.send(
+                partition,
+                Some(&format!("{{\"customer_id\":{id}}}")),
+                Some(change("c", "null", &image).as_bytes()),
+                None,
+            );
             self.good[partition as usize] += 1;
         }
     }
@@ -46,11 +51,15 @@ impl Mixture {
 }
 
 fn image(id: &str, store: &str, email: &str, create_date: &str) -> String {
-    format!("{{\"customer_id\":{id},\"store_id\":{store},\"first_name\":\"A\",\"email\":{email},\"create_date\":{create_date}}}")
+    format!(
+        "{{\"customer_id\":{id},\"store_id\":{store},\"first_name\":\"A\",\"email\":{email},\"create_date\":{create_date}}}"
+    )
 }
 
 fn change(op: &str, before: &str, after: &str) -> String {
-    format!("{{\"before\":{before},\"after\":{after},\"source\":{{\"ts_ms\":{START},\"table\":\"customer\"}},\"op\":\"{op}\",\"ts_ms\":{START}}}")
+    format!(
+        "{{\"before\":{before},\"after\":{after},\"source\":{{\"ts_ms\":{START},\"table\":\"customer\"}},\"op\":\"{op}\",\"ts_ms\":{START}}}"
+    )
 }
 
 #[test]
@@ -66,7 +75,11 @@ fn good_records_are_counted_and_bad_ones_kept_with_their_reasons() {
     mixture.bad(2, &fine[..fine.len() / 2], "malformed");
     mixture.bad(0, format!("{fine}}}"), "malformed");
     mixture.bad(1, "[1, 2]", "malformed");
-    mixture.bad(2, [br#"{"before":null,"after":{"customer_id":1,"email":""#.as_slice(), b"\xff\xfe", br#""},"op":"c"}"#].concat(), "malformed");
+    mixture.bad(
+        2,
+        [br#"{"before":null,"after":{"customer_id":1,"email":""#.as_slice(), b"\xff\xfe", br#""},"op":"c"}"#].concat(),
+        "malformed",
+    );
     mixture.bad(0, [0, 0, 0, 0, 1, 2, 3], "malformed");
     // Wrong types.
     mixture.bad(0, row("5", "\"north\"", "null", &now), "wrong_type");
@@ -92,12 +105,19 @@ fn good_records_are_counted_and_bad_ones_kept_with_their_reasons() {
     mixture.bad(0, row("1000001", "1", "null", &far), "future_event_time");
     mixture.bad(1, row("1000002", "1", "null", "null"), "no_event_time");
     // On this one the expression of one query fails; the others have it.
-    mixture.send(2, Some("{}"), Some(row("1000003", "1", "null", &(START + 5_000).to_string()).as_bytes()), Some("expression_failed"));
+    mixture.send(
+        2,
+        Some("{}"),
+        Some(row("1000003", "1", "null", &(START + 5_000).to_string()).as_bytes()),
+        Some("expression_failed"),
+    );
     (0..3).for_each(|partition| mixture.good(partition, 50));
     mixture.topic.flush();
 
     let database = Database::new("malformed");
-    let to = |table: &str| format!("'connector' = 'clickhouse', 'url' = '{}', 'table' = '{}.{table}'", clickhouse_url(), database.0);
+    let to = |table: &str| {
+        format!("'connector' = 'clickhouse', 'url' = '{}', 'table' = '{}.{table}'", clickhouse_url(), database.0)
+    };
     let source = |name: &str, more: &str| {
         format!(
             "CREATE TABLE {name} (
@@ -140,7 +160,10 @@ fn good_records_are_counted_and_bad_ones_kept_with_their_reasons() {
 
     let good: i64 = mixture.good.iter().sum();
     let all = good + 3;
-    assert_eq!(ask("SELECT count(), uniqExact(_partition, _offset), countIf(_op = 'c') FROM {db}.changes"), format!("{all}\t{all}\t{all}"));
+    assert_eq!(
+        ask("SELECT count(), uniqExact(_partition, _offset), countIf(_op = 'c') FROM {db}.changes"),
+        format!("{all}\t{all}\t{all}")
+    );
     assert_eq!(ask("SELECT count() FROM {db}.mirror"), all.to_string());
     assert_eq!(ask("SELECT count() FROM {db}.ratios"), (all - 1).to_string());
     assert_eq!(ask("SELECT sum(n), count() = uniqExact(window_start) FROM {db}.windows"), format!("{}\t1", good + 1));

@@ -8,7 +8,9 @@ use data_gen::units::Share;
 use sqlx::{AnyConnection, Connection, Row};
 
 use crate::run::{Running, block_on, highwater, wait_until};
-use crate::stack::{Database, assert_same, clickhouse_url, connect_url, kafka_brokers, mariadb_url, postgres_url, script, unique};
+use crate::stack::{
+    Database, assert_same, clickhouse_url, connect_url, kafka_brokers, mariadb_url, postgres_url, script, unique,
+};
 use crate::topic::read;
 
 /// A kind of database, and how it says things.
@@ -19,7 +21,6 @@ struct Source {
     forget: &'static [&'static str],
     /// Makes a session in UTC, with the shop's tables at hand.
     session: &'static [&'static str],
-    active: &'static str,
     /// All columns of all customers, as ClickHouse writes them.
     customers: &'static str,
     /// Registrations per window of 5 seconds and store, from what the trigger noted.
@@ -31,9 +32,8 @@ const MARIADB: Source = Source {
     url: mariadb_url,
     forget: &["DROP DATABASE IF EXISTS sakila"],
     session: &["SET time_zone = '+00:00'", "USE sakila"],
-    active: "SMALLINT",
-    customers: "SELECT CONVERT(CONCAT_WS(CHAR(9), customer_id, store_id, first_name, last_name, COALESCE(email, '\\\\N'), address_id, active,
-                  DATE_FORMAT(create_date, '%Y-%m-%d %H:%i:%s.000'), COALESCE(DATE_FORMAT(last_update, '%Y-%m-%d %H:%i:%s.000000'), '\\\\N')) USING utf8mb4) FROM customer",
+    customers: "SELECT CONVERT(CONCAT_WS(CHAR(9), customer_id, store_id, first_name, last_name, COALESCE(email, '\\\\N'), address_id, IF(active, 'true', 'false'),
+                  DATE_FORMAT(create_date, '%Y-%m-%d %H:%i:%s.000'), COALESCE(DATE_FORMAT(last_update, '%Y-%m-%d %H:%i:%s.000'), '\\\\N')) USING utf8mb4) FROM customer",
     registrations: "SELECT CONVERT(CONCAT_WS(CHAR(9), FROM_UNIXTIME(FLOOR(UNIX_TIMESTAMP(created_at) / 5) * 5, '%Y-%m-%d %H:%i:%s'), store_id, COUNT(*)) USING utf8mb4)
                     FROM users_change_events WHERE event_type = 'INSERT' GROUP BY FLOOR(UNIX_TIMESTAMP(created_at) / 5), store_id",
 };
@@ -43,9 +43,8 @@ const POSTGRES: Source = Source {
     url: postgres_url,
     forget: &["DROP SCHEMA IF EXISTS sakila CASCADE", "DROP PUBLICATION IF EXISTS dbz_all"],
     session: &["SET time zone 'UTC'", "SET search_path TO sakila, public"],
-    active: "BOOLEAN",
     customers: "SELECT concat_ws(chr(9), customer_id, store_id, first_name, last_name, coalesce(email, '\\N'), address_id, active::text,
-                  to_char(create_date, 'YYYY-MM-DD HH24:MI:SS.MS'), coalesce(to_char(last_update, 'YYYY-MM-DD HH24:MI:SS.US'), '\\N')) FROM customer",
+                  to_char(create_date, 'YYYY-MM-DD HH24:MI:SS.MS'), coalesce(to_char(last_update, 'YYYY-MM-DD HH24:MI:SS.MS'), '\\N')) FROM customer",
     registrations: "SELECT concat_ws(chr(9), to_char(date_bin('5 seconds', created_at, '2000-01-01'), 'YYYY-MM-DD HH24:MI:SS'), store_id, count(*))
                     FROM users_change_events WHERE event_type = 'INSERT' GROUP BY date_bin('5 seconds', created_at, '2000-01-01'), store_id",
 };
@@ -64,12 +63,14 @@ impl Source {
 }
 
 fn execute(connection: &mut AnyConnection, sql: &str) {
-    block_on(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(connection)).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    block_on(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(connection))
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 /// The first column, sorted.
 fn rows(connection: &mut AnyConnection, sql: &str) -> Vec<String> {
-    let rows = block_on(sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(connection)).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let rows = block_on(sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(connection))
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
     let mut rows: Vec<String> = rows.iter().map(|row| row.try_get::<String, _>(0).unwrap()).collect();
     rows.sort();
     rows
@@ -105,41 +106,16 @@ fn unescaped(rows: Vec<String>) -> Vec<String> {
     rows
 }
 
-fn query(source: &Source, prefix: &str, database: &str) -> String {
-    let to = |table: &str| format!("'connector' = 'clickhouse', 'url' = '{}', 'table' = '{database}.{table}'", clickhouse_url());
-    let from = |table: &str| {
-        format!("'connector' = 'kafka', 'topic' = '{prefix}.sakila.{table}', 'properties.bootstrap.servers' = '{}', 'format' = 'debezium-json'", kafka_brokers())
+/// The project's own queries, unchanged but for the prefix of the topics.
+fn queries(folder: &std::path::Path, prefix: &str) -> Vec<String> {
+    let copy = |name: &str| {
+        let text = std::fs::read_to_string(format!("{}/queries/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let own = text.replace("'shop.sakila.", &format!("'{prefix}.sakila."));
+        assert_ne!(own, text);
+        std::fs::write(folder.join(name), own).unwrap();
+        folder.join(name).to_str().unwrap().to_owned()
     };
-    format!(
-        "CREATE TABLE customer (
-           customer_id BIGINT, store_id INT, first_name STRING, last_name STRING, email STRING, address_id BIGINT, active {},
-           create_date TIMESTAMP(3), last_update TIMESTAMP_LTZ(6),
-           PRIMARY KEY (customer_id), WATERMARK FOR create_date AS create_date - INTERVAL '10' SECOND
-         ) WITH ({});
-         CREATE TABLE users_change_events (
-           event_id BIGINT, customer_id BIGINT, store_id INT, event_type STRING, new_row STRING, created_at TIMESTAMP(3),
-           PRIMARY KEY (event_id), WATERMARK FOR created_at AS created_at - INTERVAL '10' SECOND
-         ) WITH ({});
-         CREATE TABLE changes WITH ({});
-         CREATE TABLE mirror WITH ({});
-         CREATE TABLE registrations WITH ({});
-         CREATE TABLE from_trigger WITH ({});
-         INSERT INTO changes SELECT * FROM CHANGES(customer);
-         INSERT INTO mirror SELECT * FROM customer;
-         INSERT INTO registrations SELECT window_start, window_end, store_id, count(*) AS registrations
-         FROM TUMBLE(CHANGES(customer), create_date, INTERVAL '5' SECOND)
-         WHERE _op IN ('c', 'r') GROUP BY window_start, window_end, store_id;
-         INSERT INTO from_trigger SELECT window_start, window_end, store_id, count(*) AS registrations
-         FROM TUMBLE(CHANGES(users_change_events), created_at, INTERVAL '5' SECOND)
-         WHERE _op IN ('c', 'r') AND event_type = 'INSERT' GROUP BY window_start, window_end, store_id;",
-        source.active,
-        from("customer"),
-        from("users_change_events"),
-        to("changes"),
-        to("mirror"),
-        to("registrations"),
-        to("from_trigger")
-    )
+    ["registrations_per_store.sql", "registrations_from_trigger.sql"].map(copy).to_vec()
 }
 
 /// Changes that no customer makes.
@@ -184,14 +160,22 @@ fn whole_path(source: &Source) {
     script("connect.sh", &["register", "--name", &prefix, source.connector], &variables);
     let connector = Connector(prefix.clone());
     let (customers, triggered) = (format!("{prefix}.sakila.customer"), format!("{prefix}.sakila.users_change_events"));
-    wait_until("the snapshot is in Kafka", || [&customers, &triggered].iter().all(|topic| exists(topic) && events(topic).len() >= 100));
+    wait_until("the snapshot is in Kafka", || {
+        [&customers, &triggered].iter().all(|topic| exists(topic) && events(topic).len() >= 100)
+    });
     told("snapshot in Kafka");
 
     let (database, folder) = (Database::new(source.connector.split('-').next().unwrap()), tempfile::tempdir().unwrap());
-    let path = folder.path().join("real.sql");
-    std::fs::write(&path, query(source, &prefix, &database.0)).unwrap();
-    let arguments = ["run", path.to_str().unwrap(), "--name", &prefix, "--flush-interval", "200ms", "--checkpoint-interval", "1s", "--checkpoint-dir", folder.path().to_str().unwrap()];
-    let running = Running::start(arguments, &folder.path().join("log"));
+    let mut arguments = vec!["run".to_owned()];
+    arguments.extend(queries(folder.path(), &prefix));
+    let set = [format!("KAFKA_BROKERS={}", kafka_brokers()), format!("CLICKHOUSE_URL={}", clickhouse_url())];
+    for variable in set.into_iter().chain([format!("DATABASE={}", database.0), "WINDOW=5 SECONDS".to_owned()]) {
+        arguments.extend(["--set".to_owned(), variable]);
+    }
+    let checkpoints = folder.path().join("checkpoints");
+    let more = ["--name", &prefix, "--flush-interval", "200ms", "--checkpoint-interval", "1s", "--checkpoint-dir", checkpoints.to_str().unwrap()];
+    arguments.extend(more.map(str::to_owned));
+    let running = Running::start(&arguments, &folder.path().join("log"));
     let summary = block_on(async {
         let mut shop = Shop::open(&url, &busy).await.unwrap();
         for _ in 0..30 {
@@ -209,7 +193,8 @@ fn whole_path(source: &Source) {
     let mut in_kafka = Vec::new();
     wait_until("all changes are in Kafka", || {
         let (seen, noted) = (events(&customers), events(&triggered));
-        let is_quiet = in_kafka.len() == seen.len() + noted.len() && seen.iter().any(is_last) && noted.iter().any(is_last);
+        let is_quiet =
+            in_kafka.len() == seen.len() + noted.len() && seen.iter().any(is_last) && noted.iter().any(is_last);
         in_kafka = seen.into_iter().chain(noted).collect();
         std::thread::sleep(Duration::from_millis(if is_quiet { 0 } else { 500 }));
         is_quiet
@@ -220,17 +205,22 @@ fn whole_path(source: &Source) {
     assert!(expected.len() as u64 > 100 + summary.changes());
     told(&format!("{} changes of customers in Kafka", expected.len()));
     wait_until("all changes are in ClickHouse", || {
-        database.ask("EXISTS TABLE {db}.changes") == "1" && database.ask("SELECT count() FROM {db}.changes") == expected.len().to_string()
+        database.ask("EXISTS TABLE {db}.customer_changes") == "1"
+            && database.ask("SELECT count() FROM {db}.customer_changes") == expected.len().to_string()
     });
     assert_eq!(running.stop(), 0);
     // And to the end, so that the last windows close.
-    let said = highwater(arguments.into_iter().chain(["--bounded"]));
+    let said = highwater(arguments.iter().map(String::as_str).chain(["--bounded"]));
     assert_eq!(said.code, Some(0), "{said:?}");
     told("delivered");
 
-    assert_eq!(database.ask("SELECT count() = uniqExact(_partition, _offset) FROM {db}.changes"), "1");
-    assert_same("changelog", &database.rows("SELECT _op, customer_id, _partition, _offset FROM {db}.changes"), &expected);
-    let mirror = "SELECT customer_id, store_id, first_name, last_name, email, address_id, active, create_date, last_update FROM {db}.mirror";
+    assert_eq!(database.ask("SELECT count() = uniqExact(_partition, _offset) FROM {db}.customer_changes"), "1");
+    assert_same(
+        "changelog",
+        &database.rows("SELECT _op, customer_id, _partition, _offset FROM {db}.customer_changes"),
+        &expected,
+    );
+    let mirror = "SELECT customer_id, store_id, first_name, last_name, email, address_id, active, create_date, last_update FROM {db}.customer";
     assert_same("mirror", &unescaped(database.rows(mirror)), &rows(&mut connection, source.customers));
 
     // Final windows and late rows together are the registrations that the trigger noted; those of the customers' topic have
@@ -243,13 +233,17 @@ fn whole_path(source: &Source) {
         );
         database.rows(&sql)
     };
-    assert_same("registrations from the trigger's table", &together("from_trigger", ""), &noted);
-    let without_moved = " UNION ALL SELECT toDateTime('2026-01-02 03:04:05', 'UTC'), store_id, -1 FROM {db}.mirror WHERE customer_id = 900004";
-    assert_same("registrations from customers", &together("registrations", without_moved), &noted);
-    let from_changes = "SELECT toStartOfInterval(create_date, INTERVAL 5 SECOND)::DateTime('UTC') AS w, store_id, count() FROM {db}.changes WHERE _op IN ('c', 'r') GROUP BY w, store_id";
-    assert_same("registrations from the changelog", &together("registrations", ""), &database.rows(from_changes));
-    for table in ["registrations", "from_trigger"] {
-        assert_eq!(database.ask(&format!("SELECT count() = uniqExact(window_start, store_id), count() > 5 FROM {{db}}.{table}")), "1\t1");
+    assert_same("registrations from the trigger's table", &together("registrations_from_trigger", ""), &noted);
+    let without_moved = " UNION ALL SELECT toDateTime('2026-01-02 03:04:05', 'UTC'), store_id, -1 FROM {db}.customer WHERE customer_id = 900004";
+    assert_same("registrations from customers", &together("registrations_per_store", without_moved), &noted);
+    let from_changes = "SELECT toStartOfInterval(create_date, INTERVAL 5 SECOND)::DateTime('UTC') AS w, store_id, count() FROM {db}.customer_changes WHERE _op IN ('c', 'r') GROUP BY w, store_id";
+    assert_same("registrations from the changelog", &together("registrations_per_store", ""), &database.rows(from_changes));
+    for table in ["registrations_per_store", "registrations_from_trigger"] {
+        assert_eq!(
+            database
+                .ask(&format!("SELECT count() = uniqExact(window_start, store_id), count() > 5 FROM {{db}}.{table}")),
+            "1\t1"
+        );
     }
     assert_eq!(database.ask("SELECT count() FROM {db}.dead_letters"), "0");
     drop(connector);

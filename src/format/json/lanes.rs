@@ -87,7 +87,7 @@ mod tests {
         }
 
         #[test]
-        fn special_bytes_among_letters(mut chunk in proptest::array::uniform16(b'a'..b'z'), at in 0usize..LANES, byte: u8) {
+        fn special_bytes_among_letters(mut chunk in proptest::array::uniform16(b'a'..=b'z'), at in 0usize..LANES, byte: u8) {
             chunk[at] = byte;
             prop_assert_eq!(find_special(&chunk), find_special_in_tail(&chunk));
         }

@@ -56,7 +56,9 @@ impl Plan {
         job: &str,
     ) -> Result<Option<BTreeMap<Part, u64>>> {
         let condition = match self.identity {
-            Identity::Positions(columns) if block.ranges.is_empty() => self.own(positions(rows_ranges(rows, columns)?), job),
+            Identity::Positions(columns) if block.ranges.is_empty() => {
+                self.own(positions(rows_ranges(rows, columns)?), job)
+            }
             Identity::Positions(_) => self.own(positions(block_ranges(block)), job),
             Identity::Epoch(window_start) => {
                 let epoch = format!("_job = {} AND _epoch = {}", quote_string(job), block.epoch);

@@ -330,3 +330,24 @@ fn only_settings_that_the_server_knows() {
     assert_eq!(names(Parting::Whole), ["async_insert", "max_partitions_per_insert_block"]);
     assert_eq!(names(Parting::Other), ["async_insert"]);
 }
+
+/// The page shows the statements that the query of README.md leads to.
+#[tokio::test]
+async fn ddl_of_the_documentation() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |page: &str| std::fs::read_to_string(root.join(page)).unwrap();
+    let readme = read("README.md");
+    let query = readme.split("```sql\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let texts = vec![("README.md".to_owned(), query.to_owned())];
+    let query = crate::sql::query::load_texts(texts, &crate::sql::text::Variables::default()).await.unwrap();
+    let page = read("docs/clickhouse.md");
+    for table in crate::job::outputs::Outputs::new(&query, "job").unwrap().tables {
+        let name = TableName::from_options(&table.options).unwrap();
+        let rows = if table.form == TableForm::Mirror { name.versions() } else { name.clone() };
+        let mut statements = vec![create_table(&table, &rows, true).unwrap()];
+        statements.extend((table.form == TableForm::Mirror).then(|| create_view(&table, &name)));
+        for statement in statements {
+            assert!(page.contains(&statement), "docs/clickhouse.md lacks\n{statement}");
+        }
+    }
+}

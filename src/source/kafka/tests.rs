@@ -245,7 +245,7 @@ fn nobody_knows_the_end_while_the_broker_is_away() {
     while !reader.at_end(&partition(0)) {
         assert!(Instant::now() < give_up);
         reader.poll(Duration::from_millis(20), &mut batches).unwrap();
-        position = batches.drain(..).last().map_or(position, |batch| batch.range.to);
+        position = batches.drain(..).next_back().map_or(position, |batch| batch.range.to);
         source.maintain().unwrap();
     }
     assert_eq!(position, 20, "at the end only when what came in the meantime has been read");

@@ -1,0 +1,1 @@
+SELECT _before FROM customer;

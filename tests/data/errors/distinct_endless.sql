@@ -1,0 +1,2 @@
+INSERT INTO results
+SELECT DISTINCT store_id FROM CHANGES(customer);

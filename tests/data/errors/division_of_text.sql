@@ -1,0 +1,1 @@
+SELECT email / 2 AS half FROM CHANGES(customer);

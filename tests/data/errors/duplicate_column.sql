@@ -1,0 +1,5 @@
+CREATE TABLE orders (
+  id INT,
+  shop INT,
+  id BIGINT
+) WITH ('connector' = 'blackhole');

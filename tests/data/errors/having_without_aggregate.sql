@@ -1,0 +1,2 @@
+INSERT INTO results
+SELECT email FROM CHANGES(customer) HAVING count(*) > 1;

@@ -1,0 +1,1 @@
+INSERT INTO results VALUES (1, 2);

@@ -1,0 +1,2 @@
+INSERT INTO results
+SELECT email FROM customer;

@@ -1,0 +1,4 @@
+CREATE TABLE orders (
+  id INT
+  shop INT
+) WITH ('connector' = 'blackhole');

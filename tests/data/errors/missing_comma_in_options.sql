@@ -1,0 +1,4 @@
+CREATE TABLE orders (id INT) WITH (
+  'connector' = 'filesystem'
+  'path' = 'orders.jsonl'
+);

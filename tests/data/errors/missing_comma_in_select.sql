@@ -1,0 +1,2 @@
+INSERT INTO results
+SELECT customer_id email store_id FROM CHANGES(customer);

@@ -1,0 +1,2 @@
+CREATE TABLE orders (id INT) WITH ('topic' = 'orders', 'format' = 'json');
+SELECT * FROM orders;

@@ -1,0 +1,2 @@
+CREATE TABLE orders (id INT) WITH ('connector' = 'kafka', 'topic' = 'orders', 'format' = 'json');
+SELECT * FROM orders;

@@ -1,0 +1,3 @@
+INSERT INTO results
+SELECT * FROM CHANGES(customer)
+ORDER BY create_date;

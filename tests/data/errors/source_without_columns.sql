@@ -1,0 +1,2 @@
+CREATE TABLE orders WITH ('connector' = 'filesystem', 'path' = 'orders.jsonl', 'format' = 'json');
+SELECT * FROM orders;

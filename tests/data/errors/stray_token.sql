@@ -1,0 +1,4 @@
+INSERT INTO results
+SELECT * FROM CHANGES(customer)
+WHERE email IS NOT NULL)
+;

@@ -1,0 +1,4 @@
+CREATE TABLE orders (
+  id INT,
+  amount DECIMAL(80, 2)
+) WITH ('connector' = 'blackhole');

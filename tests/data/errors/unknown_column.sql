@@ -1,0 +1,4 @@
+INSERT INTO results
+SELECT customer_id,
+       store
+FROM CHANGES(customer);

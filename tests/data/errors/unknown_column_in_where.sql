@@ -1,0 +1,3 @@
+INSERT INTO results
+SELECT email FROM CHANGES(customer)
+WHERE emial IS NOT NULL;

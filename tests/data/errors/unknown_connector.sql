@@ -1,0 +1,6 @@
+CREATE TABLE orders (id INT)
+WITH (
+  'connector' = 'kafak',
+  'topic' = 'orders'
+);
+SELECT * FROM orders;

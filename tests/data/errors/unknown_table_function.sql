@@ -1,0 +1,2 @@
+INSERT INTO results
+SELECT * FROM TUMBEL(CHANGES(customer), create_date, INTERVAL '5' MINUTE);

@@ -1,0 +1,4 @@
+SELECT * FROM clicks;
+
+INSERT INTO result
+SELECT * FROM clicks;

@@ -1,0 +1,3 @@
+INSERT INTO results
+SELECT * FROM CHANGES(customer)
+WHERE email = 'anna@example.org;

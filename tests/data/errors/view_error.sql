@@ -1,0 +1,3 @@
+CREATE VIEW mails AS
+SELECT mail FROM CHANGES(customer);
+SELECT * FROM mails;

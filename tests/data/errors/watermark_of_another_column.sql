@@ -1,0 +1,4 @@
+CREATE TABLE orders (
+  placed TIMESTAMP(3), seen TIMESTAMP(3),
+  WATERMARK FOR placed AS seen - INTERVAL '5' SECOND
+) WITH ('connector' = 'blackhole');
