@@ -182,6 +182,7 @@ mod tests {
             manifest: Manifest {
                 version: FORMAT_VERSION,
                 job: "j".into(),
+                started_at: 0,
                 epoch: 7,
                 made_at: 5,
                 fingerprints: vec!["f".into()],

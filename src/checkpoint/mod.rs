@@ -37,6 +37,9 @@ pub struct Manifest {
     pub version: u32,
     /// The job's name.
     pub job: String,
+    /// When the job was started afresh, milliseconds since the epoch: tells its blocks from those of earlier jobs of its name.
+    #[serde(default)]
+    pub started_at: i64,
     /// The number of the epoch that ended with this cut, from 1.
     pub epoch: u64,
     /// When the cut was made, milliseconds since the epoch.

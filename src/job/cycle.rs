@@ -119,7 +119,8 @@ impl Job {
         }
         let ranges = self.inputs.iter().flat_map(TableInput::ranges).collect();
         let made_at = now();
-        let cut = Cut { job: &self.settings.name, epoch: self.epoch, made_at, ranges: &ranges };
+        let started_at = self.started_at;
+        let cut = Cut { job: &self.settings.name, started_at, epoch: self.epoch, made_at, ranges: &ranges };
         let is_quiet =
             self.rows.is_empty() && results.is_empty() && ranges.values().all(|range| range.from == range.to);
         let blocks = blocks(&cut, &self.outputs.tables, std::mem::take(&mut self.rows), results);
@@ -134,6 +135,7 @@ impl Job {
         let manifest = Manifest {
             version: FORMAT_VERSION,
             job: self.settings.name.clone(),
+            started_at,
             epoch: self.epoch,
             made_at,
             fingerprints: fingerprints(&self.query),

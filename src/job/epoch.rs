@@ -42,6 +42,8 @@ impl EpochRows {
 pub struct Cut<'a> {
     /// The job's name.
     pub job: &'a str,
+    /// When the job was started afresh.
+    pub started_at: i64,
     /// The epoch's number.
     pub epoch: u64,
     /// When it was made.
@@ -67,25 +69,29 @@ pub fn blocks(
             // Rows that come from no partition: results that could not be computed.
             described.push(format!("epoch-{}", cut.epoch));
         }
-        let token = token(cut.job, &outputs[output], &described.join(","));
+        let token = token(cut, &outputs[output], &described.join(","));
         let rows = partitions.into_values().flatten().collect();
         blocks.push((output, Block { rows, token, ranges, epoch: cut.epoch, made_at: cut.made_at }));
     }
     for (output, rows) in results {
-        let token = token(cut.job, &outputs[output], &format!("epoch-{}", cut.epoch));
+        let token = token(cut, &outputs[output], &format!("epoch-{}", cut.epoch));
         blocks.push((output, Block { rows, token, ranges: Vec::new(), epoch: cut.epoch, made_at: cut.made_at }));
     }
     blocks
 }
 
-/// A function of job, table and ranges or epoch. Many partitions make it long: then the ranges are there as a checksum.
-fn token(job: &str, table: &OutputTable, what: &str) -> String {
+/// A function of job, table and ranges or epoch. A job that was started afresh is another one, whatever its name: it may cut
+/// its epochs elsewhere. Many partitions make it long: then the ranges are there as a checksum.
+fn token(cut: &Cut<'_>, table: &OutputTable, what: &str) -> String {
     let table = table.options.get("table").unwrap_or(table.options.table());
+    let job = match cut.started_at {
+        // Of a checkpoint that did not note it.
+        0 => cut.job.to_owned(),
+        started_at => format!("{}@{started_at}", cut.job),
+    };
     match what.len() {
         ..=200 => format!("{job}/{table}/{what}"),
-        length => {
-            format!("{job}/{table}/{length}-{:08x}-{:08x}", crc32fast::hash(what.as_bytes()), reversed_hash(what))
-        }
+        length => format!("{job}/{table}/{length}-{:08x}-{:08x}", crc32fast::hash(what.as_bytes()), reversed_hash(what)),
     }
 }
 

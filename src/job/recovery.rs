@@ -38,7 +38,8 @@ impl Job {
 
         let ranges: BTreeMap<TopicPartition, OffsetRange> = last.positions.iter().map(range_of).collect();
         let made_at = last.intents.first().map_or(last.made_at, |intent| intent.made_at);
-        let cut = Cut { job: &self.settings.name, epoch: last.epoch, made_at, ranges: &ranges };
+        let started_at = last.started_at;
+        let cut = Cut { job: &self.settings.name, started_at, epoch: last.epoch, made_at, ranges: &ranges };
         let mut repeated = blocks(&cut, &self.outputs.tables, rows, BTreeMap::new());
         repeated.retain(|(_, block)| last.intents.iter().any(|intent| intent.token == block.token));
         repeated.extend(inline_blocks(&recovered.last));

@@ -20,6 +20,7 @@ use super::cycle::{Step, fingerprints};
 use super::delivery::{Deliverer, Delivery};
 use super::epoch::EpochRows;
 use super::input::InputPlan;
+use super::lane::now;
 use super::message::{Course, FromLane, ToLane};
 use super::outputs::Outputs;
 use super::progress::Progress;
@@ -46,6 +47,8 @@ pub struct Job {
     pub(super) deliverer: Deliverer,
     pub(super) reports: mpsc::Receiver<FromLane>,
     pub(super) progress: Arc<Progress>,
+    /// When it was started afresh, milliseconds since the epoch.
+    pub(super) started_at: i64,
     /// The epoch that is being gathered.
     pub(super) epoch: u64,
     pub(super) rows: EpochRows,
@@ -142,6 +145,7 @@ impl Job {
             deliverer,
             reports,
             progress,
+            started_at: recovered.as_ref().map_or_else(now, |it| it.last.manifest.started_at),
             epoch: 1,
             rows: EpochRows::default(),
             next_rows: EpochRows::default(),

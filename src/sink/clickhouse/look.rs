@@ -8,9 +8,12 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::compute::{cast, max, min};
 use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit};
 
+use super::check::{From, WrittenColumn};
 use super::client::{ClickHouseClient, quote_identifier, quote_string};
+use super::ddl::Extra;
 use super::insert::{Identity, Plan};
 use super::split::{Part, Parting};
+use super::types::ChType;
 use crate::error::{Error, Result};
 use crate::sink::Block;
 
@@ -63,7 +66,14 @@ impl Plan {
             Identity::Epoch(window_start) => {
                 let epoch = format!("_job = {} AND _epoch = {}", quote_string(job), block.epoch);
                 let window = window_start.map(|column| self.between(rows, column)).transpose()?.flatten();
-                window.map(|window| format!("{epoch} AND {window}")).unwrap_or(epoch)
+                // Not those of the same epoch of an earlier job of this name.
+                let is_made_at = |column: &WrittenColumn| {
+                    let is_time = matches!(column.ch_type.bare(), ChType::Plain(name, _) if name.starts_with("DateTime"));
+                    matches!(column.from, From::Extra(Extra::UpdatedAt)) && is_time
+                };
+                let made_at = self.columns.iter().any(is_made_at);
+                let made_at = made_at.then(|| format!("toUnixTimestamp(updated_at) = {}", block.made_at.div_euclid(1_000)));
+                [Some(epoch), window, made_at].into_iter().flatten().collect::<Vec<_>>().join(" AND ")
             }
             Identity::Versions | Identity::None => return Ok(None),
         };
