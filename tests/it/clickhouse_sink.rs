@@ -560,7 +560,7 @@ async fn a_table_of_the_users_own() {
     ))
     .await;
     let mut sink = prepared(&log_output(&database)).await;
-    let rows = block("j/1", vec![log_rows(0..9, |offset| (offset != 4).then_some(JANUARY))]);
+    let rows = block("j/own", vec![log_rows(0..9, |offset| (offset != 4).then_some(JANUARY))]);
     sink.write(&rows).await.expect("written");
     sink.write_again(&rows).await.expect("by its token");
     assert_eq!(
@@ -838,7 +838,7 @@ async fn troubles_say_where_and_whether_they_pass() {
     let mut output = log_output(&database);
     let mut sink = prepared(&output).await;
     ask(&format!("DROP TABLE {}.changes SYNC", database.0)).await;
-    let error = sink.write(&block("j/1", vec![log_rows(0..9, |_| None)])).await.expect_err("no table");
+    let error = sink.write(&block("j/no-table", vec![log_rows(0..9, |_| None)])).await.expect_err("no table");
     assert!(
         !error.is_transient() && error.to_string().contains(&format!("{}.changes at http://", database.0)),
         "{error}"
