@@ -57,9 +57,9 @@ fn mistakes_are_shown_where_they_are_with_what_was_meant() {
     let cases = [
         ("column", QUERY.replace("count(*) AS registrations", "count(emial) AS registrations"), 13, 50, "column \"emial\" not found", "did you mean \"email\"?"),
         ("table", QUERY.replace("CHANGES(customer), create_date", "CHANGES(custmer), create_date"), 14, 21, "\"custmer\" not found", "did you mean \"customer\"?"),
-        ("target", QUERY.replace("INSERT INTO windows", "INSERT INTO window"), 12, 1, "\"window\" not found", "did you mean \"windows\"?"),
-        ("option", QUERY.replace("'topic' =", "'topci' ="), 1, 14, "option 'topci'", "did you mean \"topic\"?"),
-        ("connector", QUERY.replace("'connector' = 'kafka'", "'connector' = 'kafak'"), 1, 14, "connector 'kafak'", "did you mean \"kafka\"?"),
+        ("target", QUERY.replace("INSERT INTO windows", "INSERT INTO window"), 12, 13, "\"window\" not found", "did you mean \"windows\"?"),
+        ("option", QUERY.replace("'topic' =", "'topci' ="), 6, 26, "option 'topci'", "did you mean \"topic\"?"),
+        ("connector", QUERY.replace("'connector' = 'kafka'", "'connector' = 'kafak'"), 6, 3, "connector 'kafak'", "did you mean \"kafka\"?"),
         ("type", QUERY.replace("email STRING", "email STRNG"), 2, 45, "STRNG", "STRING"),
         ("variable", QUERY.replace("${TOPIC:-shop.sakila.customer}", "${TOPIC_NOT_SET}"), 6, 37, "TOPIC_NOT_SET", "--set TOPIC_NOT_SET=VALUE"),
         ("watermark", QUERY.replace("WATERMARK FOR create_date", "WATERMARK FOR created_date"), 4, 17, "created_date", "did you mean \"create_date\"?"),
