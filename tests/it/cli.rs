@@ -60,6 +60,7 @@ fn help_has_examples_and_exit_codes() {
 fn mistakes_are_shown_where_they_are_with_what_was_meant() {
     let folder = tempfile::tempdir().unwrap();
     let cases = [
+<<<<<<< HEAD
         (
             "column",
             QUERY.replace("count(*) AS registrations", "count(emial) AS registrations"),
@@ -93,6 +94,13 @@ fn mistakes_are_shown_where_they_are_with_what_was_meant() {
             "connector 'kafak'",
             "did you mean \"kafka\"?",
         ),
+=======
+        ("column", QUERY.replace("count(*) AS registrations", "count(emial) AS registrations"), 13, 50, "column \"emial\" not found", "did you mean \"email\"?"),
+        ("table", QUERY.replace("CHANGES(customer), create_date", "CHANGES(custmer), create_date"), 14, 21, "\"custmer\" not found", "did you mean \"customer\"?"),
+        ("target", QUERY.replace("INSERT INTO windows", "INSERT INTO window"), 12, 13, "\"window\" not found", "did you mean \"windows\"?"),
+        ("option", QUERY.replace("'topic' =", "'topci' ="), 6, 26, "option 'topci'", "did you mean \"topic\"?"),
+        ("connector", QUERY.replace("'connector' = 'kafka'", "'connector' = 'kafak'"), 6, 3, "connector 'kafak'", "did you mean \"kafka\"?"),
+>>>>>>> docs
         ("type", QUERY.replace("email STRING", "email STRNG"), 2, 45, "STRNG", "STRING"),
         (
             "variable",
