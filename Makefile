@@ -16,6 +16,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 SERVICES ?=
 CONNECTOR ?= mariadb-sakila
 DEMO_PORT_BASE ?= 10000
+BENCH_PORT_BASE ?= 12000
 TEST_PORT_BASE := $(or $(PORT_BASE),20000)
 NATIVE := compose/native
 
@@ -59,7 +60,7 @@ test-fast: setup ## Tests that need no services
 
 .PHONY: bench
 bench: setup ## Speed beside librdkafka's own, on 5,000,000 events
-	@scripts/bench.sh
+	@PORT_BASE=$(BENCH_PORT_BASE) scripts/bench.sh
 
 ## Trying
 
@@ -69,7 +70,7 @@ demo: setup ## The main job in a minute, after the build: generated customers, w
 
 .PHONY: demo-full
 demo-full: setup ## The main job on the whole stack: MariaDB, Debezium, Kafka, Highwater, ClickHouse
-	@scripts/demo-full.sh
+	@PORT_BASE=$(DEMO_PORT_BASE) scripts/demo-full.sh
 
 ## The stack (docs/stack.md)
 
@@ -78,9 +79,10 @@ up: ## Start services and wait for them: make up SERVICES="kafka clickhouse"
 	@$(NATIVE)/up.sh $(SERVICES)
 
 .PHONY: down
-down: ## Stop what `make up` and `make demo` started; the data stays
+down: ## Stop what `make up`, `make demo` and `make bench` started; the data stays
 	@$(NATIVE)/down.sh $(SERVICES)
 	@PORT_BASE=$(DEMO_PORT_BASE) $(NATIVE)/down.sh $(SERVICES)
+	@PORT_BASE=$(BENCH_PORT_BASE) $(NATIVE)/down.sh $(SERVICES)
 
 .PHONY: status
 status: ## What is up, and where
@@ -94,4 +96,5 @@ register: ## Register a Debezium connector: make register CONNECTOR=mariadb-saki
 clean-stack: ## Stop every stack of this checkout and remove its data and logs (not the downloads)
 	@WIPE=1 $(NATIVE)/down.sh
 	@WIPE=1 PORT_BASE=$(DEMO_PORT_BASE) $(NATIVE)/down.sh
+	@WIPE=1 PORT_BASE=$(BENCH_PORT_BASE) $(NATIVE)/down.sh
 	@WIPE=1 PORT_BASE=$(TEST_PORT_BASE) $(NATIVE)/down.sh

@@ -88,7 +88,9 @@ fn decoder_on(options: &Options, spec: &DecodeSpec, isa: Isa) -> Result<Box<dyn 
             Box::new(DebeziumJson::new(assembly(dialect)?, isa))
         }
         // The filesystem's source turns the rows of Parquet files into lines of JSON.
-        "json" | "parquet" => Box::new(PlainJson::new(assembly(Dialect { decimals: Decimals::Text, untyped: false })?, isa)),
+        "json" | "parquet" => {
+            Box::new(PlainJson::new(assembly(Dialect { decimals: Decimals::Text, untyped: false })?, isa))
+        }
         "csv" => {
             if spec.positions.len() != spec.columns.fields().len() {
                 return Err(Error::internal("the format csv needs the position of every column"));

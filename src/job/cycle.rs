@@ -54,9 +54,6 @@ impl Job {
         let is_due = self.state_saved.elapsed() >= self.settings.checkpoint_interval;
         let with_state = self.cut_is_last || is_due || self.wants_state;
         let epoch = self.epoch;
-        if self.stopping {
-            self.inputs.iter().for_each(|input| input.order(|| ToLane::Pause));
-        }
         self.inputs.iter().for_each(|input| input.order(|| ToLane::Cut { epoch, with_state }));
         let waiting = self.inputs.iter().flat_map(TableInput::lanes).collect();
         self.step = Step::Cutting { waiting, state: with_state.then(BTreeMap::new), open_windows: 0 };

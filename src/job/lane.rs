@@ -1,6 +1,7 @@
 //! One lane: a thread that owns partitions from their bytes to their panes and shares nothing until a window closes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -80,11 +81,19 @@ impl Lane {
         })
     }
 
-    /// Works until told to stop; an error ends the lane and is reported.
+    /// Works until told to stop. An error ends the lane and is reported, as is a panic: the job would wait for this
+    /// lane for ever.
     pub fn work(mut self) {
-        if let Err(error) = self.run() {
-            let _ = self.reports.blocking_send(FromLane::Failed(error));
-        }
+        let reports = self.reports.clone();
+        let error = match catch_unwind(AssertUnwindSafe(|| self.run())) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+                Error::internal(format!("a lane panicked: {}", text.unwrap_or("without words")))
+            }
+        };
+        let _ = reports.blocking_send(FromLane::Failed(error));
     }
 
     fn run(&mut self) -> Result<()> {

@@ -186,6 +186,12 @@ impl Job {
         Ok(())
     }
 
+    /// Lanes stop at once, not when the epoch that is on its way has been delivered.
+    fn stop_reading(&mut self) {
+        self.stopping = true;
+        self.inputs.iter().for_each(|input| input.order(|| ToLane::Pause));
+    }
+
     async fn work(&mut self, mut stop: watch::Receiver<bool>) -> Result<Outcome> {
         let mut flush = tokio::time::interval(self.settings.flush_interval);
         let mut maintenance = tokio::time::interval(MAINTENANCE);
@@ -205,7 +211,7 @@ impl Job {
                 delivered = self.deliverer.delivered(), if self.delivering.is_some() => self.delivered(delivered?).await?,
                 _ = flush.tick() => self.begin_cut(),
                 _ = maintenance.tick() => self.maintain()?,
-                () = told(&mut stop), if !self.stopping => self.stopping = true,
+                () = told(&mut stop), if !self.stopping => self.stop_reading(),
             }
         }
         Ok(if self.all_reached() { Outcome::Finished } else { Outcome::Stopped })

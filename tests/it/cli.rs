@@ -46,7 +46,12 @@ fn help_has_examples_and_exit_codes() {
         assert!(said.out.contains(part), "{part}: {}", said.out);
     }
     assert_eq!(highwater(["--version"]).code, Some(0));
-    for arguments in [vec!["run"], vec!["rnu", "x.sql"], vec!["run", "x.sql", "--bounded", "--until-caught-up"], vec!["run", "x.sql", "--lanes", "0"]] {
+    for arguments in [
+        vec!["run"],
+        vec!["rnu", "x.sql"],
+        vec!["run", "x.sql", "--bounded", "--until-caught-up"],
+        vec!["run", "x.sql", "--lanes", "0"],
+    ] {
         assert_eq!(highwater(&arguments).code, Some(2), "{arguments:?}");
     }
 }
@@ -55,14 +60,56 @@ fn help_has_examples_and_exit_codes() {
 fn mistakes_are_shown_where_they_are_with_what_was_meant() {
     let folder = tempfile::tempdir().unwrap();
     let cases = [
-        ("column", QUERY.replace("count(*) AS registrations", "count(emial) AS registrations"), 13, 50, "column \"emial\" not found", "did you mean \"email\"?"),
-        ("table", QUERY.replace("CHANGES(customer), create_date", "CHANGES(custmer), create_date"), 14, 21, "\"custmer\" not found", "did you mean \"customer\"?"),
-        ("target", QUERY.replace("INSERT INTO windows", "INSERT INTO window"), 12, 13, "\"window\" not found", "did you mean \"windows\"?"),
+        (
+            "column",
+            QUERY.replace("count(*) AS registrations", "count(emial) AS registrations"),
+            13,
+            50,
+            "column \"emial\" not found",
+            "did you mean \"email\"?",
+        ),
+        (
+            "table",
+            QUERY.replace("CHANGES(customer), create_date", "CHANGES(custmer), create_date"),
+            14,
+            21,
+            "\"custmer\" not found",
+            "did you mean \"customer\"?",
+        ),
+        (
+            "target",
+            QUERY.replace("INSERT INTO windows", "INSERT INTO window"),
+            12,
+            13,
+            "\"window\" not found",
+            "did you mean \"windows\"?",
+        ),
         ("option", QUERY.replace("'topic' =", "'topci' ="), 6, 26, "option 'topci'", "did you mean \"topic\"?"),
-        ("connector", QUERY.replace("'connector' = 'kafka'", "'connector' = 'kafak'"), 6, 3, "connector 'kafak'", "did you mean \"kafka\"?"),
+        (
+            "connector",
+            QUERY.replace("'connector' = 'kafka'", "'connector' = 'kafak'"),
+            6,
+            3,
+            "connector 'kafak'",
+            "did you mean \"kafka\"?",
+        ),
         ("type", QUERY.replace("email STRING", "email STRNG"), 2, 45, "STRNG", "STRING"),
-        ("variable", QUERY.replace("${TOPIC:-shop.sakila.customer}", "${TOPIC_NOT_SET}"), 6, 37, "TOPIC_NOT_SET", "--set TOPIC_NOT_SET=VALUE"),
-        ("watermark", QUERY.replace("WATERMARK FOR create_date", "WATERMARK FOR created_date"), 4, 17, "created_date", "did you mean \"create_date\"?"),
+        (
+            "variable",
+            QUERY.replace("${TOPIC:-shop.sakila.customer}", "${TOPIC_NOT_SET}"),
+            6,
+            37,
+            "TOPIC_NOT_SET",
+            "--set TOPIC_NOT_SET=VALUE",
+        ),
+        (
+            "watermark",
+            QUERY.replace("WATERMARK FOR create_date AS create_date", "WATERMARK FOR created_date AS created_date"),
+            4,
+            17,
+            "created_date",
+            "did you mean \"create_date\"?",
+        ),
         ("syntax", QUERY.replace("GROUP BY window_start", "GROUP window_start"), 16, 7, "window_start", ""),
         ("hop", QUERY.replace("TUMBLE(", "HOP("), 14, 6, "HOP", "TUMBLE"),
         ("function", QUERY.replace("count(*)", "cuont(*)"), 13, 44, "cuont", "count"),
@@ -73,7 +120,11 @@ fn mistakes_are_shown_where_they_are_with_what_was_meant() {
             let said = highwater([command, &path]);
             assert_eq!(said.code, Some(2), "{name}: {said:?}");
             let place = format!("{name}.sql:{line}:{column}: ");
-            assert!(said.err.contains(&place) && said.err.contains(what) && said.err.contains(hint), "{name}, at {place}: {}", said.err);
+            assert!(
+                said.err.contains(&place) && said.err.contains(what) && said.err.contains(hint),
+                "{name}, at {place}: {}",
+                said.err
+            );
         }
     }
 }
@@ -117,9 +168,24 @@ fn what_is_missing_outside_is_said_with_the_way_out() {
     let (brokers, url) = (format!("KAFKA_BROKERS={}", kafka_brokers()), format!("CLICKHOUSE_URL={}", clickhouse_url()));
     let database = Database::new("cli_missing");
     let topic = format!("TOPIC={}", unique("not_there"));
-    let said = highwater(["run", &path, "--bounded", "--set", &brokers, "--set", &url, "--set", &topic, "--set", &format!("DB={}", database.0)]);
+    let said = highwater([
+        "run",
+        &path,
+        "--bounded",
+        "--set",
+        &brokers,
+        "--set",
+        &url,
+        "--set",
+        &topic,
+        "--set",
+        &format!("DB={}", database.0),
+    ]);
     assert_eq!(said.code, Some(3), "{said:?}");
-    assert!(said.err.contains("does not exist at") && said.err.contains(topic.trim_start_matches("TOPIC=")), "{said:?}");
+    assert!(
+        said.err.contains("does not exist at") && said.err.contains(topic.trim_start_matches("TOPIC=")),
+        "{said:?}"
+    );
     // A path that is not there.
     let text = "CREATE TABLE t (id INT) WITH ('connector' = 'filesystem', 'path' = '/not/there.json', 'format' = 'json'); SELECT id FROM t;";
     let said = highwater(["run", &file(folder.path(), "path.sql", text), "--bounded"]);
@@ -138,7 +204,12 @@ fn sigterm_ends_with_everything_delivered_and_a_changed_query_is_refused() {
                 id % 3,
                 1_767_225_600_000 + id * 1000
             );
-            topic.send((id % 2) as i32, Some(&format!("{{\"customer_id\":{id}}}")), Some(value.as_bytes()), 1_767_225_600_000 + id * 1000);
+            topic.send(
+                (id % 2) as i32,
+                Some(&format!("{{\"customer_id\":{id}}}")),
+                Some(value.as_bytes()),
+                1_767_225_600_000 + id * 1000,
+            );
         }
         topic.flush();
     };
@@ -152,13 +223,20 @@ fn sigterm_ends_with_everything_delivered_and_a_changed_query_is_refused() {
         format!("DB={}", database.0),
     ];
     let arguments = |path: &str, more: &[&str]| {
-        let mut arguments = vec!["run".to_owned(), path.to_owned(), "--checkpoint-dir".into(), checkpoints.to_str().unwrap().into()];
+        let mut arguments =
+            vec!["run".to_owned(), path.to_owned(), "--checkpoint-dir".into(), checkpoints.to_str().unwrap().into()];
         set.iter().for_each(|it| arguments.extend(["--set".to_owned(), it.clone()]));
         arguments.extend(more.iter().map(|&it| it.to_owned()));
         arguments
     };
     let log = folder.path().join("log");
-    let count = || if database.ask("EXISTS TABLE {db}.changes") == "1" { database.ask("SELECT count() FROM {db}.changes") } else { String::new() };
+    let count = || {
+        if database.ask("EXISTS TABLE {db}.changes") == "1" {
+            database.ask("SELECT count() FROM {db}.changes")
+        } else {
+            String::new()
+        }
+    };
     let running = Running::start(arguments(&path, &["--flush-interval", "100ms"]), &log);
     wait_until("the first rows are there", || count() == "1000");
     // What has been read when the signal comes is delivered; the flush interval of a minute would not have done it.
@@ -184,7 +262,10 @@ fn sigterm_ends_with_everything_delivered_and_a_changed_query_is_refused() {
     let said = highwater(arguments(&path, &["--bounded"]));
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(said.err.contains("windows"), "{said:?}");
-    assert_eq!(database.ask("SELECT sum(registrations), count() = uniqExact(window_start, store_id) FROM {db}.windows"), "1500\t1");
+    assert_eq!(
+        database.ask("SELECT sum(registrations), count() = uniqExact(window_start, store_id) FROM {db}.windows"),
+        "1500\t1"
+    );
     let said = highwater(arguments(&path, &["--bounded"]));
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.err.contains("has run to its end"), "{said:?}");

@@ -329,6 +329,28 @@ async fn late_rows_and_dead_letters() {
     database.drop().await;
 }
 
+/// All jobs of a database share its dead letters: those of another job at the same positions are not one's own.
+#[tokio::test]
+async fn jobs_that_share_dead_letters() {
+    let database = Database::new().await;
+    let mut fields = log_fields();
+    fields.push(Field::new("_job", DataType::Utf8, false));
+    for job in ["first", "second"] {
+        let mut output = database.output("dead", TableForm::DeadLetters, fields.clone());
+        output.job = job.to_owned();
+        let mut sink = prepared(&output).await;
+        let mut columns = log_rows(0..10, |_| Some(JANUARY)).columns().to_vec();
+        columns.push(Arc::new(StringArray::from(vec![job; 10])));
+        let rows = RecordBatch::try_new(output.schema.clone(), columns).expect("rows");
+        for _ in 0..2 {
+            sink.write_again(&block(&format!("{job}/dead/3:0-10"), vec![rows.clone()])).await.expect("written");
+        }
+    }
+    let sql = format!("SELECT _job, count() FROM {}.dead GROUP BY _job ORDER BY _job", database.0);
+    assert_eq!(ask(&sql).await, "first\t10\nsecond\t10");
+    database.drop().await;
+}
+
 fn result_fields() -> Vec<Field> {
     vec![
         Field::new("window_start", DataType::Timestamp(TimeUnit::Second, None), false),

@@ -7,7 +7,7 @@ use data_gen::units::Rate;
 
 use crate::million::{check, customers, query};
 use crate::oracle::Oracle;
-use crate::run::{Running, highwater};
+use crate::run::{Running, highwater, wait_until};
 use crate::stack::Database;
 use crate::topic::Topic;
 
@@ -37,7 +37,8 @@ impl Job {
         let path = folder.path().join("q.sql");
         std::fs::write(&path, query(topic, &database.0)).unwrap();
         let checkpoints = folder.path().join("checkpoints");
-        let words = ["run", path.to_str().unwrap(), "--name", &database.0, "--checkpoint-dir", checkpoints.to_str().unwrap()];
+        let words =
+            ["run", path.to_str().unwrap(), "--name", &database.0, "--checkpoint-dir", checkpoints.to_str().unwrap()];
         let words = words.into_iter().chain(["--flush-interval", "50ms", "--checkpoint-interval", "300ms"]);
         let arguments = words.map(str::to_owned).collect();
         Self { folder, database, arguments }
@@ -63,8 +64,15 @@ impl Job {
 fn a_bounded_run_that_is_killed_again_and_again() {
     let (topic, oracle) = customers("crash", 120_000);
     let job = Job::new(&topic.name, "crash");
-    for (number, moment) in moments(100, 1500).into_iter().enumerate() {
-        let running = job.start(&["--bounded", "--lanes", ["1", "2", "4"][number % 3]]);
+    let checkpoints =
+        || std::fs::read_dir(job.folder.path().join("checkpoints").join(&job.database.0)).map_or(0, Iterator::count);
+    for (number, moment) in moments(0, 700).into_iter().enumerate() {
+        let before = checkpoints();
+        let mut running = job.start(&["--bounded", "--lanes", ["1", "2", "4"][number % 3]]);
+        // Some are killed while they start, others when they have got on.
+        if number % 3 > 0 {
+            wait_until("there is a checkpoint", || checkpoints() != before || running.ended().is_some());
+        }
         std::thread::sleep(moment);
         running.kill();
     }

@@ -45,7 +45,10 @@ impl Folder {
             Ok(entries) => entries.map(|entry| entry.unwrap().path()).filter(|path| !is_hidden(path)).collect(),
             Err(_) => vec![path],
         };
-        let mut lines: Vec<String> = files.iter().flat_map(|file| fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+        let mut lines: Vec<String> = files
+            .iter()
+            .flat_map(|file| fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
         lines.sort();
         lines
     }
@@ -128,11 +131,17 @@ fn json_lines_in_and_out_with_windows_views_and_several_inserts() {
     let [late] = late.as_slice() else { panic!("one row is late: {late:?}") };
     let late: Value = serde_json::from_str(late).unwrap();
     assert_eq!(late["window_start"], "2026-03-01T10:00:00");
-    assert_eq!((&late["store"], &late["amount"], &late["sign"], &late["_offset"]), (&2.into(), &100.0.into(), &1.into(), &5.into()));
+    assert_eq!(
+        (&late["store"], &late["amount"], &late["sign"], &late["_offset"]),
+        (&2.into(), &100.0.into(), &1.into(), &5.into())
+    );
     // (2.5 + 4 + 1.25 + 8) / 4 and (-1 + 3) / 2; the first of two minutes ends after 10:01:00 + 10 s, so nothing else is late.
     assert_eq!(
         folder.lines("out/having"),
-        ["{\"window_start\":\"2026-03-01T10:00:00\",\"mean\":3.94}", "{\"window_start\":\"2026-03-01T10:02:00\",\"mean\":1.0}"]
+        [
+            "{\"window_start\":\"2026-03-01T10:00:00\",\"mean\":3.94}",
+            "{\"window_start\":\"2026-03-01T10:02:00\",\"mean\":1.0}"
+        ]
     );
     assert_eq!(folder.lines("out/having_late").len(), 1);
 }
@@ -223,8 +232,12 @@ fn rows_of(batches: Vec<RecordBatch>) -> Vec<String> {
     let mut rows = Vec::new();
     for batch in batches {
         let options = FormatOptions::default();
-        let columns: Vec<_> = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
-        rows.extend((0..batch.num_rows()).map(|row| columns.iter().map(|it| it.value(row).to_string()).collect::<Vec<_>>().join("|")));
+        let columns: Vec<_> =
+            batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+        rows.extend(
+            (0..batch.num_rows())
+                .map(|row| columns.iter().map(|it| it.value(row).to_string()).collect::<Vec<_>>().join("|")),
+        );
     }
     rows
 }
@@ -251,7 +264,17 @@ impl Events {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % bound
         };
-        let mut events = Self { ids: vec![], times: vec![], stores: vec![], amounts: vec![], units: vec![], flags: vec![], names: vec![], prices: vec![], ops: vec![] };
+        let mut events = Self {
+            ids: vec![],
+            times: vec![],
+            stores: vec![],
+            amounts: vec![],
+            units: vec![],
+            flags: vec![],
+            names: vec![],
+            prices: vec![],
+            ops: vec![],
+        };
         for id in 0..count {
             events.ids.push(id as i32);
             events.times.push(start + next(3 * 3_600_000) as i64);
@@ -278,7 +301,8 @@ impl Events {
             "u" => (&image, &image),
             _ => (&none, &image),
         };
-        serde_json::json!({"before": before, "after": after, "op": self.ops[row], "source": {"ts_ms": self.times[row]}}).to_string()
+        serde_json::json!({"before": before, "after": after, "op": self.ops[row], "source": {"ts_ms": self.times[row]}})
+            .to_string()
     }
 
     fn batch(&self) -> RecordBatch {
@@ -338,7 +362,9 @@ fn every_aggregate_equals_a_batch_query_on_any_number_of_lanes() {
         let context = SessionContext::new();
         let table = MemTable::try_new(events.batch().schema(), vec![vec![events.batch()]]).unwrap();
         context.register_table("t", Arc::new(table)).unwrap();
-        let sql = format!("SELECT date_bin(INTERVAL '30 minutes', at) AS window_start, store, {AGGREGATES} FROM t GROUP BY 1, 2");
+        let sql = format!(
+            "SELECT date_bin(INTERVAL '30 minutes', at) AS window_start, store, {AGGREGATES} FROM t GROUP BY 1, 2"
+        );
         json_of(&context.sql(&sql).await.unwrap().collect().await.unwrap())
     });
     assert_eq!(expected.len(), 24);
@@ -355,15 +381,23 @@ fn every_aggregate_equals_a_batch_query_on_any_number_of_lanes() {
         let mut settings = bounded("aggregates");
         settings.lanes = lanes;
         run(&text, settings).unwrap();
-        let found: Vec<Value> = folder.lines(&format!("out/{lanes}.json")).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let found: Vec<Value> =
+            folder.lines(&format!("out/{lanes}.json")).iter().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(found.len(), expected.len());
         for wanted in &expected {
-            let same_group = |row: &&Value| row["window_start"] == wanted["window_start"] && row["store"] == wanted["store"];
+            let same_group =
+                |row: &&Value| row["window_start"] == wanted["window_start"] && row["store"] == wanted["store"];
             let row = found.iter().find(same_group).unwrap_or_else(|| panic!("no row for {wanted}"));
             let columns = wanted.as_object().unwrap();
             assert_eq!(row.as_object().unwrap().len(), columns.len());
             for (column, value) in columns {
-                assert!(is_same(column, &row[column], value), "{lanes} lanes, {column} of {}/{}: {} instead of {value}", wanted["window_start"], wanted["store"], row[column]);
+                assert!(
+                    is_same(column, &row[column], value),
+                    "{lanes} lanes, {column} of {}/{}: {} instead of {value}",
+                    wanted["window_start"],
+                    wanted["store"],
+                    row[column]
+                );
             }
         }
     }
@@ -415,7 +449,10 @@ fn files_are_complete_after_a_stop_and_a_resume() {
     for (part, lanes) in [1, 3, 2, 3].into_iter().enumerate() {
         settings.lanes = lanes;
         let enough = if part == 3 { u64::MAX } else { 2_000 };
-        let (outcome, _) = run_until(&text("parts"), settings.clone(), move |progress| progress.events.load(std::sync::atomic::Ordering::Relaxed) >= enough).unwrap();
+        let (outcome, _) = run_until(&text("parts"), settings.clone(), move |progress| {
+            progress.events.load(std::sync::atomic::Ordering::Relaxed) >= enough
+        })
+        .unwrap();
         outcomes.push(outcome);
         if outcome == highwater::job::run::Outcome::Finished {
             break;

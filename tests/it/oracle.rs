@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use datafusion::arrow::array::{
+    BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::datasource::MemTable;
@@ -80,8 +82,10 @@ impl Oracle {
     /// The positions of the events with one of these ops that are late for windows of `size` milliseconds.
     pub(crate) fn late(&self, size: i64, ops: &[&str]) -> Vec<String> {
         let of_query = self.events.iter().filter(|event| ops.contains(&event.op.as_str()));
-        let mut late: Vec<String> =
-            of_query.filter(|event| event.is_late(size)).map(|event| format!("{}\t{}", event.partition, event.offset)).collect();
+        let mut late: Vec<String> = of_query
+            .filter(|event| event.is_late(size))
+            .map(|event| format!("{}\t{}", event.partition, event.offset))
+            .collect();
         late.sort();
         late
     }
@@ -123,8 +127,12 @@ impl Oracle {
         let mut rows = Vec::new();
         let options = FormatOptions::default().with_null("\\N").with_timestamp_format(Some("%Y-%m-%d %H:%M:%S"));
         for batch in results {
-            let columns: Vec<_> = batch.columns().iter().map(|it| ArrayFormatter::try_new(it, &options).unwrap()).collect();
-            rows.extend((0..batch.num_rows()).map(|row| columns.iter().map(|it| it.value(row).to_string()).collect::<Vec<_>>().join("\t")));
+            let columns: Vec<_> =
+                batch.columns().iter().map(|it| ArrayFormatter::try_new(it, &options).unwrap()).collect();
+            rows.extend(
+                (0..batch.num_rows())
+                    .map(|row| columns.iter().map(|it| it.value(row).to_string()).collect::<Vec<_>>().join("\t")),
+            );
         }
         rows.sort();
         rows
@@ -139,7 +147,9 @@ impl Oracle {
                 _ => current.insert(event.customer_id, event),
             };
         }
-        let text = |event: &Event| format!("{}\t{}\t{}", event.customer_id, event.store_id, event.email.as_deref().unwrap_or("\\N"));
+        let text = |event: &Event| {
+            format!("{}\t{}\t{}", event.customer_id, event.store_id, event.email.as_deref().unwrap_or("\\N"))
+        };
         let mut rows: Vec<String> = current.into_values().map(text).collect();
         rows.sort();
         rows

@@ -139,7 +139,8 @@ impl Running {
 
     /// SIGKILL: nothing is finished.
     pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
+        // It may have ended by itself.
+        let _ = self.child.kill();
         self.child.wait().unwrap();
     }
 }
@@ -162,6 +163,6 @@ pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let give_up = Instant::now() + WAIT;
     while !is_so() {
         assert!(Instant::now() < give_up, "waited {WAIT:?} in vain until {what}");
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -45,7 +45,9 @@ fn address(service: &str, variable: &str) -> String {
     }
     let read = || {
         let lines = script("status.sh", &["--env"], &[]);
-        let pair = |line: &str| line.strip_prefix("export ")?.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let pair = |line: &str| {
+            line.strip_prefix("export ")?.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+        };
         lines.lines().filter_map(pair).collect()
     };
     ADDRESSES.get_or_init(read)[variable].clone()

@@ -62,7 +62,8 @@ impl Drop for Topic {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let mut client = ClientConfig::new();
-            let admin: AdminClient<DefaultClientContext> = client.set("bootstrap.servers", kafka_brokers()).create().unwrap();
+            let admin: AdminClient<DefaultClientContext> =
+                client.set("bootstrap.servers", kafka_brokers()).create().unwrap();
             let _ = block_on(admin.delete_topics(&[&self.name], &AdminOptions::new()));
         }
     }
@@ -101,6 +102,11 @@ pub(crate) fn read(topic: &str, mut take: impl FnMut(Record<'_>)) {
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
         let message = message.unwrap();
         missing -= 1;
-        take(Record { partition: message.partition(), offset: message.offset(), key: message.key(), value: message.payload() });
+        take(Record {
+            partition: message.partition(),
+            offset: message.offset(),
+            key: message.key(),
+            value: message.payload(),
+        });
     }
 }

@@ -64,7 +64,10 @@ fn changelog(expected: &Expected, found: &Found) -> Check {
         return Err(vec![format!("changelog: {total} events at {} positions", found.positions)]);
     }
     let (inserts, updates, deletes) = (count("c"), count("u"), count("d"));
-    Ok(format!("changelog: {} events, each once ({inserts} inserts, {updates} updates, {deletes} deletes)", human(total)))
+    Ok(format!(
+        "changelog: {} events, each once ({inserts} inserts, {updates} updates, {deletes} deletes)",
+        human(total)
+    ))
 }
 
 fn windows(expected: &Expected, found: &Found) -> Check {
@@ -110,7 +113,10 @@ fn mirror(expected: &Expected, found: &Found) -> Check {
     if !differences.is_empty() {
         return Err(differences);
     }
-    Ok(format!("mirror: {} customers, each with its present store and e-mail address", human(found.customers.len() as i64)))
+    Ok(format!(
+        "mirror: {} customers, each with its present store and e-mail address",
+        human(found.customers.len() as i64)
+    ))
 }
 
 fn dead_letters(found: &Found) -> Check {

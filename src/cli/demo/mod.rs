@@ -89,7 +89,9 @@ pub async fn run(args: DemoArgs) -> Result<()> {
         println!("stopped before the end: there is nothing to compare");
         return Ok(());
     }
-    println!("Stopped, as by Ctrl-C; open windows are in the checkpoint. The same job goes on from there, to the end of the topic:");
+    println!(
+        "Stopped, as by Ctrl-C; open windows are in the checkpoint. The same job goes on from there, to the end of the topic:"
+    );
     let query = place.query(&args, shop.brokers()).await?;
     let (progress, started) = (Arc::new(Progress::default()), Instant::now());
     let last = Settings::new(JOB, Ending::Bounded, checkpoints);
@@ -105,7 +107,10 @@ pub async fn run(args: DemoArgs) -> Result<()> {
     println!("{}", compare::last_windows(&expected, &found));
     let differences = compare(&expected, &found);
     if !differences.is_empty() {
-        return Err(Error::internal(format!("the results are not what was generated:\n  {}", differences.join("\n  "))));
+        return Err(Error::internal(format!(
+            "the results are not what was generated:\n  {}",
+            differences.join("\n  ")
+        )));
     }
     println!("\n{}", place.what_next());
     Ok(())
@@ -124,7 +129,8 @@ async fn run_live(
     let (progress, started) = (Arc::new(Progress::default()), Instant::now());
     let job_ended = Arc::new(AtomicBool::new(false));
     let (stop, stopped) = watch::channel(false);
-    let flow = Flow { progress: Arc::clone(&progress), job_ended: Arc::clone(&job_ended), interrupted: interrupted.clone() };
+    let flow =
+        Flow { progress: Arc::clone(&progress), job_ended: Arc::clone(&job_ended), interrupted: interrupted.clone() };
     let generating = {
         let shop = Arc::clone(shop);
         tokio::task::spawn_blocking(move || {
@@ -143,7 +149,11 @@ async fn run_live(
     if *interrupted.borrow() {
         return Ok(false);
     }
-    println!("Generated {} changes in {:.0} s. The job so far:", HumanCount(generated), started.elapsed().as_secs_f64());
+    println!(
+        "Generated {} changes in {:.0} s. The job so far:",
+        HumanCount(generated),
+        started.elapsed().as_secs_f64()
+    );
     println!("{}\n", indented(&summary(&progress, started.elapsed())));
     Ok(true)
 }

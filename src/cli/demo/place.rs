@@ -192,7 +192,8 @@ fn into_files(query: &mut Query, folder: &Path) -> Result<()> {
 
 /// The rows of a statement over the table `files`: all Parquet files of a folder. None if there is none.
 async fn parquet_rows(folder: &Path, sql: &str) -> Result<Rows> {
-    let failed = |cause: &dyn fmt::Display| Error::permanent(format!("cannot read {}", folder.display()), cause.to_string());
+    let failed =
+        |cause: &dyn fmt::Display| Error::permanent(format!("cannot read {}", folder.display()), cause.to_string());
     let is_part = |entry: std::io::Result<std::fs::DirEntry>| {
         entry.is_ok_and(|entry| entry.path().extension().is_some_and(|extension| extension == "parquet"))
     };

@@ -66,8 +66,13 @@ impl Shop {
         let span_seconds = (args.window.as_secs() * WINDOWS) as f64;
         let rate = |seconds: f64| Rate::per_second(args.events as f64 / seconds);
         let speed = rate(span_seconds).ok_or_else(|| Error::config("--events and --window give no rate of events"))?;
-        let mut config =
-            EventsConfig { total: args.events, stores: STORES, partitions: PARTITIONS, speed, ..EventsConfig::default() };
+        let mut config = EventsConfig {
+            total: args.events,
+            stores: STORES,
+            partitions: PARTITIONS,
+            speed,
+            ..EventsConfig::default()
+        };
         // Event time catches up with the clock at the end.
         config.start_ms = config.start_ms_to_end_at(now() + args.seconds as i64 * 1_000);
         Ok(Self {

@@ -56,8 +56,10 @@ impl Plan {
         job: &str,
     ) -> Result<Option<BTreeMap<Part, u64>>> {
         let condition = match self.identity {
-            Identity::Positions(columns) if block.ranges.is_empty() => positions(rows_ranges(rows, columns)?),
-            Identity::Positions(_) => positions(block_ranges(block)),
+            Identity::Positions(columns) if block.ranges.is_empty() => {
+                self.own(positions(rows_ranges(rows, columns)?), job)
+            }
+            Identity::Positions(_) => self.own(positions(block_ranges(block)), job),
             Identity::Epoch(window_start) => {
                 let epoch = format!("_job = {} AND _epoch = {}", quote_string(job), block.epoch);
                 let window = window_start.map(|column| self.between(rows, column)).transpose()?.flatten();
@@ -81,6 +83,14 @@ impl Plan {
             found.insert(part, count.parse().map_err(|_| unreadable())?);
         }
         Ok(Some(found))
+    }
+
+    /// In a table that several jobs fill (dead letters) the rows of another job at the same positions prove nothing.
+    fn own(&self, condition: String, job: &str) -> String {
+        match self.columns.iter().any(|column| column.name == "_job") {
+            true => format!("({condition}) AND _job = {}", quote_string(job)),
+            false => condition,
+        }
     }
 
     /// A row's partition, as [`Part`] has it.
