@@ -1,6 +1,7 @@
 //! The tokens of one statement, taken one after the other.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Word};
 
@@ -86,19 +87,41 @@ impl StatementReader<'_> {
     }
 
     pub(super) fn end(&self) -> Result<()> {
-        match self.tokens.get(self.at) {
-            None => Ok(()),
-            Some(token) => {
-                let hint = match &token.token {
-                    Token::Word(word) if is_sql_word(&word.value) => {
-                        format!("; a name that is a word of SQL is quoted: \"{}\"", word.value)
-                    }
-                    Token::Word(_) => "; is a comma missing before it?".to_owned(),
-                    _ => String::new(),
-                };
-                Err(self.error(format!("expected the end of the statement, found {}{hint}", self.found())).into())
+        let Some(TokenWithSpan { token, .. }) = self.tokens.get(self.at) else { return Ok(()) };
+        let hint = match token {
+            Token::Word(word) if word.keyword == Keyword::GROUP || word.keyword == Keyword::ORDER => {
+                return self.expect_by(&word.value);
             }
-        }
+            Token::Word(word) if is_sql_word(&word.value) => {
+                format!("; a name that is a word of SQL is quoted: \"{}\"", word.value)
+            }
+            Token::Word(_) => "; is a comma missing before it?".to_owned(),
+            _ => String::new(),
+        };
+        Err(self.error(format!("expected the end of the statement, found {}{hint}", self.found())).into())
+    }
+
+    /// What the parser leaves of a GROUP or ORDER in a place where it could stand is one without BY.
+    fn expect_by(&self, word: &str) -> Result<()> {
+        let next = self.tokens.get(self.at + 1);
+        let is_by = next.is_some_and(|token| is_unquoted(&token.token, "BY"));
+        let before = self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map(|it| &it.token);
+        let is_name = matches!(before, Some(Token::Comma | Token::LParen));
+        let (place, message) = match next {
+            _ if is_name => (
+                self.place(),
+                format!(
+                    "expected the end of the statement, found `{word}`; a name that is a word of SQL is quoted: \"{word}\""
+                ),
+            ),
+            Some(_) if is_by => (
+                self.place(),
+                format!("{word} BY cannot stand here; the order is WHERE, GROUP BY, HAVING, ORDER BY, LIMIT"),
+            ),
+            Some(next) => (next.span.start, format!("expected BY after {word}, found `{}`", next.token)),
+            None => (self.last_place(), format!("expected BY after {word}, found the end of the statement")),
+        };
+        Err(self.text.error(place, message).into())
     }
 
     pub(super) fn name(&mut self, what: &str) -> Result<String> {
