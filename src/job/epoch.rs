@@ -91,7 +91,9 @@ fn token(cut: &Cut<'_>, table: &OutputTable, what: &str) -> String {
     };
     match what.len() {
         ..=200 => format!("{job}/{table}/{what}"),
-        length => format!("{job}/{table}/{length}-{:08x}-{:08x}", crc32fast::hash(what.as_bytes()), reversed_hash(what)),
+        length => {
+            format!("{job}/{table}/{length}-{:08x}-{:08x}", crc32fast::hash(what.as_bytes()), reversed_hash(what))
+        }
     }
 }
 

@@ -8,7 +8,6 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchemaRef};
 use datafusion::datasource::provider_as_source;
-use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, LogicalPlanBuilder, TableScan};
@@ -18,52 +17,16 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate, LoweredAggregateBuilder};
 use datafusion::physical_expr::utils::collect_columns;
-use datafusion::sql::sqlparser::tokenizer::Location;
 
 use super::catalog::Table;
 use super::closing::{ClosedRows, Closing};
 use super::pipeline::{Pipeline, ResultColumn, Work};
+use super::refusal::{Result, function_name, not_row_wise, refuse, refuse_at, several_inputs};
 use super::relation::{Reading, StreamTable, WindowNode};
-use crate::error::SqlError;
+use super::trace::{is_group_key, trace, window_column};
 use crate::window::aggregate::{WINDOW_COLUMNS, WindowPlan};
 use crate::window::pane::PaneLayout;
 use crate::window::stage::{Stage, output_schema};
-
-/// Why a query cannot run: DataFusion's errors, and ours, which name the thing and the way out.
-pub enum Refusal {
-    /// An error of DataFusion's planner.
-    Plan(Box<DataFusionError>),
-    /// A query that cannot run as a stream; it stands where the first thing in quotes does.
-    Query(String),
-    /// The same, standing at one of these words: the first that the query has.
-    Word(Vec<String>, String),
-    /// The same, standing at this place of the text.
-    Place(Location, String),
-    /// A mistake whose place in the file is known.
-    Sql(SqlError),
-}
-
-impl From<DataFusionError> for Refusal {
-    fn from(error: DataFusionError) -> Self {
-        Self::Plan(Box::new(error))
-    }
-}
-
-impl From<crate::error::Error> for Refusal {
-    fn from(error: crate::error::Error) -> Self {
-        Self::Query(error.to_string())
-    }
-}
-
-type Result<T> = std::result::Result<T, Refusal>;
-
-fn refuse<T>(message: impl Into<String>) -> Result<T> {
-    Err(Refusal::Query(message.into()))
-}
-
-fn refuse_at<T>(words: &[&str], message: impl Into<String>) -> Result<T> {
-    Err(Refusal::Word(words.iter().map(|word| (*word).to_owned()).collect(), message.into()))
-}
 
 /// Compiles the plan of an INSERT's query. `target` is what it fills.
 pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionState) -> Result<Pipeline> {
@@ -410,41 +373,6 @@ fn used_columns(
     used
 }
 
-/// Which window column an expression over `input` is, if it is nothing but one.
-fn window_column(expression: &Expr, input: &LogicalPlan, width: usize) -> Option<usize> {
-    let Expr::Column(column) = unaliased(expression) else { return None };
-    let (bottom, at) = trace(input, input.schema().maybe_index_of_column(column)?)?;
-    (matches!(bottom, LogicalPlan::Extension(_)) && at >= width).then(|| at - width)
-}
-
-/// Follows an output column down through renamings to the node that is not a filter or projection.
-fn trace(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, usize)> {
-    match plan {
-        LogicalPlan::SubqueryAlias(alias) => trace(&alias.input, column),
-        LogicalPlan::Filter(filter) => trace(&filter.input, column),
-        LogicalPlan::Sort(sort) => trace(&sort.input, column),
-        LogicalPlan::Limit(limit) => trace(&limit.input, column),
-        LogicalPlan::Projection(projection) => match unaliased(projection.expr.get(column)?) {
-            Expr::Column(inner) => trace(&projection.input, projection.input.schema().maybe_index_of_column(inner)?),
-            _ => None,
-        },
-        bottom => (column < bottom.schema().fields().len()).then_some((bottom, column)),
-    }
-}
-
-/// Whether an output column is a group key, under whatever name.
-fn is_group_key(plan: &LogicalPlan, column: usize) -> bool {
-    let Some((LogicalPlan::Aggregate(aggregate), column)) = trace(plan, column) else { return false };
-    column < aggregate.group_expr.len()
-}
-
-fn unaliased(expression: &Expr) -> &Expr {
-    match expression {
-        Expr::Alias(alias) => unaliased(&alias.expr),
-        other => other,
-    }
-}
-
 fn stream_table(scan: &TableScan) -> Result<&StreamTable> {
     use datafusion::datasource::DefaultTableSource;
     let source = scan.source.as_ref() as &dyn std::any::Any;
@@ -453,54 +381,5 @@ fn stream_table(scan: &TableScan) -> Result<&StreamTable> {
     match provider.and_then(|provider| provider.downcast_ref::<StreamTable>()) {
         Some(stream) => Ok(stream),
         None => refuse(format!("\"{}\" is not a table that can be read as a stream", scan.table_name)),
-    }
-}
-
-fn node_name(plan: &LogicalPlan) -> String {
-    let text = plan.display().to_string();
-    text.split([':', ' ']).next().unwrap_or(&text).to_owned()
-}
-
-/// Why several streams cannot be one, and what to write instead.
-fn several_inputs(plan: &LogicalPlan) -> String {
-    match plan {
-        LogicalPlan::Join(_) => "a join of streams is not supported yet; write each stream to ClickHouse with an INSERT of its own, and join there".into(),
-        LogicalPlan::Union(_) => "a UNION of streams is not supported yet; write one INSERT per stream, each into a table of its own".into(),
-        other => format!("{} of streams is not supported yet; write one INSERT per stream", node_name(other)),
-    }
-}
-
-/// The name of an aggregate function, as it is written.
-fn function_name(aggregate: &Expr) -> String {
-    match unaliased(aggregate) {
-        Expr::AggregateFunction(function) => function.func.name().to_owned(),
-        other => other.to_string(),
-    }
-}
-
-fn not_row_wise<T>(plan: &LogicalPlan) -> Result<T> {
-    let closed = "the rows of each closed window, in a query with TUMBLE and GROUP BY window_start, window_end";
-    match plan {
-        LogicalPlan::Sort(_) => refuse_at(
-            &["ORDER BY"],
-            format!("ORDER BY over an endless stream would wait for ever; it works on {closed}"),
-        ),
-        LogicalPlan::Limit(_) => refuse_at(
-            &["LIMIT", "FETCH", "OFFSET"],
-            format!("LIMIT over an endless stream is not supported; it works on {closed}"),
-        ),
-        LogicalPlan::Distinct(_) | LogicalPlan::Aggregate(_) => refuse_at(
-            &["DISTINCT", "GROUP BY"],
-            format!("DISTINCT over an endless stream would keep every row for ever; it works on {closed}"),
-        ),
-        LogicalPlan::Window(_) => refuse_at(
-            &["OVER"],
-            format!("OVER on an endless stream would keep every row for ever; it works on {closed}"),
-        ),
-        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => refuse_at(
-            &["SELECT", "VALUES"],
-            "the query reads no table; add FROM and a table, CHANGES(table) or TUMBLE(…)",
-        ),
-        other => refuse_at(&[], format!("{} cannot run as a stream yet", node_name(other))),
     }
 }

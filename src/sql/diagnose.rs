@@ -7,7 +7,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::catalog::{IMAGES, METADATA};
-use super::compile::Refusal;
+use super::refusal::Refusal;
 use super::text::Text;
 use crate::error::{SqlError, suggestion};
 

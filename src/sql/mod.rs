@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod closing;
 pub mod compile;
+mod ddl;
 pub mod diagnose;
 #[cfg(test)]
 mod docs_test;
@@ -12,7 +13,11 @@ pub mod interval;
 mod names;
 pub mod pipeline;
 pub mod query;
+pub mod refusal;
 pub mod relation;
 pub mod statement;
+mod syntax;
 pub mod text;
+mod tokens;
+mod trace;
 pub mod types;

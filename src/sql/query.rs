@@ -13,9 +13,10 @@ use datafusion::sql::sqlparser::ast::{Query as SqlQuery, SelectItem, SetExpr, Sp
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::catalog::{IMAGES, Insert, Script, Table};
-use super::compile::{Refusal, compile};
+use super::compile::compile;
 use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
 use super::pipeline::Pipeline;
+use super::refusal::Refusal;
 use super::relation::StreamRelations;
 use super::statement::read_statements;
 use super::text::{Text, Variables};

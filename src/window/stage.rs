@@ -1,5 +1,6 @@
 //! The row-wise steps of a query, in order: filters and projections as DataFusion physical expressions.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -112,8 +113,12 @@ fn project(stage: &Stage, rows: Rows) -> Result<Rows> {
     Ok(Rows { batch: RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?, index: rows.index })
 }
 
-/// The values of an expression over a batch, one a row.
+/// The values of an expression over a batch, one a row. Some functions panic on absurd arguments (`lpad(s, 9e18)`):
+/// that is an error of the value too, not the end of the job.
 pub fn evaluate(expression: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<ArrayRef> {
-    let values = expression.evaluate(batch).and_then(|values| values.into_array(batch.num_rows()));
-    values.map_err(Error::expression)
+    let evaluate = || expression.evaluate(batch).and_then(|values| values.into_array(batch.num_rows()));
+    match catch_unwind(AssertUnwindSafe(evaluate)) {
+        Ok(values) => values.map_err(Error::expression),
+        Err(_) => Err(Error::Expression(format!("{expression} panicked"))),
+    }
 }

@@ -110,7 +110,14 @@ fn mistakes_are_shown_where_they_are_with_what_was_meant() {
             "created_date",
             "did you mean \"create_date\"?",
         ),
-        ("syntax", QUERY.replace("GROUP BY window_start", "GROUP window_start"), 16, 1, "expected the end of the statement, found `GROUP`", ""),
+        (
+            "syntax",
+            QUERY.replace("GROUP BY window_start", "GROUP window_start"),
+            16,
+            1,
+            "expected the end of the statement, found `GROUP`",
+            "",
+        ),
         ("hop", QUERY.replace("TUMBLE(", "HOP("), 14, 6, "HOP", "TUMBLE"),
         ("function", QUERY.replace("count(*)", "cuont(*)"), 13, 44, "cuont", "count"),
     ];
@@ -121,7 +128,9 @@ fn mistakes_are_shown_where_they_are_with_what_was_meant() {
             let said = highwater([command, &path]);
             assert_eq!(said.code, Some(2), "{name}: {said:?}");
             let place = format!("{name}.sql:{line}:{column}: ");
-            if ![place.as_str(), what, hint].iter().all(|part| said.err.contains(part)) || said.err.matches(&place).count() > 1 {
+            if ![place.as_str(), what, hint].iter().all(|part| said.err.contains(part))
+                || said.err.matches(&place).count() > 1
+            {
                 wrong.push(format!("{place}{what}{hint} is said as\n{}", said.err));
             }
         }

@@ -152,7 +152,9 @@ fn a_job_that_is_started_afresh_is_written_wholly() {
         run(&query(&topic.name, &database.0), settings).unwrap();
     }
     for table in ["changes", "registrations_late", "activity_late"] {
-        let sql = format!("SELECT uniqExact(n), any(n) FROM (SELECT count() AS n FROM {{db}}.{table} GROUP BY _partition, _offset)");
+        let sql = format!(
+            "SELECT uniqExact(n), any(n) FROM (SELECT count() AS n FROM {{db}}.{table} GROUP BY _partition, _offset)"
+        );
         assert_eq!(database.ask(&sql), "1\t3", "{table}");
     }
     for (table, key) in [("registrations", "window_start, store_id"), ("activity", "window_start, op")] {

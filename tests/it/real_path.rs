@@ -173,7 +173,16 @@ fn whole_path(source: &Source) {
         arguments.extend(["--set".to_owned(), variable]);
     }
     let checkpoints = folder.path().join("checkpoints");
-    let more = ["--name", &prefix, "--flush-interval", "200ms", "--checkpoint-interval", "1s", "--checkpoint-dir", checkpoints.to_str().unwrap()];
+    let more = [
+        "--name",
+        &prefix,
+        "--flush-interval",
+        "200ms",
+        "--checkpoint-interval",
+        "1s",
+        "--checkpoint-dir",
+        checkpoints.to_str().unwrap(),
+    ];
     arguments.extend(more.map(str::to_owned));
     let running = Running::start(&arguments, &folder.path().join("log"));
     let summary = block_on(async {
@@ -237,7 +246,11 @@ fn whole_path(source: &Source) {
     let without_moved = " UNION ALL SELECT toDateTime('2026-01-02 03:04:05', 'UTC'), store_id, -1 FROM {db}.customer WHERE customer_id = 900004";
     assert_same("registrations from customers", &together("registrations_per_store", without_moved), &noted);
     let from_changes = "SELECT toStartOfInterval(create_date, INTERVAL 5 SECOND)::DateTime('UTC') AS w, store_id, count() FROM {db}.customer_changes WHERE _op IN ('c', 'r') GROUP BY w, store_id";
-    assert_same("registrations from the changelog", &together("registrations_per_store", ""), &database.rows(from_changes));
+    assert_same(
+        "registrations from the changelog",
+        &together("registrations_per_store", ""),
+        &database.rows(from_changes),
+    );
     for table in ["registrations_per_store", "registrations_from_trigger"] {
         assert_eq!(
             database

@@ -68,11 +68,13 @@ impl Plan {
                 let window = window_start.map(|column| self.between(rows, column)).transpose()?.flatten();
                 // Not those of the same epoch of an earlier job of this name.
                 let is_made_at = |column: &WrittenColumn| {
-                    let is_time = matches!(column.ch_type.bare(), ChType::Plain(name, _) if name.starts_with("DateTime"));
+                    let is_time =
+                        matches!(column.ch_type.bare(), ChType::Plain(name, _) if name.starts_with("DateTime"));
                     matches!(column.from, From::Extra(Extra::UpdatedAt)) && is_time
                 };
                 let made_at = self.columns.iter().any(is_made_at);
-                let made_at = made_at.then(|| format!("toUnixTimestamp(updated_at) = {}", block.made_at.div_euclid(1_000)));
+                let made_at =
+                    made_at.then(|| format!("toUnixTimestamp(updated_at) = {}", block.made_at.div_euclid(1_000)));
                 [Some(epoch), window, made_at].into_iter().flatten().collect::<Vec<_>>().join(" AND ")
             }
             Identity::Versions | Identity::None => return Ok(None),

@@ -1,0 +1,97 @@
+//! Why a query cannot run as a stream: what, where, what to write instead.
+
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::sqlparser::tokenizer::Location;
+
+use super::trace::unaliased;
+use crate::error::SqlError;
+
+/// Why a query cannot run: DataFusion's errors, and ours, which name the thing and the way out.
+pub enum Refusal {
+    /// An error of DataFusion's planner.
+    Plan(Box<DataFusionError>),
+    /// A query that cannot run as a stream; it stands where the first thing in quotes does.
+    Query(String),
+    /// The same, standing at one of these words: the first that the query has.
+    Word(Vec<String>, String),
+    /// The same, standing at this place of the text.
+    Place(Location, String),
+    /// A mistake whose place in the file is known.
+    Sql(SqlError),
+}
+
+impl From<DataFusionError> for Refusal {
+    fn from(error: DataFusionError) -> Self {
+        Self::Plan(Box::new(error))
+    }
+}
+
+impl From<crate::error::Error> for Refusal {
+    fn from(error: crate::error::Error) -> Self {
+        Self::Query(error.to_string())
+    }
+}
+
+/// The result of planning.
+pub(super) type Result<T> = std::result::Result<T, Refusal>;
+
+/// Refuses; the message names the thing in quotes.
+pub(super) fn refuse<T>(message: impl Into<String>) -> Result<T> {
+    Err(Refusal::Query(message.into()))
+}
+
+/// Refuses at the first of these words that the query has.
+pub(super) fn refuse_at<T>(words: &[&str], message: impl Into<String>) -> Result<T> {
+    Err(Refusal::Word(words.iter().map(|word| (*word).to_owned()).collect(), message.into()))
+}
+
+fn node_name(plan: &LogicalPlan) -> String {
+    let text = plan.display().to_string();
+    text.split([':', ' ']).next().unwrap_or(&text).to_owned()
+}
+
+/// Why several streams cannot be one, and what to write instead.
+pub(super) fn several_inputs(plan: &LogicalPlan) -> String {
+    match plan {
+        LogicalPlan::Join(_) => "a join of streams is not supported yet; write each stream to ClickHouse with an INSERT of its own, and join there".into(),
+        LogicalPlan::Union(_) => "a UNION of streams is not supported yet; write one INSERT per stream, each into a table of its own".into(),
+        other => format!("{} of streams is not supported yet; write one INSERT per stream", node_name(other)),
+    }
+}
+
+/// The name of an aggregate function, as it is written.
+pub(super) fn function_name(aggregate: &Expr) -> String {
+    match unaliased(aggregate) {
+        Expr::AggregateFunction(function) => function.func.name().to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Refuses a node that a stream cannot pass.
+pub(super) fn not_row_wise<T>(plan: &LogicalPlan) -> Result<T> {
+    let closed = "the rows of each closed window, in a query with TUMBLE and GROUP BY window_start, window_end";
+    match plan {
+        LogicalPlan::Sort(_) => refuse_at(
+            &["ORDER BY"],
+            format!("ORDER BY over an endless stream would wait for ever; it works on {closed}"),
+        ),
+        LogicalPlan::Limit(_) => refuse_at(
+            &["LIMIT", "FETCH", "OFFSET"],
+            format!("LIMIT over an endless stream is not supported; it works on {closed}"),
+        ),
+        LogicalPlan::Distinct(_) | LogicalPlan::Aggregate(_) => refuse_at(
+            &["DISTINCT", "GROUP BY"],
+            format!("DISTINCT over an endless stream would keep every row for ever; it works on {closed}"),
+        ),
+        LogicalPlan::Window(_) => refuse_at(
+            &["OVER"],
+            format!("OVER on an endless stream would keep every row for ever; it works on {closed}"),
+        ),
+        LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => refuse_at(
+            &["SELECT", "VALUES"],
+            "the query reads no table; add FROM and a table, CHANGES(table) or TUMBLE(…)",
+        ),
+        other => refuse_at(&[], format!("{} cannot run as a stream yet", node_name(other))),
+    }
+}
