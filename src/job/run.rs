@@ -33,8 +33,8 @@ use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
 
-/// How many reports of lanes may wait for the job. Few: a report may be a batch of rows.
-const REPORTS: usize = 64;
+/// How many reports of lanes may wait for the job. Few: a report may be a batch of rows, some megabytes.
+const REPORTS: usize = 8;
 /// How often the source's client gets its turn, new partitions are looked for, and the lag is measured.
 const MAINTENANCE: Duration = Duration::from_secs(1);
 

@@ -48,8 +48,8 @@ impl Settings {
             checkpoints,
             reset_state: false,
             flush_interval: Duration::from_secs(1),
-            flush_rows: 500_000,
-            flush_bytes: 96 << 20,
+            flush_rows: 250_000,
+            flush_bytes: 64 << 20,
             checkpoint_interval: Duration::from_secs(10),
         }
     }
