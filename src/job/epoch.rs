@@ -127,20 +127,14 @@ pub fn intents(blocks: &[(usize, Block)], outputs: &[OutputTable]) -> (Vec<Inten
 
 /// The blocks whose rows a checkpoint carries.
 pub fn inline_blocks(checkpoint: &Checkpoint) -> Vec<(usize, Block)> {
-    let ranges = |_: &Intent| {
-        let positions = checkpoint.manifest.positions.iter();
-        positions.map(|it| {
-            let source = TopicPartition { topic: it.topic.as_str().into(), partition: it.partition };
-            (source, OffsetRange { from: it.from, to: it.offset })
-        })
-    };
     let carried = checkpoint.manifest.intents.iter().filter(|intent| intent.inline).zip(&checkpoint.rows);
     carried
         .map(|(intent, rows)| {
             let block = Block {
                 rows: rows.clone(),
                 token: intent.token.clone(),
-                ranges: ranges(intent).collect(),
+                // The rows say themselves where they come from.
+                ranges: Vec::new(),
                 epoch: checkpoint.manifest.epoch,
                 made_at: intent.made_at,
             };

@@ -251,9 +251,17 @@ impl<'a> Letters<'a> {
         }
     }
 
+    /// Adds the record at an offset, on which an expression failed.
+    pub fn expression_failed_at(&mut self, offset: i64, message: &str) {
+        self.add_at(offset, DeadReason::ExpressionFailed, message.to_owned());
+    }
+
     fn add(&mut self, row: usize, reason: DeadReason, message: String) {
-        let offset = self.offsets[row];
-        let Some(record) = self.raw.iter().find(|record| record.offset == offset) else { return };
+        self.add_at(self.offsets[row], reason, message);
+    }
+
+    fn add_at(&mut self, offset: i64, reason: DeadReason, message: String) {
+        let Some(record) = self.raw.record_at(offset) else { return };
         let (key, value) = (DeadLetter::keep(record.key), DeadLetter::keep(record.value));
         let letter = DeadLetter { offset, timestamp: record.timestamp, reason, message, key, value };
         self.letters.entry(offset).or_insert(letter);

@@ -6,19 +6,22 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use datafusion::arrow::array::{RecordBatch, UInt32Array};
+use datafusion::arrow::datatypes::SchemaRef;
 use tokio::sync::mpsc::Sender;
 
 use super::input::{InputPlan, LaneWork, Letters};
 use super::message::{Assignment, Course, FromLane, PartitionState, ToLane};
 use super::progress::Progress;
 use super::rows;
+use super::scan::Scan;
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::source::{RawBatch, SourceReader};
 use crate::window::NO_EVENT_TIME;
 use crate::window::aggregate::{EventTimes, Uncounted, WindowAggregate};
-use crate::window::stage::{Rows, run};
+use crate::window::stage::{Rows, Stage, run};
 use crate::window::watermark::PartitionClock;
 
 /// How long a poll waits for records, and so how late an order may be heeded.
@@ -35,6 +38,8 @@ pub struct Lane {
     /// Batches read beyond a bound, for the next course.
     held: VecDeque<RawBatch>,
     course: Option<Arc<Course>>,
+    /// Whether the source has been asked since the lane last had to wait for the job.
+    polled: bool,
     epoch: u64,
     orders: Receiver<ToLane>,
     reports: Sender<FromLane>,
@@ -74,6 +79,7 @@ impl Lane {
             partitions,
             held,
             course: None,
+            polled: false,
             epoch: 0,
             orders,
             reports,
@@ -115,6 +121,7 @@ impl Lane {
                 continue;
             }
             self.reader.poll(POLL, &mut batches)?;
+            self.polled = true;
             for batch in batches.drain(..) {
                 self.take_in(batch)?;
             }
@@ -243,7 +250,7 @@ impl Lane {
             }
             LaneWork::Mirror { stages, key, output } if course.rows => {
                 letters.refuse_truncates(changes);
-                if let Some(rows) = rows::mirror_rows(stages, key, &pipeline.scan, changes, &output.schema)? {
+                for rows in mirror_or_refuse(stages, key, &pipeline.scan, changes, &output.schema, letters)? {
                     self.send(output.number, changes, rows)?;
                 }
             }
@@ -278,7 +285,7 @@ impl Lane {
             partition: name.clone(),
             range: partition.range,
             clock: partition.clock.time(),
-            at_end: self.reader.at_end(name),
+            at_end: self.polled && self.reader.at_end(name),
             at_bound: partition.at_bound,
             last_arrival: partition.last_arrival,
         });
@@ -299,21 +306,57 @@ impl Lane {
         self.report(FromLane::Closed { lane: self.number, windows })
     }
 
-    fn send(&self, output: usize, changes: &ChangeBatch, rows: datafusion::arrow::array::RecordBatch) -> Result<()> {
+    fn send(&mut self, output: usize, changes: &ChangeBatch, rows: RecordBatch) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
         self.report(FromLane::Rows { epoch: self.epoch, output, source: changes.source.clone(), rows })
     }
 
-    /// Waits while the job is busy: what is not taken from the source stays there.
-    fn report(&self, report: FromLane) -> Result<()> {
-        self.reports.blocking_send(report).map_err(|_| Error::internal("the job ended before its lane"))
+    /// Waits while the job is busy: what is not taken from the source stays there. Such waiting is not idleness of the
+    /// partitions: their silence does not count it.
+    fn report(&mut self, report: FromLane) -> Result<()> {
+        let before = now();
+        let sent = self.reports.blocking_send(report);
+        let waited = now() - before;
+        if waited > POLL.as_millis() as i64 {
+            self.polled = false;
+            self.partitions.values_mut().for_each(|partition| partition.last_arrival += waited);
+        }
+        sent.map_err(|_| Error::internal("the job ended before its lane"))
+    }
+}
+
+/// The rows of a mirror; changes on which an expression fails are refused alone.
+fn mirror_or_refuse(
+    stages: &[Stage],
+    key: &[usize],
+    scan: &Scan,
+    changes: &ChangeBatch,
+    schema: &SchemaRef,
+    letters: &mut Letters<'_>,
+) -> Result<Vec<RecordBatch>> {
+    let length = changes.len() as u32;
+    match rows::mirror_rows(stages, key, scan, changes, schema) {
+        Ok(rows) => Ok(rows.into_iter().collect()),
+        Err(Error::Expression(message)) if length == 1 => {
+            letters.expression_failed_at(changes.offsets[0], &message);
+            Ok(Vec::new())
+        }
+        Err(Error::Expression(_)) => {
+            let mut done = Vec::new();
+            for part in [0..length / 2, length / 2..length] {
+                let part = changes.take(&UInt32Array::from_iter_values(part))?;
+                done.extend(mirror_or_refuse(stages, key, scan, &part, schema, letters)?);
+            }
+            Ok(done)
+        }
+        Err(error) => Err(error),
     }
 }
 
 /// Rows through the stages; those on which an expression fails are refused alone.
-fn run_or_refuse(stages: &[crate::window::stage::Stage], rows: &Rows, letters: &mut Letters<'_>) -> Vec<Rows> {
+fn run_or_refuse(stages: &[Stage], rows: &Rows, letters: &mut Letters<'_>) -> Vec<Rows> {
     let length = rows.len();
     match run(stages, rows.clone()) {
         Ok(done) if done.is_empty() => Vec::new(),

@@ -10,6 +10,7 @@ use super::table_input::TableInput;
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::{Manifest, Position, Recovered};
 use crate::error::{Error, Result};
+use crate::sink::Block;
 use crate::window::watermark::BEGINNING_OF_TIME;
 
 impl Job {
@@ -41,7 +42,7 @@ impl Job {
         let started_at = last.started_at;
         let cut = Cut { job: &self.settings.name, started_at, epoch: last.epoch, made_at, ranges: &ranges };
         let mut repeated = blocks(&cut, &self.outputs.tables, rows, BTreeMap::new());
-        repeated.retain(|(_, block)| last.intents.iter().any(|intent| intent.token == block.token));
+        check_repeats(last, &repeated)?;
         repeated.extend(inline_blocks(&recovered.last));
         self.deliverer.deliver(Delivery { checkpoint: recovered.last.clone(), blocks: repeated, again: true }).await?;
         self.deliverer.delivered().await?;
@@ -58,7 +59,7 @@ impl Job {
         rows: bool,
     ) -> Result<EpochRows> {
         let bounds: BTreeMap<_, _> = to.positions.iter().map(|it| (range_of(it).0, bound(it))).collect();
-        let course = Course { windows, rows, bounds: Some(bounds) };
+        let course = Course { windows, rows, bounds: Some(self.with_strangers(bounds)) };
         self.inputs.iter().for_each(|input| input.order(|| ToLane::Run(course.clone())));
         let mut waiting: BTreeSet<usize> = self.inputs.iter().flat_map(TableInput::lanes).collect();
         let mut gathered = EpochRows::default();
@@ -72,6 +73,14 @@ impl Job {
             }
         }
         Ok(gathered)
+    }
+
+    /// Partitions that the checkpoint does not know have nothing to repeat: they stay where they begin.
+    fn with_strangers(&self, mut bounds: BTreeMap<TopicPartition, i64>) -> BTreeMap<TopicPartition, i64> {
+        for (partition, range) in self.inputs.iter().flat_map(TableInput::ranges) {
+            bounds.entry(partition).or_insert(range.from);
+        }
+        bounds
     }
 
     /// Closes the windows that had been closed by the last cut. Their results are in place, or in the checkpoint.
@@ -97,6 +106,24 @@ impl Job {
             None => Err(Error::internal("all lanes have ended")),
         }
     }
+}
+
+/// What is read again must be what was read: each block with its token and its number of rows.
+fn check_repeats(last: &Manifest, repeated: &[(usize, Block)]) -> Result<()> {
+    for intent in last.intents.iter().filter(|intent| !intent.inline) {
+        let rows = repeated.iter().find(|(_, block)| block.token == intent.token).map(|(_, block)| block.row_count());
+        if rows != Some(intent.rows) {
+            return Err(Error::config(format!(
+                "checkpoint {} has an insert of {} rows on its way (\"{}\"), but reading its records again gives {}: the topic or \
+                 the query is no longer what it was; start afresh with --reset-state",
+                last.epoch,
+                intent.rows,
+                intent.token,
+                rows.map_or("none".to_owned(), |rows| rows.to_string())
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn range_of(position: &Position) -> (TopicPartition, OffsetRange) {

@@ -108,22 +108,33 @@ impl RawBatch {
         (self.start..self.end).map(|index| self.records.get(index))
     }
 
+    /// The record with this offset.
+    pub fn record_at(&self, offset: i64) -> Option<RawRecord<'_>> {
+        let index = self.first_at_or_after(offset);
+        (index < self.end).then(|| self.records.get(index)).filter(|record| record.offset == offset)
+    }
+
+    /// The index of the first record from `offset` on.
+    fn first_at_or_after(&self, offset: i64) -> usize {
+        let (mut low, mut high) = (self.start, self.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.records.get(middle).offset < offset { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
     /// Keeps the records before `offset` and returns those from it on, or `None` when there are none.
     pub fn split_off(&mut self, offset: i64) -> Option<Self> {
         if self.range.to <= offset {
             return None;
         }
-        let records = &self.records;
-        let (mut low, mut high) = (self.start, self.end);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if records.get(middle).offset < offset { low = middle + 1 } else { high = middle }
-        }
+        let low = self.first_at_or_after(offset);
         let cut = offset.max(self.range.from);
         let rest = Self {
             source: self.source.clone(),
             range: OffsetRange { from: cut, to: self.range.to },
-            records: Arc::clone(records),
+            records: Arc::clone(&self.records),
             start: low,
             end: self.end,
         };

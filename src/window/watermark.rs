@@ -82,12 +82,15 @@ pub struct TableWatermark {
     watermark: i64,
     /// `None` in bounded runs, where the results may not depend on the wall clock.
     idle: Option<IdleRules>,
+    /// The last arrival before a silence, and the greatest clock then: silence counts from there, once, although the
+    /// partitions' clocks are raised to the watermark meanwhile.
+    silence: Option<(i64, i64)>,
 }
 
 impl TableWatermark {
     /// A watermark that stands at `watermark` (from a checkpoint, or [`BEGINNING_OF_TIME`]).
     pub fn new(watermark: i64, idle: Option<IdleRules>) -> Self {
-        Self { partitions: BTreeMap::new(), watermark, idle }
+        Self { partitions: BTreeMap::new(), watermark, idle, silence: None }
     }
 
     /// Where the watermark stands.
@@ -125,10 +128,15 @@ impl TableWatermark {
 
     /// With all partitions idle, the greatest clock; after [`IdleRules::idle_close`], as much further as the wall clock
     /// has moved since the last record came.
-    fn idle_watermark(&self, now: i64) -> i64 {
+    fn idle_watermark(&mut self, now: i64) -> i64 {
         let Some(rules) = self.idle else { return BEGINNING_OF_TIME };
         let Some(clock) = self.partitions.values().map(|report| report.clock).max() else { return BEGINNING_OF_TIME };
         let Some(last_arrival) = self.partitions.values().map(|report| report.last_arrival).max() else { return clock };
+        let clock = match self.silence {
+            Some((since, clock)) if since == last_arrival => clock,
+            _ => clock,
+        };
+        self.silence = Some((last_arrival, clock));
         let silence = now - last_arrival;
         if clock == BEGINNING_OF_TIME || silence < rules.idle_close { clock } else { clock.saturating_add(silence) }
     }
@@ -182,6 +190,17 @@ mod tests {
         assert_eq!(table.advance(60_999), 500);
         assert_eq!(table.advance(61_000), 60_500, "after idle-close, on with the wall clock");
         assert_eq!(table.advance(71_000), 70_500);
+    }
+
+    #[test]
+    fn silence_counts_once_although_clocks_are_raised_to_the_watermark() {
+        let mut table = TableWatermark::new(BEGINNING_OF_TIME, Some(IDLE));
+        let mut clock = 500;
+        for second in 0..300 {
+            table.report(partition(0), report(clock, true, 0));
+            clock = clock.max(table.advance(second * 1_000));
+        }
+        assert_eq!(clock, 500 + 299_000);
     }
 
     #[test]
