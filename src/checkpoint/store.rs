@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use super::Checkpoint;
 use super::encoding::{decode, encode};
@@ -59,10 +59,19 @@ impl CheckpointStore {
             Error::transient(format!("cannot save checkpoint {epoch} in {}", self.place), cause)
         };
         let bytes = encode(checkpoint)?;
-        self.store.put(&self.path(epoch), PutPayload::from(bytes)).await.map_err(failed)?;
+        let payload = PutPayload::from(bytes.clone());
+        match self.store.put_opts(&self.path(epoch), payload, PutMode::Create.into()).await {
+            Ok(_) => {}
+            Err(object_store::Error::AlreadyExists { .. }) => self.check_own(epoch, &bytes).await?,
+            Err(error) => return Err(failed(error)),
+        }
         if let Some(folder) = &self.local {
             let file = folder.join(file_name(epoch));
-            let flush = tokio::task::spawn_blocking(move || std::fs::File::open(file)?.sync_all());
+            let folder = folder.clone();
+            let flush = tokio::task::spawn_blocking(move || {
+                std::fs::File::open(file)?.sync_all()?;
+                std::fs::File::open(folder)?.sync_all()
+            });
             let unflushed =
                 |cause| Error::transient(format!("cannot flush checkpoint {epoch} in {} to disk", self.place), cause);
             flush.await.map_err(Error::internal)?.map_err(|error: std::io::Error| unflushed(error))?;
@@ -75,20 +84,34 @@ impl CheckpointStore {
 
     /// The newest checkpoint that is whole, and its state. A damaged one is passed over with a warning.
     pub async fn recover(&self) -> Result<Option<Recovered>> {
-        for epoch in self.epochs().await?.into_iter().rev() {
+        let epochs = self.epochs().await?;
+        for &epoch in epochs.iter().rev() {
             let found = match self.load(epoch).await? {
                 Ok(last) => self.with_state(last).await?,
                 Err(damage) => Err(damage),
             };
             match found {
-                Ok(recovered) => return Ok(Some(recovered)),
+                Ok(recovered) => {
+                    // The damaged ones after it would stand in the way of those to come.
+                    for damaged in epochs.iter().filter(|it| **it > epoch) {
+                        self.delete(*damaged).await?;
+                    }
+                    return Ok(Some(recovered));
+                }
                 Err(damage) => tracing::warn!(
                     "checkpoint {epoch} in {} cannot be used: {damage}; trying the one before",
                     self.place
                 ),
             }
         }
-        Ok(None)
+        match epochs.len() {
+            0 => Ok(None),
+            // To start from nothing would write everything once more.
+            count => Err(Error::config(format!(
+                "none of the {count} checkpoints in {} can be used; start afresh with --reset-state, or under another --name",
+                self.place
+            ))),
+        }
     }
 
     /// Forgets everything.
@@ -109,6 +132,21 @@ impl CheckpointStore {
             return Ok(Ok(Recovered { with_state: last.clone(), last }));
         }
         Ok(self.load(last.manifest.state_epoch).await?.map(|with_state| Recovered { last, with_state }))
+    }
+
+    /// A checkpoint that is there already is our own, from a try whose answer was lost, or that of another process.
+    async fn check_own(&self, epoch: u64, bytes: &[u8]) -> Result<()> {
+        let failed = |cause: object_store::Error| {
+            Error::transient(format!("cannot read checkpoint {epoch} in {}", self.place), cause)
+        };
+        let found = self.store.get(&self.path(epoch)).await.map_err(failed)?.bytes().await.map_err(failed)?;
+        if found == bytes {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "checkpoint {epoch} in {} is somebody else's: another process runs this job; stop one of them, or give it another --name",
+            self.place
+        )))
     }
 
     async fn load(&self, epoch: u64) -> Result<Result<Checkpoint, String>> {

@@ -143,7 +143,7 @@ impl Job {
             watermarks: self.inputs.iter().map(|input| (input.name().to_owned(), input.watermark())).collect(),
             intents,
             state_epoch: self.state_epoch,
-            finished: false,
+            finished: self.is_finished(),
         };
         let checkpoint = Checkpoint { manifest, state, rows };
         self.epoch += 1;

@@ -126,7 +126,9 @@ impl InputPlan {
         for (field, column) in changes.rows.schema_ref().fields().iter().zip(changes.rows.columns()) {
             let declared = self.table.columns.field_with_name(field.name()).map_err(Error::internal)?;
             if column.null_count() > 0 && !declared.is_nullable() {
-                let nulls = (0..column.len()).filter(|&row| column.is_null(row) && exists(row));
+                let is_key = self.table.primary_key.contains(declared.name());
+                let needed = |row: usize| exists(row) || (is_key && changes.ops[row] == Op::Delete);
+                let nulls = (0..column.len()).filter(|&row| column.is_null(row) && needed(row));
                 missing.extend(nulls.map(|row| (row, declared.name().as_str())));
             }
         }
@@ -183,7 +185,7 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
         }
     }
     let wants_images = names.contains("_before") || names.contains("_after");
-    let decoded = table.decoded_columns();
+    let decoded = table.nullable_columns();
     let columns: Vec<_> =
         decoded.fields().iter().filter(|it| wants_images || names.contains(it.name().as_str())).cloned().collect();
     DecodeSpec {

@@ -51,6 +51,11 @@ pub fn mirror_rows(
     changes: &ChangeBatch,
     schema: &SchemaRef,
 ) -> Result<Option<RecordBatch>> {
+    if changes.ops.contains(&Op::Truncate) {
+        // It has no row, and is refused elsewhere.
+        let others = (0..changes.len()).filter(|&row| changes.ops[row] != Op::Truncate).map(|row| row as u32);
+        return mirror_rows(stages, key, scan, &changes.take(&UInt32Array::from_iter_values(others))?, schema);
+    }
     let all = Rows::all(scan.rows(changes)?);
     let is = |wanted: fn(&Op) -> bool| BooleanArray::from(changes.ops.iter().map(wanted).collect::<Vec<_>>());
     let kept = run(stages, all.clone().filter(&is(|op| matches!(op, Op::Read | Op::Create | Op::Update)))?)?;

@@ -146,7 +146,8 @@ impl Job {
             reports,
             progress,
             started_at: recovered.as_ref().map_or_else(now, |it| it.last.manifest.started_at),
-            epoch: 1,
+            // A fresh start has epochs of its own: results say which epoch they are of, and earlier runs may have left some.
+            epoch: (now() / 1_000) as u64,
             rows: EpochRows::default(),
             next_rows: EpochRows::default(),
             step: Step::Gathering,
@@ -328,7 +329,7 @@ fn check_compatible(manifest: &Manifest, query: &Query, settings: &Settings) -> 
             "the query differs from the one that job \"{name}\" has its checkpoint of (in {place}); {choices}"
         )));
     }
-    if manifest.finished {
+    if manifest.finished && manifest.intents.is_empty() {
         return Err(Error::config(format!("job \"{name}\" has run to its end (checkpoint in {place}); {choices}")));
     }
     Ok(())

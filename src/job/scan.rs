@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, StructArray,
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, StructArray,
     TimestampMillisecondArray,
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
+use datafusion::arrow::compute::nullif;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 
 use crate::change::{ChangeBatch, NO_TIME, Op, TopicPartition};
@@ -118,9 +119,11 @@ fn before(changes: &ChangeBatch, data_type: &DataType) -> Result<ArrayRef> {
 
 fn image(rows: &RecordBatch, present: Vec<bool>, data_type: &DataType) -> Result<ArrayRef> {
     let DataType::Struct(fields) = data_type else { return Err(Error::internal("an image is a struct")) };
+    // The fields of an image that is not there are null too: DataFusion's field access does not look at the image.
+    let absent = BooleanArray::from(present.iter().map(|present| !present).collect::<Vec<_>>());
     let columns = fields.iter().map(|field| {
-        let column = rows.column_by_name(field.name()).map(Arc::clone);
-        column.ok_or_else(|| Error::internal(format!("column \"{}\" of an image was not decoded", field.name())))
+        let missing = || Error::internal(format!("column \"{}\" of an image was not decoded", field.name()));
+        Ok(nullif(rows.column_by_name(field.name()).ok_or_else(missing)?, &absent)?)
     });
     Ok(Arc::new(StructArray::try_new(
         fields.clone(),

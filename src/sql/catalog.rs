@@ -91,12 +91,34 @@ impl Table {
         self.options.get("format").or_else(|| self.options.get("value.format")).unwrap_or("json")
     }
 
+    /// What state depends on, in words: where the records are from, how they are read, and the clock.
+    pub fn fingerprint(&self) -> String {
+        let option = |name: &str| self.options.get(name).unwrap_or_default();
+        let watermark = self.watermark.as_ref().map(|it| (&it.column, it.delay));
+        format!("{} {}{} {} {watermark:?}", option("connector"), option("topic"), option("path"), self.format())
+    }
+
+    /// Where its rows are, as one text: two tables at one place are one table.
+    pub fn place_in_words(&self) -> String {
+        let option = |name: &str| self.options.get(name).unwrap_or_default();
+        let table = self.options.get("table").unwrap_or(&self.name);
+        let table = match table.contains('.') {
+            true => table.to_owned(),
+            false => format!("{}.{table}", option("database")),
+        };
+        match option("connector") {
+            "filesystem" => format!("filesystem {}", option("path")),
+            "kafka" => format!("kafka {} {}", option("properties.bootstrap.servers"), option("topic")),
+            connector => format!("{connector} {} {table}", option("url")),
+        }
+    }
+
     /// Whether its records are changes (updates, deletes) rather than rows that are only added.
     pub fn has_changes(&self) -> bool {
         is_changelog(self.format())
     }
 
-    /// The table's columns as they are decoded: all but the primary key may be missing from a change (PostgreSQL's
+    /// The columns of the table's current rows: all but the primary key may be missing from a change (PostgreSQL's
     /// default replica identity sends only the key of a deleted row).
     pub fn decoded_columns(&self) -> SchemaRef {
         self.columns_with(|field| self.has_changes() && !self.primary_key.contains(field.name()))
@@ -117,6 +139,11 @@ impl Table {
         let images = IMAGES.map(|name| Field::new(name, DataType::Struct(row.fields().clone()), true));
         let fields = row.fields().iter().cloned().chain(metadata.into_iter().chain(images).map(Arc::new));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// The table's columns as they are decoded: what must not be null is checked per kind of change.
+    pub fn nullable_columns(&self) -> SchemaRef {
+        self.columns_with(|_| self.has_changes())
     }
 
     fn columns_with(&self, made_nullable: impl Fn(&Field) -> bool) -> SchemaRef {

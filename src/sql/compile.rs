@@ -23,7 +23,7 @@ use super::closing::{ClosedRows, Closing};
 use super::pipeline::{Pipeline, ResultColumn, Work};
 use super::refusal::{Result, function_name, not_row_wise, refuse, refuse_at, several_inputs};
 use super::relation::{Reading, StreamTable, WindowNode};
-use super::trace::{is_group_key, trace, window_column};
+use super::trace::{is_group_key, trace, traces_to_window, window_column};
 use crate::window::aggregate::{WINDOW_COLUMNS, WindowPlan};
 use crate::window::pane::PaneLayout;
 use crate::window::stage::{Stage, output_schema};
@@ -31,17 +31,19 @@ use crate::window::stage::{Stage, output_schema};
 /// Compiles the plan of an INSERT's query. `target` is what it fills.
 pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionState) -> Result<Pipeline> {
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
+    // Before now() and the like become constants, so that a restart is the same query.
+    let fingerprint = plan.display_indent_schema().to_string();
     let rules: Vec<Arc<dyn datafusion::optimizer::OptimizerRule + Send + Sync>> =
         vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())];
     let plan = Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?;
     let output = Arc::new(plan.schema().as_arrow().clone());
-    let fingerprint = plan.display_indent_schema().to_string();
     let compiler = Compiler { state };
     let (scan, work) = match window_aggregation(&plan)? {
         Some(aggregate) => compiler.window(&plan, aggregate)?,
         None => compiler.row_wise(&plan)?,
     };
     let stream = stream_table(&scan)?;
+    let fingerprint = format!("{fingerprint}\n{}", stream.table.fingerprint());
     Ok(Pipeline {
         table: Arc::clone(&stream.table),
         reading: stream.reading,
@@ -77,6 +79,50 @@ struct Aggregates {
     functions: Vec<Arc<AggregateFunctionExpr>>,
     arguments: Vec<Vec<Arc<dyn PhysicalExpr>>>,
     filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
+}
+
+/// Above the window aggregation, rows are looked at a window at a time: what groups or numbers them must say so.
+fn check_above(plan: &LogicalPlan, aggregate: &Aggregate, columns: &[ResultColumn]) -> Result<()> {
+    let by_window = |input: &LogicalPlan, expressions: &[Expr]| {
+        let place = |expression: &Expr| match super::trace::unaliased(expression) {
+            Expr::Column(column) => input.schema().maybe_index_of_column(column),
+            _ => None,
+        };
+        expressions.iter().filter_map(place).any(|at| traces_to_window(input, at, aggregate, columns))
+    };
+    match plan {
+        LogicalPlan::Aggregate(it) if it == aggregate => return Ok(()),
+        LogicalPlan::Aggregate(it) if !by_window(&it.input, &it.group_expr) => {
+            return refuse_at(
+                &["GROUP BY"],
+                "a second aggregation is over the rows of each closed window, so it must group by window_start or window_end; \
+                 to combine windows, use one longer window",
+            );
+        }
+        LogicalPlan::Window(it) => {
+            for expression in &it.window_expr {
+                let Expr::WindowFunction(function) = super::trace::unaliased(expression) else { continue };
+                if !by_window(&it.input, &function.params.partition_by) {
+                    return refuse_at(
+                        &["OVER"],
+                        "OVER is over the rows of each closed window, so write PARTITION BY window_start, window_end",
+                    );
+                }
+            }
+        }
+        LogicalPlan::Distinct(it) => {
+            let input = it.input();
+            let mut places = 0..input.schema().fields().len();
+            if !places.any(|at| traces_to_window(input, at, aggregate, columns)) {
+                return refuse_at(
+                    &["DISTINCT"],
+                    "DISTINCT is over the rows of each closed window, so select window_start or window_end too",
+                );
+            }
+        }
+        _ => {}
+    }
+    plan.inputs().into_iter().try_for_each(|input| check_above(input, aggregate, columns))
 }
 
 struct Compiler<'a> {
@@ -170,6 +216,7 @@ impl Compiler<'_> {
             layout,
             allowed_lateness: 0,
         });
+        check_above(plan, aggregate, &columns)?;
         let closing = Arc::new(self.closing(plan, aggregate, columns, node)?);
         let key = (0..plan.schema().fields().len()).filter(|&column| is_group_key(plan, column)).collect();
         Ok((scan.clone(), Work::Window { lane, closing, key }))
@@ -244,6 +291,13 @@ impl Compiler<'_> {
         let planning = PhysicalPlanningContext::default();
         let mut aggregates = Aggregates::default();
         for expression in &aggregate.aggr_expr {
+            if expression.to_string().starts_with("nth_value(") {
+                return refuse_at(
+                    &["nth_value"],
+                    "nth_value depends on the order in which rows come, which a stream does not have; \
+                     use (array_agg(x ORDER BY y))[n], or ROW_NUMBER() over the rows of each window",
+                );
+            }
             let builder = LoweredAggregateBuilder::new(
                 expression,
                 schema,

@@ -1,6 +1,7 @@
 //! Query files, read, checked and compiled as a whole. Connects to nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,9 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::{Query as SqlQuery, SelectItem, SetExpr, Spanned, Statement as SqlStatement};
+use datafusion::sql::sqlparser::ast::{
+    Query as SqlQuery, SelectItem, SetExpr, Spanned, Statement as SqlStatement, Visit, Visitor,
+};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::catalog::{IMAGES, Insert, Script, Table};
@@ -17,7 +20,7 @@ use super::compile::compile;
 use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
 use super::pipeline::Pipeline;
 use super::refusal::Refusal;
-use super::relation::StreamRelations;
+use super::relation::{StreamRelations, StreamTable};
 use super::statement::read_statements;
 use super::text::{Text, Variables};
 use crate::error::{Error, Place, Result};
@@ -82,6 +85,7 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
         for insert in &script.inserts[inserts.clone()] {
             let pipeline = planner.insert(text, insert).await?;
             check_target(text, insert, &pipeline, &pipelines)?;
+            check_source(text, insert, &pipeline, &pipelines)?;
             pipelines.push(Arc::new(pipeline));
         }
     }
@@ -142,8 +146,15 @@ impl Planner {
 
     async fn plan(&self, query: &SqlQuery, tokens: &[TokenWithSpan]) -> std::result::Result<LogicalPlan, Refusal> {
         let statement = DfStatement::Statement(Box::new(SqlStatement::Query(Box::new(query.clone()))));
-        let with = query.with.iter().flat_map(|with| &with.cte_tables);
-        let local = with.map(|table| table.alias.name.value.clone()).collect();
+        let mut local = LocalNames::default();
+        let _ = query.visit(&mut local);
+        let local = local.0;
+        for (name, table) in &self.script.tables {
+            if local.contains(name) && !table.columns.fields().is_empty() && !self.context.table_exist(name.as_str())? {
+                // DataFusion finds its way between a table and a WITH of the same name by itself.
+                self.context.register_table(name.as_str(), Arc::new(StreamTable::plain(table)))?;
+            }
+        }
         Ok(self.state(tokens, local).statement_to_plan(statement).await?)
     }
 
@@ -157,6 +168,20 @@ impl Planner {
         SessionStateBuilder::new_from_existing(self.context.state())
             .with_relation_planners(vec![Arc::new(relations)])
             .build()
+    }
+}
+
+/// The names that the WITH clauses of a query define, at any depth.
+#[derive(Default)]
+struct LocalNames(BTreeSet<String>);
+
+impl Visitor for LocalNames {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &SqlQuery) -> ControlFlow<()> {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.0.extend(tables.map(|table| table.alias.name.value.clone()));
+        ControlFlow::Continue(())
     }
 }
 
@@ -244,9 +269,27 @@ fn wanted_columns(declared: &SchemaRef, insert: &Insert, target: &str) -> std::r
 fn check_target(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Arc<Pipeline>]) -> Result<()> {
     let Some(target) = &pipeline.target else { return Ok(()) };
     let is_kept = !matches!(target.options.get("connector"), Some("print" | "blackhole"));
-    if is_kept && earlier.iter().any(|it| it.target.as_ref().is_some_and(|other| other.name == target.name)) {
+    if is_kept
+        && earlier
+            .iter()
+            .any(|it| it.target.as_ref().is_some_and(|other| other.place_in_words() == target.place_in_words()))
+    {
         let message =
             format!("table \"{}\" is already filled by another INSERT; give this one a table of its own", target.name);
+        return Err(text.error(insert.place, message).into());
+    }
+    Ok(())
+}
+
+/// Offsets and inserts are told apart by topic and partition: a topic is read as one table.
+fn check_source(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Arc<Pipeline>]) -> Result<()> {
+    let table = &pipeline.table;
+    let is_twin = |other: &Table| other.name != table.name && other.place_in_words() == table.place_in_words();
+    if let Some(twin) = earlier.iter().find(|it| is_twin(&it.table)) {
+        let message = format!(
+            "tables \"{}\" and \"{}\" read the same records; read them as one table, or in two jobs",
+            twin.table.name, table.name
+        );
         return Err(text.error(insert.place, message).into());
     }
     Ok(())

@@ -345,7 +345,7 @@ impl UserDefinedLogicalNodeCore for WindowNode {
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Window: {} by {} ms", self.time, self.windows.size)
+        write!(f, "Window: {} by {} ms, offset {} ms", self.time, self.windows.size, self.windows.offset)
     }
 
     fn with_exprs_and_inputs(&self, mut expressions: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {

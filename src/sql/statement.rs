@@ -106,7 +106,10 @@ impl StatementReader<'_> {
                 Token::RParen => depth -= 1,
                 _ => {}
             }
-            depth == 0 && at > self.at && is_unquoted(&self.tokens[at].token, "EMIT")
+            let starts =
+                |token: &TokenWithSpan| is_unquoted(&token.token, "ON") || is_unquoted(&token.token, "CHANGES");
+            let follows = self.tokens.get(at + 1).is_none_or(starts);
+            depth == 0 && at > self.at && is_unquoted(&self.tokens[at].token, "EMIT") && follows
         });
         let Some(emit) = emit else { return Ok(()) };
         let clause = self.tokens.split_off(emit);

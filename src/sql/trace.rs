@@ -1,6 +1,8 @@
 //! Where the columns of a plan come from.
 
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+
+use super::pipeline::ResultColumn;
 
 /// Which window column an expression over `input` is, if it is nothing but one.
 pub(super) fn window_column(expression: &Expr, input: &LogicalPlan, width: usize) -> Option<usize> {
@@ -28,6 +30,38 @@ pub(super) fn trace(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, 
 pub(super) fn is_group_key(plan: &LogicalPlan, column: usize) -> bool {
     let Some((LogicalPlan::Aggregate(aggregate), column)) = trace(plan, column) else { return false };
     column < aggregate.group_expr.len()
+}
+
+/// Whether an output column is one of the window's, through whatever lies between.
+pub(super) fn traces_to_window(
+    plan: &LogicalPlan,
+    column: usize,
+    window: &Aggregate,
+    columns: &[ResultColumn],
+) -> bool {
+    let through = |input: &LogicalPlan, expression: Option<&Expr>| match expression.map(unaliased) {
+        Some(Expr::Column(inner)) => {
+            let place = input.schema().maybe_index_of_column(inner);
+            place.is_some_and(|at| traces_to_window(input, at, window, columns))
+        }
+        _ => false,
+    };
+    match plan {
+        LogicalPlan::Aggregate(it) if it == window => matches!(columns.get(column), Some(ResultColumn::Window(_))),
+        LogicalPlan::Aggregate(it) => through(&it.input, it.group_expr.get(column)),
+        LogicalPlan::Projection(it) => through(&it.input, it.expr.get(column)),
+        LogicalPlan::Window(it) => {
+            column < it.input.schema().fields().len() && traces_to_window(&it.input, column, window, columns)
+        }
+        LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Distinct(_) => {
+            plan.inputs().first().is_some_and(|it| traces_to_window(it, column, window, columns))
+        }
+        _ => false,
+    }
 }
 
 /// The expression without its names.
