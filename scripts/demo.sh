@@ -16,6 +16,6 @@ if compose/native/up.sh clickhouse; then
   eval "$(compose/native/status.sh --env | grep CLICKHOUSE_URL)"
 else
   echo "no ClickHouse could be started (see above): the demo goes on without one"
-  unset CLICKHOUSE_URL
+  set -- --parquet "$@"
 fi
 exec "$target/debug/highwater" demo "$@"

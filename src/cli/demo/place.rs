@@ -150,13 +150,13 @@ impl Place {
                  FORMAT PrettyCompact'",
                 client.place()
             ),
-            Self::Parquet(folder) => format!("ls {}/*    # Parquet files: any tool reads them", folder.display()),
+            Self::Parquet(folder) => format!("ls {}/*", folder.display()),
         };
         format!(
             "What next:\n  {look}\n  \
-             highwater explain {FILE}          # what it decodes, keeps and writes\n  \
-             make demo-full                                               # the same from a MariaDB, through Debezium\n  \
-             make up && highwater run {FILE}   # your own data"
+             highwater explain {FILE}           what it decodes, keeps and writes\n  \
+             make demo-full                                                  the same from a MariaDB, through Debezium\n  \
+             make up; highwater run {FILE}      the same on your own data"
         )
     }
 }
@@ -227,4 +227,38 @@ fn number(row: &[Option<String>], at: usize) -> Result<i64> {
 /// A window's start without fraction and zone: `2026-11-21T07:06:12.000Z` and `2026-11-21 07:06:12` are the same.
 fn window_name(row: &[Option<String>]) -> String {
     text(row, 0).chars().take(19).map(|c| if c == 'T' { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: DemoArgs,
+    }
+
+    #[tokio::test]
+    async fn all_results_of_the_query_file_can_go_to_files() {
+        let command = Command::parse_from(["demo", "--parquet"]);
+        let place = Place::Parquet("out".into());
+        let query = place.query(&command.args, "localhost:1").await.expect("the query file compiles");
+        let paths: Vec<_> = query
+            .pipelines
+            .iter()
+            .filter_map(|pipeline| pipeline.target.as_ref()?.options.get("path").map(str::to_owned))
+            .collect();
+        assert_eq!(paths, ["out/customer_changes", "out/customer", "out/registrations_per_store"]);
+    }
+
+    #[test]
+    fn windows_have_one_name_in_both_places() {
+        for text in ["2026-11-21 07:06:12", "2026-11-21T07:06:12", "2026-11-21T07:06:12.000Z"] {
+            assert_eq!(window_name(&[Some(text.to_owned())]), "2026-11-21 07:06:12");
+        }
+    }
 }
