@@ -161,6 +161,8 @@ pub enum DeadReason {
     NoEventTime,
     /// The event time is further ahead of the broker's clock than the bound.
     FutureEventTime,
+    /// The event time is outside of what the target's time columns can hold.
+    EventTimeOutOfRange,
     /// The change cannot be applied to the table that is asked for.
     Unsupported,
     /// An expression of the query fails on it: a cast, a division by zero.
@@ -178,6 +180,7 @@ impl DeadReason {
             Self::TooLarge => "too_large",
             Self::NoEventTime => "no_event_time",
             Self::FutureEventTime => "future_event_time",
+            Self::EventTimeOutOfRange => "event_time_out_of_range",
             Self::Unsupported => "unsupported",
             Self::ExpressionFailed => "expression_failed",
         }

@@ -1,6 +1,7 @@
 //! What the lanes of one table do: which columns they decode, which queries they feed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,8 @@ pub struct EventTimeColumn {
     pub delay: i64,
     /// How far ahead of its broker timestamp an event time may be.
     pub max_future: i64,
+    /// What the windows' bounds can be in the tables that they go to.
+    pub range: RangeInclusive<i64>,
 }
 
 /// A query on a lane.
@@ -106,6 +109,7 @@ impl InputPlan {
                 column: decode.columns.index_of(&watermark.column).map_err(Error::internal)?,
                 delay: watermark.delay,
                 max_future: table.options.duration("max-future", Duration::from_secs(24 * 3600))?.as_millis() as i64,
+                range: representable(pipelines),
             }),
             _ => None,
         };
@@ -153,6 +157,24 @@ impl InputPlan {
     pub fn decoder(&self) -> Result<Box<dyn Decoder>> {
         format::decoder(&self.table.options, &self.decode)
     }
+}
+
+/// The event times whose windows every target can hold: ClickHouse's DateTime, which windows of whole seconds have, is
+/// of the years 1970 to 2106.
+fn representable(pipelines: &[(usize, Arc<Pipeline>)]) -> RangeInclusive<i64> {
+    let seconds = pipelines.iter().filter_map(|(_, pipeline)| match &pipeline.work {
+        Work::Window { lane, .. } if lane.windows.in_whole_seconds() => {
+            let target = pipeline.target.as_ref()?;
+            (target.options.get("connector") == Some("clickhouse")).then_some(lane.windows)
+        }
+        _ => None,
+    });
+    let all = i64::MIN + 1..=i64::MAX;
+    seconds.fold(all, |range, windows| {
+        let last = i64::from(u32::MAX) * 1_000 - windows.size;
+        let first = if windows.start_of(0) < 0 { windows.end_of(windows.start_of(0)) } else { 0 };
+        *range.start().max(&first)..=*range.end().min(&last)
+    })
 }
 
 /// Whether a query's table can be decoded as it is declared.
@@ -208,6 +230,7 @@ pub struct Letters<'a> {
     raw: &'a RawBatch,
     offsets: Vec<i64>,
     future: BTreeMap<usize, i64>,
+    range: RangeInclusive<i64>,
     letters: BTreeMap<i64, DeadLetter>,
 }
 
@@ -215,11 +238,16 @@ impl<'a> Letters<'a> {
     /// Those that the decoder found.
     pub fn new(raw: &'a RawBatch, changes: &ChangeBatch) -> Self {
         let letters = changes.dead_letters.iter().map(|letter| (letter.offset, letter.clone())).collect();
-        Self { raw, offsets: changes.offsets.clone(), future: BTreeMap::new(), letters }
+        Self { raw, offsets: changes.offsets.clone(), future: BTreeMap::new(), range: i64::MIN..=i64::MAX, letters }
     }
 
-    /// Notes that a row's event time is too far ahead to be believed.
-    pub fn note_future(&mut self, row: usize, time: i64) {
+    /// Says which event times there may be at all.
+    pub fn set_range(&mut self, range: &RangeInclusive<i64>) {
+        self.range = range.clone();
+    }
+
+    /// Notes that a row's event time is too far ahead, or outside of the range.
+    pub fn note_unusable(&mut self, row: usize, time: i64) {
         self.future.insert(row, time);
     }
 
@@ -229,6 +257,10 @@ impl<'a> Letters<'a> {
             let (reason, message) = match (refusal, self.future.get(&row)) {
                 (Refused::Expression(message), _) => (DeadReason::ExpressionFailed, message),
                 (Refused::NoEventTime, None) => (DeadReason::NoEventTime, "the event time is null".to_owned()),
+                (Refused::NoEventTime, Some(&time)) if !self.range.contains(&time) => {
+                    let message = format!("windows at {} are outside of what the target can hold", instant(time));
+                    (DeadReason::EventTimeOutOfRange, message)
+                }
                 (Refused::NoEventTime, Some(&time)) => {
                     let (time, arrived) = (instant(time), instant(changes.timestamps[row]));
                     (

@@ -382,11 +382,13 @@ fn observe(
     letters: &mut Letters<'_>,
 ) -> Result<EventTimes> {
     let Some(event_time) = &plan.event_time else { return Ok(EventTimes::default()) };
+    letters.set_range(&event_time.range);
     let mut times = super::scan::event_times(changes.rows.column(event_time.column), NO_EVENT_TIME)?;
     for (row, time) in times.iter_mut().enumerate() {
         let arrived = changes.timestamps[row];
-        if arrived != NO_TIME && *time > arrived.saturating_add(event_time.max_future) {
-            letters.note_future(row, *time);
+        let is_ahead = arrived != NO_TIME && *time > arrived.saturating_add(event_time.max_future);
+        if is_ahead || (*time != NO_EVENT_TIME && !event_time.range.contains(time)) {
+            letters.note_unusable(row, *time);
             *time = NO_EVENT_TIME;
         }
     }

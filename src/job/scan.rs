@@ -113,7 +113,7 @@ fn before(changes: &ChangeBatch, data_type: &DataType) -> Result<ArrayRef> {
     let deleted = image(&changes.rows, is_delete.clone(), data_type)?;
     let Some(before) = &changes.before else { return Ok(deleted) };
     let updated = image(&before.rows, before.present.clone(), data_type)?;
-    let mask = datafusion::arrow::array::BooleanArray::from(is_delete);
+    let mask = BooleanArray::from(is_delete);
     Ok(datafusion::arrow::compute::kernels::zip::zip(&mask, &deleted, &updated)?)
 }
 

@@ -67,7 +67,7 @@ fn text_millis(text: &str) -> Option<i64> {
     words.chunks(2).try_fold(0_i64, |total, pair| {
         let amount: i64 = pair[0].parse().ok()?;
         let unit = match pair[1].to_ascii_lowercase().trim_end_matches('s') {
-            "millisecond" | "m" => 1,
+            "millisecond" => 1,
             "second" | "sec" => 1_000,
             "minute" | "min" => 60_000,
             "hour" => 3_600_000,

@@ -106,9 +106,10 @@ impl StatementReader<'_> {
                 Token::RParen => depth -= 1,
                 _ => {}
             }
-            let starts =
-                |token: &TokenWithSpan| is_unquoted(&token.token, "ON") || is_unquoted(&token.token, "CHANGES");
-            let follows = self.tokens.get(at + 1).is_none_or(starts);
+            // `SELECT emit FROM …` is a column.
+            let is_name = |next: &TokenWithSpan| ["FROM", "AS"].iter().any(|word| is_unquoted(&next.token, word));
+            let is_clause = |next: &TokenWithSpan| matches!(next.token, Token::Word(_)) && !is_name(next);
+            let follows = self.tokens.get(at + 1).is_none_or(is_clause);
             depth == 0 && at > self.at && is_unquoted(&self.tokens[at].token, "EMIT") && follows
         });
         let Some(emit) = emit else { return Ok(()) };

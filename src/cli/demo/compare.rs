@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn every_difference_is_found() {
-        let change: [(&str, fn(&mut Found)); 6] = [
+        type Change = fn(&mut Found);
+        let change: [(&str, Change); 6] = [
             ("changelog", |found| found.changes.clear()),
             ("changelog", |found| found.positions = 2),
             ("windows", |found| found.late.clear()),

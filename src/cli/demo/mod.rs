@@ -47,7 +47,7 @@ It drops and makes anew its own database highwater_demo, and touches nothing els
 /// Arguments of `highwater demo`.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Changes of customers to generate
     #[arg(long, default_value_t = 80_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
     events: u64,
@@ -76,7 +76,7 @@ fn window(text: &str) -> Result<Duration, String> {
 }
 
 /// Runs the command.
-pub async fn run(args: DemoArgs) -> Result<()> {
+pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     let kafka = Kafka::start()?;
     let shop = Arc::new(Shop::new(&args, &kafka)?);
     let place = Place::choose(&args).await?;

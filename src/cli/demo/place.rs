@@ -23,7 +23,7 @@ const DATABASE: &str = "highwater_demo";
 /// Where the results are.
 pub(super) enum Place {
     /// A database of the demo's own.
-    ClickHouse { client: ClickHouseClient, url: String, version: String },
+    ClickHouse { client: Box<ClickHouseClient>, url: String, version: String },
     /// A folder for each table.
     Parquet(PathBuf),
 }
@@ -57,7 +57,7 @@ impl Place {
             match client.server_version().await {
                 Ok(version) => {
                     client.query_tsv(&format!("DROP DATABASE IF EXISTS {} SYNC", quote_identifier(DATABASE))).await?;
-                    return Ok(Self::ClickHouse { client, url: args.clickhouse.clone(), version });
+                    return Ok(Self::ClickHouse { client: Box::new(client), url: args.clickhouse.clone(), version });
                 }
                 Err(error) if error.is_transient() => {
                     println!("no ClickHouse answers at {}: results go to Parquet files instead\n", client.place());

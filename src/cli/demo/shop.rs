@@ -104,7 +104,7 @@ impl Shop {
     /// Publishes all events at the demo's pace, never too far ahead of the reader. Returns how many. Blocks.
     pub(super) fn publish(&self, flow: &Flow) -> Result<u64> {
         let target = Target { brokers: self.brokers.clone(), topic: TOPIC.to_owned(), properties: Vec::new() };
-        let mut events = EventGenerator::new(self.config.clone()).map_err(config_error)?;
+        let mut events = EventGenerator::new(self.config.clone()).map_err(|error| config_error(&error))?;
         let published = publish(&target, &mut events, self.rate, |sent| {
             let mut waited = Instant::now();
             let mut read_before = 0;
@@ -136,7 +136,7 @@ impl Shop {
 
     /// What must come out: the same events, made once more, and counted one by one.
     pub(super) fn expected(&self) -> Result<Expected> {
-        let mut events = EventGenerator::new(self.config.clone()).map_err(config_error)?;
+        let mut events = EventGenerator::new(self.config.clone()).map_err(|error| config_error(&error))?;
         let mut expected = Expected::default();
         while let Some(event) = events.next_event() {
             let Some(value) = event.value else { continue };
@@ -160,7 +160,7 @@ impl Shop {
     }
 }
 
-fn config_error(error: data_gen::events::ConfigError) -> Error {
+fn config_error(error: &data_gen::events::ConfigError) -> Error {
     Error::config(error.to_string())
 }
 
