@@ -10,6 +10,7 @@ use datafusion::common::{Column, DFSchemaRef};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, LogicalPlanBuilder, TableScan};
 use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
@@ -307,6 +308,16 @@ impl Compiler<'_> {
             );
             let LoweredAggregate { aggregate, filter, .. } =
                 builder.with_human_display(expression.to_string()).build()?;
+            // string_agg gathers as array_agg does, and sorts at the end.
+            let sorts_by_itself =
+                aggregate.fun().supports_within_group_clause() || aggregate.fun().name() == "string_agg";
+            if aggregate.order_sensitivity() == AggregateOrderSensitivity::HardRequirement && !sorts_by_itself {
+                return refuse(format!(
+                    "\"{0}\" needs its rows sorted, and those of a stream come in any order; sort them when the window closes: \
+                     array_element(array_agg(x ORDER BY y), n), or first_value or last_value",
+                    aggregate.fun().name()
+                ));
+            }
             let ordering = aggregate.order_bys().iter().map(|order| Arc::clone(&order.expr));
             aggregates.arguments.push(aggregate.expressions().into_iter().chain(ordering).collect());
             aggregates.functions.push(aggregate);

@@ -343,7 +343,7 @@ const AGGREGATES: &str = "
   approx_distinct(name) AS about_names, approx_percentile_cont(0.9) WITHIN GROUP (ORDER BY amount) AS p90, approx_median(units) AS about_middle,
   array_agg(id ORDER BY id) AS ids, array_agg(DISTINCT units ORDER BY units) AS unit_set,
   string_agg(name, '+' ORDER BY id DESC) AS all_names,
-  first_value(name ORDER BY id) AS first_by_id, last_value(units ORDER BY at, id) AS last_by_time,
+  first_value(name ORDER BY id) AS first_by_id, array_element(array_agg(name ORDER BY id), 2) AS second, last_value(units ORDER BY at, id) AS last_by_time,
   bool_and(flag) AS all_flags, bool_or(flag) AS any_flag,
   bit_and(units) AS and_units, bit_or(units) AS or_units, bit_xor(units) AS xor_units,
   corr(amount, units) AS correlation, covar_samp(amount, units) AS covariance, covar_pop(amount, units) AS covariance_pop,
