@@ -295,8 +295,8 @@ impl Compiler<'_> {
             if expression.to_string().starts_with("nth_value(") {
                 return refuse_at(
                     &["nth_value"],
-                    "nth_value depends on the order in which rows come, which a stream does not have; \
-                     use (array_agg(x ORDER BY y))[n], or ROW_NUMBER() over the rows of each window",
+                    "\"nth_value\" needs its rows sorted, and those of a stream come in any order; sort them when the window \
+                     closes: array_element(array_agg(x ORDER BY y), n), or first_value or last_value",
                 );
             }
             let builder = LoweredAggregateBuilder::new(

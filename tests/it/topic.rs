@@ -73,7 +73,6 @@ impl Drop for Topic {
 pub(crate) struct Record<'a> {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
 }
 
@@ -102,11 +101,6 @@ pub(crate) fn read(topic: &str, mut take: impl FnMut(Record<'_>)) {
         let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
         let message = message.unwrap();
         missing -= 1;
-        take(Record {
-            partition: message.partition(),
-            offset: message.offset(),
-            key: message.key(),
-            value: message.payload(),
-        });
+        take(Record { partition: message.partition(), offset: message.offset(), value: message.payload() });
     }
 }
