@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 
 use super::delivery::Delivery;
@@ -17,7 +18,7 @@ use super::settings::Ending;
 use super::table_input::TableInput;
 use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sql::pipeline::{ClosedWindow, Work};
 use crate::sql::query::Query;
 use crate::window::aggregate::{WindowPlan, WindowState};
@@ -162,9 +163,12 @@ impl Job {
         let compiled = Arc::clone(&self.query.pipelines[pipeline]);
         let Work::Window { lane, closing, .. } = &compiled.work else { return Ok(Vec::new()) };
         let merged = tokio::task::block_in_place(|| merge(windows, lane))?;
-        self.progress.closed_windows.fetch_add(merged.len() as u64, Relaxed);
+        self.progress.closed_windows.fetch_add(merged.windows.len() as u64, Relaxed);
+        for (start, group, message) in &merged.failed {
+            self.refuse_groups(pipeline, *start, group, message)?;
+        }
         let schema = self.outputs.of_pipeline(pipeline).schema;
-        let finished = closing.finish(&merged).await?;
+        let finished = closing.finish(&merged.windows).await?;
         for (groups, message) in &finished.failed {
             self.refuse_groups(pipeline, closing.window_start(groups), groups, message)?;
         }
@@ -199,16 +203,53 @@ impl Job {
     }
 }
 
+/// Closed windows, and the groups of them that have no result because an aggregate failed: window, state, why.
+#[derive(Default)]
+pub(super) struct Merged {
+    pub(super) windows: Vec<ClosedWindow>,
+    pub(super) failed: Vec<(i64, RecordBatch, String)>,
+}
+
 /// The windows of all lanes, by start, each with the groups of all lanes.
-pub(super) fn merge(windows: Vec<WindowState>, plan: &WindowPlan) -> Result<Vec<ClosedWindow>> {
+pub(super) fn merge(windows: Vec<WindowState>, plan: &WindowPlan) -> Result<Merged> {
     let mut by_start: BTreeMap<i64, Vec<RecordBatch>> = BTreeMap::new();
     windows.into_iter().for_each(|window| by_start.entry(window.start).or_default().push(window.groups));
-    let merge = |(start, states): (i64, Vec<RecordBatch>)| {
-        let mut pane = Pane::new(&plan.layout)?;
-        states.iter().try_for_each(|state| pane.merge(state))?;
-        Ok(ClosedWindow { start, groups: pane.take_results()? })
-    };
-    by_start.into_iter().map(merge).collect()
+    let mut merged = Merged::default();
+    for (start, states) in by_start {
+        let groups = match merged_pane(&states, plan)?.take_results() {
+            Err(Error::Expression(_)) => {
+                let groups = merged_pane(&states, plan)?.take_state()?;
+                results_one_by_one(start, &groups, plan, &mut merged.failed)?
+            }
+            results => results?,
+        };
+        merged.windows.push(ClosedWindow { start, groups });
+    }
+    Ok(merged)
+}
+
+fn merged_pane(states: &[RecordBatch], plan: &WindowPlan) -> Result<Pane> {
+    let mut pane = Pane::new(&plan.layout)?;
+    states.iter().try_for_each(|state| pane.merge(state))?;
+    Ok(pane)
+}
+
+/// The results of the groups that have any.
+fn results_one_by_one(
+    start: i64,
+    groups: &RecordBatch,
+    plan: &WindowPlan,
+    failed: &mut Vec<(i64, RecordBatch, String)>,
+) -> Result<RecordBatch> {
+    let mut results = Vec::new();
+    for group in (0..groups.num_rows()).map(|row| groups.slice(row, 1)) {
+        match merged_pane(std::slice::from_ref(&group), plan)?.take_results() {
+            Ok(result) => results.push(result),
+            Err(Error::Expression(message)) => failed.push((start, group, message)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(concat_batches(plan.layout.result_schema(), &results)?)
 }
 
 /// The plan of each pipeline in words.

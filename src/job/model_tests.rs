@@ -155,7 +155,7 @@ impl Engine {
         self.watermark = self.watermark.max(watermark);
         let windows: Vec<WindowState> =
             self.lanes.iter_mut().flat_map(|lane| lane.close(self.watermark).unwrap()).collect();
-        let closed = merge(windows, &self.plan).unwrap();
+        let closed = merge(windows, &self.plan).unwrap().windows;
         for batch in self.closing.finish(&closed).await.unwrap().rows {
             let numbers = |column: usize| batch.column(column).as_primitive::<Int64Type>().clone();
             let starts = batch.column(0).as_primitive::<TimestampMillisecondType>();

@@ -14,7 +14,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a window keeps: which keys, which aggregates, and how their state looks as columns.
 #[derive(Debug)]
@@ -160,12 +160,13 @@ impl Pane {
         Ok(state)
     }
 
-    /// Takes the results out: keys and a value per aggregate, groups in no particular order.
+    /// Takes the results out: keys and a value per aggregate, groups in no particular order. After an error (a sum or an
+    /// average that overflows) the pane is of no more use.
     pub fn take_results(&mut self) -> Result<RecordBatch> {
         let rows = self.group_count();
         let mut columns = self.take_keys()?;
         for accumulator in &mut self.accumulators {
-            columns.push(accumulator.evaluate(EmitTo::All)?);
+            columns.push(accumulator.evaluate(EmitTo::All).map_err(Error::expression)?);
         }
         self.emptied(&self.layout.result.clone(), columns, rows)
     }
