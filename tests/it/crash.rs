@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use data_gen::events::EventsConfig;
 use data_gen::units::Rate;
 
-use crate::million::{check, customers, query};
+use crate::million::{check, query};
 use crate::oracle::Oracle;
 use crate::run::{Running, highwater, wait_until};
 use crate::stack::Database;
@@ -62,7 +62,18 @@ impl Job {
 
 #[test]
 fn a_bounded_run_that_is_killed_again_and_again() {
-    let (topic, oracle) = customers("crash", 120_000);
+    let topic = Topic::create("crash", 4);
+    // Some records that cannot be used among the others.
+    let mut config = EventsConfig { total: 15_000, ..EventsConfig::default() };
+    for seed in 1..=8 {
+        config.seed = seed;
+        topic.generate(config.clone(), None);
+        config.start_ms = config.end_ms();
+        (0..40).for_each(|number| topic.send(number % 4, Some("k"), Some(b"not json"), config.start_ms));
+        topic.flush();
+    }
+    let oracle = Oracle::of(&topic.name, 3_000);
+    assert_eq!(oracle.malformed.len(), 320);
     let job = Job::new(&topic.name, "crash");
     let checkpoints =
         || std::fs::read_dir(job.folder.path().join("checkpoints").join(&job.database.0)).map_or(0, Iterator::count);

@@ -51,15 +51,21 @@ pub(crate) struct Event {
 /// All events of a topic, each partition in order.
 pub(crate) struct Oracle {
     pub(crate) events: Vec<Event>,
+    /// The positions of records that are not JSON, sorted.
+    pub(crate) malformed: Vec<String>,
 }
 
 impl Oracle {
     /// Reads a topic; `delay` is that of the watermark, in milliseconds.
     pub(crate) fn of(topic: &str, delay: i64) -> Self {
-        let mut events = Vec::new();
+        let (mut events, mut malformed) = (Vec::new(), Vec::new());
         let mut clocks: BTreeMap<i32, i64> = BTreeMap::new();
         read(topic, |record| {
             let Some(value) = record.value else { return };
+            if !value.starts_with(b"{") {
+                malformed.push(format!("{}\t{}", record.partition, record.offset));
+                return;
+            }
             let envelope: Envelope<'_> = serde_json::from_slice(value).unwrap();
             let op = envelope.op.to_owned();
             let image = if op == "d" { envelope.before } else { envelope.after }.unwrap();
@@ -76,7 +82,8 @@ impl Oracle {
             });
             *clock = (*clock).max(image.create_date - delay);
         });
-        Self { events }
+        malformed.sort();
+        Self { events, malformed }
     }
 
     /// The positions of the events with one of these ops that are late for windows of `size` milliseconds.
