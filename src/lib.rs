@@ -40,4 +40,5 @@ pub mod sink;
 pub mod source;
 pub mod sql;
 pub mod telemetry;
+pub mod type_name;
 pub mod window;

@@ -4,7 +4,7 @@ use datafusion::arrow::datatypes::DataType;
 
 use crate::change::DeadReason;
 
-use super::column::type_name;
+use crate::type_name::sql_name;
 
 /// The trouble with one record. Small, because every step of a decoder returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl Fault {
         let Self { at, words, .. } = self;
         match (self.reason, column) {
             (DeadReason::WrongType, Some((name, data_type))) => {
-                let expected = type_name(data_type);
+                let expected = sql_name(data_type);
                 let found = excerpt(record, *at);
                 let remark = if words.is_empty() { String::new() } else { format!(" ({words})") };
                 format!("column \"{name}\": expected {expected}, found {found}{remark} at byte {at}")

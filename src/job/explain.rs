@@ -14,7 +14,7 @@ use crate::sql::catalog::{METADATA, Table};
 use crate::sql::pipeline::{Pipeline, Work};
 use crate::sql::query::Query;
 use crate::sql::relation::Reading;
-use crate::sql::types::sql_name;
+use crate::type_name::sql_name;
 use crate::window::aggregate::WindowPlan;
 use crate::window::stage::Stage;
 

@@ -182,7 +182,7 @@ impl StatementReader<'_> {
             let column = resolve(&clause.column, place)?;
             let field = definition.fields.iter().find(|field| field.name() == &column);
             if let Some(field) = field.filter(|field| !field.data_type().is_temporal() || !is_timestamp(field)) {
-                let found = super::types::sql_name(field.data_type());
+                let found = crate::type_name::sql_name(field.data_type());
                 let message = format!("WATERMARK needs a TIMESTAMP column; \"{column}\" is {found}");
                 return Err(self.text.error(place, message).into());
             }

@@ -225,7 +225,7 @@ fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::resul
     for (at, ((column, from), to)) in columns.into_iter().zip(&fields).zip(&wanted).enumerate() {
         if !datafusion::arrow::compute::can_cast_types(from.data_type(), to.data_type()) {
             let (to_type, from_type) =
-                (super::types::sql_name(to.data_type()), super::types::sql_name(from.data_type()));
+                (crate::type_name::sql_name(to.data_type()), crate::type_name::sql_name(from.data_type()));
             return refuse(
                 at,
                 format!(

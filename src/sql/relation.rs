@@ -270,7 +270,7 @@ fn time_column(expression: &SqlExpr, input: &LogicalPlan) -> Result<Expr> {
     match field.data_type() {
         DataType::Timestamp(..) => Ok(Expr::Column(Column::from((qualifier, field)))),
         other => {
-            let found = super::types::sql_name(other);
+            let found = crate::type_name::sql_name(other);
             plan_err!("a window needs a TIMESTAMP column; \"{}\" is {found}", name.value)
         }
     }

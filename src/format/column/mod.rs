@@ -4,6 +4,7 @@ use datafusion::arrow::array::BooleanBufferBuilder;
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit, i256};
 
 use crate::error::{Error, Result};
+use crate::type_name::sql_name;
 
 use super::fault::{Fault, Step};
 
@@ -130,7 +131,7 @@ impl Column {
                 return Err(Error::config(format!(
                     "column \"{}\" has the type {}, which this format cannot decode; declare it as STRING to get its text",
                     field.name(),
-                    type_name(other)
+                    sql_name(other)
                 )));
             }
         };
@@ -201,39 +202,5 @@ impl Column {
         }
         self.push_filler();
         Ok(())
-    }
-}
-
-/// A type as it is written in SQL, for messages.
-pub(crate) fn type_name(data_type: &DataType) -> String {
-    let digits = |unit: &TimeUnit| match unit {
-        TimeUnit::Second => 0,
-        TimeUnit::Millisecond => 3,
-        TimeUnit::Microsecond => 6,
-        TimeUnit::Nanosecond => 9,
-    };
-    match data_type {
-        DataType::Boolean => "BOOLEAN".into(),
-        DataType::Int8 => "TINYINT".into(),
-        DataType::Int16 => "SMALLINT".into(),
-        DataType::Int32 => "INT".into(),
-        DataType::Int64 => "BIGINT".into(),
-        DataType::UInt8 => "TINYINT UNSIGNED".into(),
-        DataType::UInt16 => "SMALLINT UNSIGNED".into(),
-        DataType::UInt32 => "INT UNSIGNED".into(),
-        DataType::UInt64 => "BIGINT UNSIGNED".into(),
-        DataType::Float32 => "FLOAT".into(),
-        DataType::Float64 => "DOUBLE".into(),
-        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
-            format!("DECIMAL({precision},{scale})")
-        }
-        DataType::Utf8 => "STRING".into(),
-        DataType::Binary => "BYTES".into(),
-        DataType::Date32 => "DATE".into(),
-        DataType::Time32(unit) | DataType::Time64(unit) => format!("TIME({})", digits(unit)),
-        DataType::Timestamp(unit, None) => format!("TIMESTAMP({})", digits(unit)),
-        DataType::Timestamp(unit, Some(_)) => format!("TIMESTAMP_LTZ({})", digits(unit)),
-        DataType::List(item) => format!("ARRAY<{}>", type_name(item.data_type())),
-        other => other.to_string(),
     }
 }

@@ -75,13 +75,13 @@ fn decimals() {
         (Decimal128(10, 2), "\"-12345678.90\"", "-12345678.90"),
         (Decimal128(10, 2), "\"tmn9Lg==\"", "-12345678.90"),
         (Decimal128(10, 2), "12.500", "12.50"),
-        (Decimal128(10, 2), "12.505", &no_fit("DECIMAL(10,2)", "12.505")),
-        (Decimal128(4, 2), "100", &no_fit("DECIMAL(4,2)", "100")),
+        (Decimal128(10, 2), "12.505", &no_fit("DECIMAL(10, 2)", "12.505")),
+        (Decimal128(4, 2), "100", &no_fit("DECIMAL(4, 2)", "100")),
         (Decimal128(4, 2), "99.99", "99.99"),
         (Decimal128(4, 2), "1e1", "10.00"),
         (Decimal128(4, 2), "1234E-2", "12.34"),
-        (Decimal128(4, 2), "1e-999999", &no_fit("DECIMAL(4,2)", "1e-999999")),
-        (Decimal128(4, 2), "1e999999", &no_fit("DECIMAL(4,2)", "1e999999")),
+        (Decimal128(4, 2), "1e-999999", &no_fit("DECIMAL(4, 2)", "1e-999999")),
+        (Decimal128(4, 2), "1e999999", &no_fit("DECIMAL(4, 2)", "1e999999")),
         (Decimal128(4, 2), "0e999999", "0.00"),
         (Decimal128(10, 2), "\"ANw=\"", "2.20"),
         (Decimal128(38, 10), "\"CUmw9vACMxPESZBOzGdFFQ==\"", "1234567890123456789012345678.0123456789"),
@@ -90,26 +90,26 @@ fn decimals() {
         (
             Decimal128(30, 8),
             "{\"scale\":9,\"value\":\"J+QbMka+ybFuOYEV\"}",
-            &no_fit("DECIMAL(30,8)", "{\"scale\":9,\"value\":\"J+QbMka+ybFuOYEV\"}}}"),
+            &no_fit("DECIMAL(30, 8)", "{\"scale\":9,\"value\":\"J+QbMka+ybFuOYEV\"}}}"),
         ),
         (Decimal256(76, 0), &"9".repeat(76), &"9".repeat(76)),
         (Decimal256(76, 76), &format!("-0.{}", "9".repeat(76)), &format!("-0.{}", "9".repeat(76))),
         (
             Decimal256(76, 0),
             &format!("1{}", "0".repeat(76)),
-            &no_fit("DECIMAL(76,0)", &format!("1{}…", "0".repeat(59))),
+            &no_fit("DECIMAL(76, 0)", &format!("1{}…", "0".repeat(59))),
         ),
         (Decimal128(18, 0), "\"999999999999999999\"", "999999999999999999"),
         (
             Decimal128(18, 0),
             "\"1234\"",
-            "wrong_type: column \"x\": expected DECIMAL(18,0), found \"1234\" \
+            "wrong_type: column \"x\": expected DECIMAL(18, 0), found \"1234\" \
             (both a number and base64: set 'debezium-json.decimal.handling.mode' to 'precise' or 'string') at byte 23",
         ),
         (Decimal128(18, 0), "\"-1234\"", "-1234"),
-        (Decimal128(10, 2), "\"x\"", &refused("DECIMAL(10,2)", "\"x\"")),
-        (Decimal128(10, 2), "\"\"", &refused("DECIMAL(10,2)", "\"\"")),
-        (Decimal128(10, 2), "[]", &refused("DECIMAL(10,2)", "[]}}")),
+        (Decimal128(10, 2), "\"x\"", &refused("DECIMAL(10, 2)", "\"x\"")),
+        (Decimal128(10, 2), "\"\"", &refused("DECIMAL(10, 2)", "\"\"")),
+        (Decimal128(10, 2), "[]", &refused("DECIMAL(10, 2)", "[]}}")),
     ]);
     // In plain JSON, a string is a number.
     assert_eq!(convert("json", &Decimal128(18, 2), "\"1234\""), "1234.00");
