@@ -39,6 +39,7 @@ lint: setup ## Format, clippy and documentation, without a warning
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	python3 dashboards/check.py --static
 
 .PHONY: lint-shell
 lint-shell: ## shellcheck of the scripts

@@ -27,7 +27,7 @@ Then run make again. (No curl? apt-get install curl)"
 check_packages() {
   local missing=() sudo=() pair package
   # Programs may come from anywhere.
-  for pair in cmake=cmake gcc=gcc g++=g++ make=make pkg-config=pkg-config curl=curl git=git; do
+  for pair in cmake=cmake gcc=gcc g++=g++ make=make pkg-config=pkg-config curl=curl git=git python3=python3; do
     command -v "${pair%=*}" >/dev/null || missing+=("${pair#*=}")
   done
   if command -v dpkg >/dev/null; then
