@@ -6,22 +6,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
-use datafusion::arrow::array::{RecordBatch, UInt32Array};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::array::RecordBatch;
 use tokio::sync::mpsc::Sender;
 
 use super::input::{InputPlan, LaneWork, Letters};
 use super::message::{Assignment, Course, FromLane, PartitionState, ToLane};
 use super::progress::Progress;
 use super::rows;
-use super::scan::Scan;
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::source::{RawBatch, SourceReader};
 use crate::window::NO_EVENT_TIME;
 use crate::window::aggregate::{EventTimes, Uncounted, WindowAggregate};
-use crate::window::stage::{Rows, Stage, run};
+use crate::window::stage::Rows;
 use crate::window::watermark::PartitionClock;
 
 /// How long a poll waits for records, and so how late an order may be heeded.
@@ -243,14 +241,14 @@ impl Lane {
         match &pipeline.work {
             LaneWork::Append { stages, output } if course.rows => {
                 let all = Rows::all(pipeline.scan.rows(changes)?);
-                for rows in run_or_refuse(stages, &all, letters) {
+                for rows in rows::run_or_refuse(stages, &all, letters) {
                     let rows = rows::with_positions(&rows, changes, &output.schema)?;
                     self.send(output.number, changes, rows)?;
                 }
             }
             LaneWork::Mirror { stages, key, output } if course.rows => {
                 letters.refuse_truncates(changes);
-                for rows in mirror_or_refuse(stages, key, &pipeline.scan, changes, &output.schema, letters)? {
+                for rows in rows::mirror_or_refuse(stages, key, &pipeline.scan, changes, &output.schema, letters)? {
                     self.send(output.number, changes, rows)?;
                 }
             }
@@ -324,52 +322,6 @@ impl Lane {
             self.partitions.values_mut().for_each(|partition| partition.last_arrival += waited);
         }
         sent.map_err(|_| Error::internal("the job ended before its lane"))
-    }
-}
-
-/// The rows of a mirror; changes on which an expression fails are refused alone.
-fn mirror_or_refuse(
-    stages: &[Stage],
-    key: &[usize],
-    scan: &Scan,
-    changes: &ChangeBatch,
-    schema: &SchemaRef,
-    letters: &mut Letters<'_>,
-) -> Result<Vec<RecordBatch>> {
-    let length = changes.len() as u32;
-    match rows::mirror_rows(stages, key, scan, changes, schema) {
-        Ok(rows) => Ok(rows.into_iter().collect()),
-        Err(Error::Expression(message)) if length == 1 => {
-            letters.expression_failed_at(changes.offsets[0], &message);
-            Ok(Vec::new())
-        }
-        Err(Error::Expression(_)) => {
-            let mut done = Vec::new();
-            for part in [0..length / 2, length / 2..length] {
-                let part = changes.take(&UInt32Array::from_iter_values(part))?;
-                done.extend(mirror_or_refuse(stages, key, scan, &part, schema, letters)?);
-            }
-            Ok(done)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// Rows through the stages; those on which an expression fails are refused alone.
-fn run_or_refuse(stages: &[Stage], rows: &Rows, letters: &mut Letters<'_>) -> Vec<Rows> {
-    let length = rows.len();
-    match run(stages, rows.clone()) {
-        Ok(done) if done.is_empty() => Vec::new(),
-        Ok(done) => vec![done],
-        Err(error) if length == 1 => {
-            letters.expression_failed(rows.source_row(0), &error.to_string());
-            Vec::new()
-        }
-        Err(_) => {
-            let mut done = run_or_refuse(stages, &rows.slice(0, length / 2), letters);
-            done.extend(run_or_refuse(stages, &rows.slice(length / 2, length - length / 2), letters));
-            done
-        }
     }
 }
 

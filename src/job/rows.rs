@@ -10,9 +10,10 @@ use datafusion::arrow::compute::kernels::cmp::distinct;
 use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 
+use super::input::Letters;
 use super::scan::{Scan, partition, topic};
 use crate::change::{ChangeBatch, DeadLetter, NO_TIME, Op, TopicPartition};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sink::POSITION;
 use crate::window::assigner::Tumbling;
 use crate::window::stage::{Rows, Stage, run, run_projections};
@@ -44,7 +45,7 @@ fn positions(rows: &Rows, changes: &ChangeBatch, fields: &[Arc<datafusion::arrow
 
 /// The rows of a mirror: the row as it is now for each change, a tombstone for a delete, for an update that leaves the
 /// query's filter, and for the old key of an update that changes it. In the order of the changes.
-pub fn mirror_rows(
+fn mirror_rows(
     stages: &[Stage],
     key: &[usize],
     scan: &Scan,
@@ -123,6 +124,52 @@ fn moved_keys(stages: &[Stage], key: &[usize], scan: &Scan, changes: &ChangeBatc
         moved.iter_mut().enumerate().for_each(|(row, moved)| *moved |= differ.value(row));
     }
     Ok(Some(old.filter(&BooleanArray::from(moved))?))
+}
+
+/// The rows of a mirror; changes on which an expression fails are refused alone.
+pub fn mirror_or_refuse(
+    stages: &[Stage],
+    key: &[usize],
+    scan: &Scan,
+    changes: &ChangeBatch,
+    schema: &SchemaRef,
+    letters: &mut Letters<'_>,
+) -> Result<Vec<RecordBatch>> {
+    let length = changes.len() as u32;
+    match mirror_rows(stages, key, scan, changes, schema) {
+        Ok(rows) => Ok(rows.into_iter().collect()),
+        Err(Error::Expression(message)) if length == 1 => {
+            letters.expression_failed_at(changes.offsets[0], &message);
+            Ok(Vec::new())
+        }
+        Err(Error::Expression(_)) => {
+            let mut done = Vec::new();
+            for part in [0..length / 2, length / 2..length] {
+                let part = changes.take(&UInt32Array::from_iter_values(part))?;
+                done.extend(mirror_or_refuse(stages, key, scan, &part, schema, letters)?);
+            }
+            Ok(done)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Rows through the stages; those on which an expression fails are refused alone.
+pub fn run_or_refuse(stages: &[Stage], rows: &Rows, letters: &mut Letters<'_>) -> Vec<Rows> {
+    let length = rows.len();
+    match run(stages, rows.clone()) {
+        Ok(done) if done.is_empty() => Vec::new(),
+        Ok(done) => vec![done],
+        Err(error) if length == 1 => {
+            letters.expression_failed(rows.source_row(0), &error.to_string());
+            Vec::new()
+        }
+        Err(_) => {
+            let mut done = run_or_refuse(stages, &rows.slice(0, length / 2), letters);
+            done.extend(run_or_refuse(stages, &rows.slice(length / 2, length - length / 2), letters));
+            done
+        }
+    }
 }
 
 /// Late rows: window, what the aggregation would have read, sign, reason and position.

@@ -22,9 +22,9 @@ use datafusion::physical_expr::utils::collect_columns;
 use super::catalog::Table;
 use super::closing::{ClosedRows, Closing};
 use super::pipeline::{Pipeline, ResultColumn, Work};
-use super::refusal::{Result, function_name, not_row_wise, refuse, refuse_at, several_inputs};
+use super::refusal::{Result, check_above, function_name, not_row_wise, refuse, refuse_at, several_inputs};
 use super::relation::{Reading, StreamTable, WindowNode};
-use super::trace::{is_group_key, trace, traces_to_window, window_column};
+use super::trace::{is_group_key, trace, window_column};
 use crate::window::aggregate::{WINDOW_COLUMNS, WindowPlan};
 use crate::window::pane::PaneLayout;
 use crate::window::stage::{Stage, output_schema};
@@ -80,50 +80,6 @@ struct Aggregates {
     functions: Vec<Arc<AggregateFunctionExpr>>,
     arguments: Vec<Vec<Arc<dyn PhysicalExpr>>>,
     filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
-}
-
-/// Above the window aggregation, rows are looked at a window at a time: what groups or numbers them must say so.
-fn check_above(plan: &LogicalPlan, aggregate: &Aggregate, columns: &[ResultColumn]) -> Result<()> {
-    let by_window = |input: &LogicalPlan, expressions: &[Expr]| {
-        let place = |expression: &Expr| match super::trace::unaliased(expression) {
-            Expr::Column(column) => input.schema().maybe_index_of_column(column),
-            _ => None,
-        };
-        expressions.iter().filter_map(place).any(|at| traces_to_window(input, at, aggregate, columns))
-    };
-    match plan {
-        LogicalPlan::Aggregate(it) if it == aggregate => return Ok(()),
-        LogicalPlan::Aggregate(it) if !by_window(&it.input, &it.group_expr) => {
-            return refuse_at(
-                &["GROUP BY"],
-                "a second aggregation is over the rows of each closed window, so it must group by window_start or window_end; \
-                 to combine windows, use one longer window",
-            );
-        }
-        LogicalPlan::Window(it) => {
-            for expression in &it.window_expr {
-                let Expr::WindowFunction(function) = super::trace::unaliased(expression) else { continue };
-                if !by_window(&it.input, &function.params.partition_by) {
-                    return refuse_at(
-                        &["OVER"],
-                        "OVER is over the rows of each closed window, so write PARTITION BY window_start, window_end",
-                    );
-                }
-            }
-        }
-        LogicalPlan::Distinct(it) => {
-            let input = it.input();
-            let mut places = 0..input.schema().fields().len();
-            if !places.any(|at| traces_to_window(input, at, aggregate, columns)) {
-                return refuse_at(
-                    &["DISTINCT"],
-                    "DISTINCT is over the rows of each closed window, so select window_start or window_end too",
-                );
-            }
-        }
-        _ => {}
-    }
-    plan.inputs().into_iter().try_for_each(|input| check_above(input, aggregate, columns))
 }
 
 struct Compiler<'a> {

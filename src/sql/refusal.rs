@@ -1,10 +1,11 @@
 //! Why a query cannot run as a stream: what, where, what to write instead.
 
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use datafusion::sql::sqlparser::tokenizer::Location;
 
-use super::trace::unaliased;
+use super::pipeline::ResultColumn;
+use super::trace::{traces_to_window, unaliased};
 use crate::error::SqlError;
 
 /// Why a query cannot run: DataFusion's errors, and ours, which name the thing and the way out.
@@ -94,4 +95,48 @@ pub(super) fn not_row_wise<T>(plan: &LogicalPlan) -> Result<T> {
         ),
         other => refuse_at(&[], format!("{} cannot run as a stream yet", node_name(other))),
     }
+}
+
+/// Above the window aggregation, rows are looked at a window at a time: what groups or numbers them must say so.
+pub(super) fn check_above(plan: &LogicalPlan, aggregate: &Aggregate, columns: &[ResultColumn]) -> Result<()> {
+    let by_window = |input: &LogicalPlan, expressions: &[Expr]| {
+        let place = |expression: &Expr| match unaliased(expression) {
+            Expr::Column(column) => input.schema().maybe_index_of_column(column),
+            _ => None,
+        };
+        expressions.iter().filter_map(place).any(|at| traces_to_window(input, at, aggregate, columns))
+    };
+    match plan {
+        LogicalPlan::Aggregate(it) if it == aggregate => return Ok(()),
+        LogicalPlan::Aggregate(it) if !by_window(&it.input, &it.group_expr) => {
+            return refuse_at(
+                &["GROUP BY"],
+                "a second aggregation is over the rows of each closed window, so it must group by window_start or window_end; \
+                 to combine windows, use one longer window",
+            );
+        }
+        LogicalPlan::Window(it) => {
+            for expression in &it.window_expr {
+                let Expr::WindowFunction(function) = unaliased(expression) else { continue };
+                if !by_window(&it.input, &function.params.partition_by) {
+                    return refuse_at(
+                        &["OVER"],
+                        "OVER is over the rows of each closed window, so write PARTITION BY window_start, window_end",
+                    );
+                }
+            }
+        }
+        LogicalPlan::Distinct(it) => {
+            let input = it.input();
+            let mut places = 0..input.schema().fields().len();
+            if !places.any(|at| traces_to_window(input, at, aggregate, columns)) {
+                return refuse_at(
+                    &["DISTINCT"],
+                    "DISTINCT is over the rows of each closed window, so select window_start or window_end too",
+                );
+            }
+        }
+        _ => {}
+    }
+    plan.inputs().into_iter().try_for_each(|input| check_above(input, aggregate, columns))
 }
