@@ -35,8 +35,10 @@ use crate::sql::query::Query;
 
 /// How many reports of lanes may wait for the job. Few: a report may be a batch of rows, some megabytes.
 const REPORTS: usize = 8;
-/// How often the source's client gets its turn, new partitions are looked for, and the lag is measured.
+/// How often the source's client gets its turn, and the lag is measured.
 const MAINTENANCE: Duration = Duration::from_secs(1);
+/// How often new partitions are looked for.
+const LOOK_AROUND: Duration = Duration::from_secs(10);
 
 /// A running job.
 pub struct Job {
@@ -58,6 +60,7 @@ pub struct Job {
     pub(super) delivering: Option<Checkpoint>,
     pub(super) state_epoch: u64,
     pub(super) state_saved: Instant,
+    looked_around: Instant,
     pub(super) wants_state: bool,
     pub(super) reached: BTreeSet<usize>,
     pub(super) ends: BTreeMap<crate::change::TopicPartition, i64>,
@@ -154,6 +157,7 @@ impl Job {
             delivering: None,
             state_epoch: 0,
             state_saved: Instant::now(),
+            looked_around: Instant::now(),
             wants_state: true,
             reached: BTreeSet::new(),
             ends: BTreeMap::new(),
@@ -283,18 +287,21 @@ impl Job {
     }
 
     fn maintain(&mut self) -> Result<()> {
+        // Asking the brokers takes its time, in which nothing else happens here: seldom, and not when the end is near.
+        let looks_around = self.looked_around.elapsed() >= LOOK_AROUND && !self.stopping;
         let is_endless = self.settings.ending == Ending::Endless;
         let mut lag = 0;
         for input in &mut self.inputs {
             tokio::task::block_in_place(|| input.maintain())?;
             if is_endless {
+                self.ends.extend(input.known_ends());
+            }
+            if is_endless && looks_around {
+                self.looked_around = Instant::now();
                 match tokio::task::block_in_place(|| input.notice_partitions()) {
                     Ok(appeared) => self.wants_state |= appeared,
                     Err(error) if error.is_transient() => tracing::debug!("cannot look for new partitions: {error}"),
                     Err(error) => tracing::warn!("{error}"),
-                }
-                if let Ok(ends) = tokio::task::block_in_place(|| input.end_offsets()) {
-                    self.ends.extend(ends);
                 }
             }
             lag += input.lag(&self.ends);

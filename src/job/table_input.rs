@@ -233,6 +233,12 @@ impl TableInput {
         self.source.end_offsets(&partitions)
     }
 
+    /// The same, as far as it is known without asking.
+    pub fn known_ends(&self) -> BTreeMap<TopicPartition, i64> {
+        let partitions: Vec<_> = self.standing.keys().cloned().collect();
+        self.source.known_ends(&partitions)
+    }
+
     /// How many records there are between where the last cut was and these ends.
     pub fn lag(&self, ends: &BTreeMap<TopicPartition, i64>) -> u64 {
         let behind = |(partition, standing): (&TopicPartition, &Standing)| {

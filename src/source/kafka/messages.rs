@@ -118,6 +118,18 @@ pub(super) struct Lane {
     pub(super) client: Arc<Client>,
 }
 
+/// The end of a partition as the last answer to a fetch told it; asks nobody.
+pub(super) fn known_end(client: &Client, partition: &TopicPartition) -> Option<i64> {
+    let topic = CString::new(&*partition.topic).ok()?;
+    let (mut low, mut high) = (-1, -1);
+    // SAFETY: the client is alive, the name ends in a zero, and both numbers are ours.
+    let code = unsafe {
+        let client = client.consumer.client().native_ptr();
+        sys::rd_kafka_get_watermark_offsets(client, topic.as_ptr(), partition.partition, &raw mut low, &raw mut high)
+    };
+    (code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}
+
 // SAFETY: librdkafka's queues may be used by any thread, also by several at once.
 unsafe impl Send for Lane {}
 // SAFETY: as above.

@@ -164,6 +164,11 @@ impl Source for KafkaSource {
         self.offsets_at(partitions, Offset::End)
     }
 
+    fn known_ends(&self, partitions: &[TopicPartition]) -> BTreeMap<TopicPartition, i64> {
+        let Some(client) = &self.client else { return BTreeMap::new() };
+        partitions.iter().filter_map(|it| Some((it.clone(), messages::known_end(client, it)?))).collect()
+    }
+
     fn reader(&mut self) -> Result<Box<dyn SourceReader>> {
         let lane = Arc::new(Lane::new(self.client()?)?);
         self.lanes.push(Arc::clone(&lane));
