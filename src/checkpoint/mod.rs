@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use store::{CheckpointStore, Recovered};
 
+use crate::change::TopicPartition;
 use crate::window::aggregate::WindowState;
 
 /// The version of the format, raised when it changes; older ones stay readable.
@@ -74,6 +75,13 @@ pub struct Position {
     pub offset: i64,
     /// Its clock, milliseconds of event time.
     pub clock: i64,
+}
+
+impl Position {
+    /// The partition that it is of.
+    pub fn source(&self) -> TopicPartition {
+        TopicPartition { topic: self.topic.as_str().into(), partition: self.partition }
+    }
 }
 
 /// A block that was, or was about to be, inserted.

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::QueryArgs;
 use crate::error::Result;
+use crate::job::run::by_table;
 use crate::sql::query::load;
 use crate::{sink, source};
 
@@ -23,14 +24,13 @@ pub(crate) async fn run(args: &ValidateArgs) -> Result<()> {
     let query = load(&args.query.files, &args.query.variables()).await?;
     let outputs = crate::job::check::check(&query, "validate")?;
     if args.connect {
-        for pipeline in &query.pipelines {
-            let options = pipeline.table.options.clone();
-            let partitions = tokio::task::block_in_place(|| source::open(&options)?.partitions())?;
-            eprintln!("{}: {} partitions", pipeline.table.name, partitions.len());
+        for (table, _) in by_table(&query.pipelines) {
+            let partitions = tokio::task::block_in_place(|| source::open(&table.options)?.partitions())?;
+            eprintln!("{}: {} partitions", table.name, partitions.len());
         }
         for table in &outputs.tables {
             sink::open(table, true)?.prepare().await?;
-            eprintln!("{}: fits", table.options.get("table").unwrap_or(table.options.table()));
+            eprintln!("{}: fits", table.name());
         }
     }
     query.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));

@@ -94,9 +94,7 @@ impl Worker {
             self.write(*output, block, delivery.again).await?;
         }
         for position in &delivery.checkpoint.manifest.positions {
-            let partition =
-                crate::change::TopicPartition { topic: position.topic.as_str().into(), partition: position.partition };
-            self.progress.delivered(&partition, position.offset);
+            self.progress.delivered(&position.source(), position.offset);
         }
         Ok(delivery.checkpoint.manifest.epoch)
     }
@@ -105,7 +103,7 @@ impl Worker {
     /// same block, looked for first.
     async fn write(&mut self, output: usize, block: &Block, mut again: bool) -> Result<()> {
         let table = &self.tables[output];
-        let name = table.options.get("table").unwrap_or(table.options.table()).to_owned();
+        let name = table.name().to_owned();
         let mut patience = Patience::new(&name);
         loop {
             let sink = &mut self.sinks[output];

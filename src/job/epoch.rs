@@ -83,7 +83,7 @@ pub fn blocks(
 /// A function of job, table and ranges or epoch. A job that was started afresh is another one, whatever its name: it may cut
 /// its epochs elsewhere. Many partitions make it long: then the ranges are there as a checksum.
 fn token(cut: &Cut<'_>, table: &OutputTable, what: &str) -> String {
-    let table = table.options.get("table").unwrap_or(table.options.table());
+    let table = table.name();
     let job = match cut.started_at {
         // Of a checkpoint that did not note it.
         0 => cut.job.to_owned(),

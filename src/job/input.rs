@@ -228,7 +228,7 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
 /// The dead letters of one batch: one per record, whatever the number of queries that cannot use it.
 pub struct Letters<'a> {
     raw: &'a RawBatch,
-    offsets: Vec<i64>,
+    offsets: &'a [i64],
     future: BTreeMap<usize, i64>,
     range: RangeInclusive<i64>,
     letters: BTreeMap<i64, DeadLetter>,
@@ -236,9 +236,9 @@ pub struct Letters<'a> {
 
 impl<'a> Letters<'a> {
     /// Those that the decoder found.
-    pub fn new(raw: &'a RawBatch, changes: &ChangeBatch) -> Self {
+    pub fn new(raw: &'a RawBatch, changes: &'a ChangeBatch) -> Self {
         let letters = changes.dead_letters.iter().map(|letter| (letter.offset, letter.clone())).collect();
-        Self { raw, offsets: changes.offsets.clone(), future: BTreeMap::new(), range: i64::MIN..=i64::MAX, letters }
+        Self { raw, offsets: &changes.offsets, future: BTreeMap::new(), range: i64::MIN..=i64::MAX, letters }
     }
 
     /// Says which event times there may be at all.

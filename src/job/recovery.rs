@@ -127,6 +127,5 @@ fn check_repeats(last: &Manifest, repeated: &[(usize, Block)]) -> Result<()> {
 }
 
 fn range_of(position: &Position) -> (TopicPartition, OffsetRange) {
-    let partition = TopicPartition { topic: position.topic.as_str().into(), partition: position.partition };
-    (partition, OffsetRange { from: position.from, to: position.offset })
+    (position.source(), OffsetRange { from: position.from, to: position.offset })
 }

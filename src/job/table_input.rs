@@ -102,9 +102,7 @@ impl TableInput {
             .into_iter()
             .flat_map(|manifest| &manifest.positions)
             .filter(|position| position.table == self.name())
-            .map(|position| {
-                (TopicPartition { topic: position.topic.as_str().into(), partition: position.partition }, position)
-            })
+            .map(|position| (position.source(), position))
             .collect();
         let partitions = self.source.partitions()?;
         let fresh: Vec<_> = partitions.iter().filter(|it| !saved.contains_key(it)).cloned().collect();
@@ -180,7 +178,7 @@ impl TableInput {
     /// Sets where the partitions stood at a saved cut, after its epoch has been repeated.
     pub fn stand_at(&mut self, manifest: &Manifest) {
         for position in manifest.positions.iter().filter(|it| it.table == self.name()).cloned().collect::<Vec<_>>() {
-            let partition = TopicPartition { topic: position.topic.as_str().into(), partition: position.partition };
+            let partition = position.source();
             let range = OffsetRange { from: position.offset, to: position.offset };
             self.standing.insert(partition, Standing { range, clock: position.clock });
         }
@@ -255,8 +253,7 @@ impl TableInput {
     /// Tells the outside how far has been delivered.
     pub fn commit(&mut self, manifest_positions: &[Position]) -> Result<()> {
         let own = manifest_positions.iter().filter(|position| position.table == self.plan.table.name);
-        let offsets =
-            own.map(|it| (TopicPartition { topic: it.topic.as_str().into(), partition: it.partition }, it.offset));
+        let offsets = own.map(|it| (it.source(), it.offset));
         self.source.commit(&offsets.collect())
     }
 

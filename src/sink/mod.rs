@@ -67,6 +67,13 @@ pub struct OutputTable {
     pub job: String,
 }
 
+impl OutputTable {
+    /// The table's name where it is; the name in the query for connectors that have no tables.
+    pub fn name(&self) -> &str {
+        self.options.get("table").unwrap_or(self.options.table())
+    }
+}
+
 /// Rows that are inserted as one, and what identifies them.
 #[derive(Debug, Clone)]
 pub struct Block {

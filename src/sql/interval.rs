@@ -1,7 +1,5 @@
 //! Durations in SQL: `INTERVAL '5' MINUTE`, `INTERVAL '1 hour 30 minutes'`, `'5 minutes'`.
 
-use datafusion::common::ScalarValue;
-use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast::{DateTimeField, Expr as SqlExpr, Interval, UnaryOperator, Value};
 
 /// The milliseconds of an INTERVAL literal, or why it has none.
@@ -77,19 +75,4 @@ fn text_millis(text: &str) -> Option<i64> {
         };
         total.checked_add(amount.checked_mul(unit)?)
     })
-}
-
-/// The milliseconds of a planned INTERVAL literal; `None` for months, which have no fixed length, and for anything else.
-pub fn literal_millis(expression: &Expr) -> Option<i64> {
-    match expression {
-        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) if value.months == 0 => {
-            let sub_millis = value.nanoseconds % 1_000_000;
-            (sub_millis == 0).then(|| i64::from(value.days) * 86_400_000 + value.nanoseconds / 1_000_000)
-        }
-        Expr::Literal(ScalarValue::IntervalDayTime(Some(value)), _) => {
-            Some(i64::from(value.days) * 86_400_000 + i64::from(value.milliseconds))
-        }
-        Expr::Negative(inner) => literal_millis(inner).map(|millis| -millis),
-        _ => None,
-    }
 }
