@@ -87,7 +87,13 @@ fn decode(criterion: &mut Criterion) {
     ] {
         let fields = all.iter().filter(|(name, _)| needed.contains(name));
         let fields: Vec<Field> = fields.map(|(name, of)| Field::new(*name, of.clone(), true)).collect();
-        let spec = DecodeSpec { columns: Arc::new(Schema::new(fields)), positions: vec![], before, source_time };
+        let spec = DecodeSpec {
+            columns: Arc::new(Schema::new(fields)),
+            positions: vec![],
+            before,
+            source_time,
+            envelope: Arc::new(Schema::empty()),
+        };
         let options = Options::new("customer", [("format".to_string(), "debezium-json".to_string())].into());
         let Ok(mut decoder) = decoder(&options, &spec) else { continue };
         let source = TopicPartition { topic: "customer".into(), partition: 0 };

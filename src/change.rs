@@ -91,6 +91,11 @@ pub struct ChangeBatch {
     /// The row before the change, for updates that carry it; `None` when it was not asked for.
     /// Same columns as `rows`; all null where the event has no before image.
     pub before: Option<Before>,
+    /// What was asked for of the envelope, a column per path; `None` when nothing was.
+    pub envelope: Option<RecordBatch>,
+    /// Values of `rows` that the event does not carry because they did not change (PostgreSQL's TOAST): row and column, by
+    /// row. They are null in `rows` (empty where null may not be). Mostly none.
+    pub unavailable: Vec<(u32, u32)>,
     /// The records that could not be used.
     pub dead_letters: Vec<DeadLetter>,
 }
@@ -134,8 +139,23 @@ impl ChangeBatch {
             source_times: each(&self.source_times),
             rows: take_record_batch(images, picked)?,
             before: None,
+            envelope: self.envelope.as_ref().map(|envelope| take_record_batch(envelope, picked)).transpose()?,
+            unavailable: self.picked_unavailable(picked),
             dead_letters: Vec::new(),
         })
+    }
+
+    fn picked_unavailable(&self, picked: &UInt32Array) -> Vec<(u32, u32)> {
+        if self.unavailable.is_empty() {
+            return Vec::new();
+        }
+        let mut unavailable = Vec::new();
+        for (place, &row) in picked.values().iter().enumerate() {
+            let first = self.unavailable.partition_point(|&(other, _)| other < row);
+            let own = self.unavailable[first..].iter().take_while(|&&(other, _)| other == row);
+            unavailable.extend(own.map(|&(_, column)| (place as u32, column)));
+        }
+        unavailable
     }
 
     /// Whether there is no row (there may be dead letters).

@@ -167,6 +167,8 @@ impl Assembly {
             source_times: take_with_room(&mut self.source_times),
             rows: RecordBatch::new_empty(self.rows.schema()),
             before: None,
+            envelope: None,
+            unavailable: Vec::new(),
             dead_letters: std::mem::take(&mut self.dead_letters),
         };
         let whole = rows.and_then(|rows| {

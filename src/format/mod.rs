@@ -18,6 +18,7 @@ use json::plain::PlainJson;
 
 mod assembly;
 mod column;
+mod connect;
 mod csv;
 mod fault;
 mod json;
@@ -34,10 +35,19 @@ pub struct DecodeSpec {
     pub before: bool,
     /// Whether `source.ts_ms` is wanted.
     pub source_time: bool,
+    /// What else is wanted of the envelope around the images, by its path in it (`transaction.id`, `source.lsn`, `ts_ms`): a
+    /// nullable column each, null where an event does not have it. Mostly none.
+    pub envelope: SchemaRef,
 }
 
 /// Decodes the records of one lane. Keeps its buffers from batch to batch.
 pub trait Decoder: Send {
+    /// Gets what these records need before they can be decoded: the schemas that they were written with. A transient error is
+    /// the caller's to try again later, with the same records.
+    fn prepare(&mut self, _records: &RawBatch) -> Result<()> {
+        Ok(())
+    }
+
     /// The rows of these records, in order; what cannot be decoded is among the dead letters.
     fn decode(&mut self, records: &RawBatch) -> ChangeBatch;
 }

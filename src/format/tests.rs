@@ -41,7 +41,13 @@ pub(super) fn spec(columns: &[(&str, DataType)]) -> DecodeSpec {
 
 pub(super) fn spec_of(schema: Schema) -> DecodeSpec {
     let positions = (0..schema.fields().len()).collect();
-    DecodeSpec { columns: Arc::new(schema), positions, before: false, source_time: false }
+    DecodeSpec {
+        columns: Arc::new(schema),
+        positions,
+        before: false,
+        source_time: false,
+        envelope: Arc::new(Schema::empty()),
+    }
 }
 
 pub(super) fn options(list: &[(&str, &str)]) -> Options {

@@ -222,6 +222,7 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
         columns: Arc::new(Schema::new(columns)),
         before: (images || names.contains("_before")) && table.has_changes(),
         source_time: names.contains("_source_ts"),
+        envelope: Arc::new(Schema::empty()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use datafusion::arrow::array::RecordBatch;
@@ -24,6 +24,8 @@ use crate::window::watermark::PartitionClock;
 
 /// How long a poll waits for records, and so how late an order may be heeded.
 const POLL: Duration = Duration::from_millis(20);
+/// How long a lane waits before it asks again for what its decoder could not get.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A lane, to be moved to its thread.
 pub struct Lane {
@@ -33,8 +35,10 @@ pub struct Lane {
     decoder: Box<dyn Decoder>,
     windows: Vec<Option<WindowAggregate>>,
     partitions: BTreeMap<TopicPartition, Partition>,
-    /// Batches read beyond a bound, for the next course.
+    /// Batches read beyond a bound, for the next course, and those that wait for the decoder.
     held: VecDeque<RawBatch>,
+    /// When the decoder is asked again for what it could not get.
+    retry_at: Option<Instant>,
     course: Option<Arc<Course>>,
     /// Whether the source has been asked since the lane last had to wait for the job.
     polled: bool,
@@ -76,6 +80,7 @@ impl Lane {
             windows,
             partitions,
             held,
+            retry_at: None,
             course: None,
             polled: false,
             epoch: 0,
@@ -118,6 +123,17 @@ impl Lane {
                 }
                 continue;
             }
+            if let Some(at) = self.retry_at {
+                let left = at.saturating_duration_since(Instant::now());
+                if !left.is_zero() {
+                    std::thread::sleep(left.min(POLL));
+                    continue;
+                }
+                self.retry_at = None;
+                self.take_in_held()?;
+                self.check_bounds()?;
+                continue;
+            }
             self.reader.poll(POLL, &mut batches)?;
             self.polled = true;
             for batch in batches.drain(..) {
@@ -141,9 +157,7 @@ impl Lane {
             ToLane::Run(course) => {
                 self.course = Some(Arc::new(course));
                 self.partitions.values_mut().for_each(|partition| partition.at_bound = false);
-                for batch in std::mem::take(&mut self.held) {
-                    self.take_in(batch)?;
-                }
+                self.take_in_held()?;
                 self.check_bounds()?;
             }
             ToLane::Pause => self.course = None,
@@ -161,9 +175,13 @@ impl Lane {
         self.partitions.insert(assignment.partition, partition);
     }
 
+    fn take_in_held(&mut self) -> Result<()> {
+        std::mem::take(&mut self.held).into_iter().try_for_each(|batch| self.take_in(batch))
+    }
+
     /// Works on a batch up to the bound of its partition and holds the rest back.
     fn take_in(&mut self, mut batch: RawBatch) -> Result<()> {
-        let Some(course) = self.course.clone() else {
+        let Some(course) = self.course.clone().filter(|_| self.retry_at.is_none()) else {
             self.held.push_back(batch);
             return Ok(());
         };
@@ -175,7 +193,16 @@ impl Lane {
                 return Ok(());
             }
         }
-        self.process(&batch, &course)
+        match self.decoder.prepare(&batch) {
+            Ok(()) => self.process(&batch, &course),
+            Err(error) if error.is_transient() => {
+                tracing::warn!("table {}: {error}; trying again", self.plan.table.name);
+                self.retry_at = Some(Instant::now() + RETRY);
+                self.held.push_back(batch);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn check_bounds(&mut self) -> Result<()> {
@@ -283,7 +310,7 @@ impl Lane {
             partition: name.clone(),
             range: partition.range,
             clock: partition.clock.time(),
-            at_end: self.polled && self.reader.at_end(name),
+            at_end: self.polled && self.retry_at.is_none() && self.reader.at_end(name),
             at_bound: partition.at_bound,
             last_arrival: partition.last_arrival,
         });
