@@ -18,8 +18,9 @@ use crate::error::{Error, Result};
 use crate::window::aggregate::WindowState;
 
 const MAGIC: &[u8; 4] = b"HWCP";
-/// The column that says which window a row of saved state belongs to.
+/// The columns that say which window a row of saved state belongs to. Before version 2, there was only the start.
 const WINDOW: &str = "window_start";
+const WINDOW_END: &str = "window_end";
 
 /// The bytes of a checkpoint.
 pub(crate) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
@@ -131,24 +132,29 @@ impl<'a> Reader<'a> {
 /// A batch with its window's start as metadata would be lost between batches of one stream, so it is a column.
 fn tagged(window: &WindowState) -> Result<RecordBatch> {
     let groups = &window.groups;
-    let fields = groups
-        .schema()
-        .fields()
-        .iter()
-        .cloned()
-        .chain([Arc::new(Field::new(WINDOW, DataType::Int64, false))])
-        .collect::<Vec<_>>();
+    let end = window.end.map(|_| WINDOW_END);
+    let bounds = [WINDOW].into_iter().chain(end).map(|name| Arc::new(Field::new(name, DataType::Int64, false)));
+    let fields = groups.schema().fields().iter().cloned().chain(bounds).collect::<Vec<_>>();
     let mut columns = groups.columns().to_vec();
-    columns.push(Arc::new(Int64Array::from_value(window.start, groups.num_rows())));
+    for bound in [window.start].into_iter().chain(window.end) {
+        columns.push(Arc::new(Int64Array::from_value(bound, groups.num_rows())));
+    }
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 fn untagged(batch: &RecordBatch) -> Result<WindowState, String> {
-    let last = batch.num_columns() - 1;
-    let starts = batch.column(last).as_primitive_opt::<Int64Type>().ok_or("a window has no start")?;
-    let start = *starts.values().first().ok_or("a window has no groups")?;
-    let groups = batch.project(&(0..last).collect::<Vec<_>>()).map_err(|error| error.to_string())?;
-    Ok(WindowState { start, groups })
+    let schema = batch.schema();
+    let bound = |column: usize| {
+        let times = batch.column(column).as_primitive_opt::<Int64Type>().ok_or("a window has no bounds")?;
+        times.values().first().copied().ok_or("a window has no groups")
+    };
+    let last = batch.num_columns().checked_sub(1).ok_or("a window has no columns")?;
+    let (start, end) = match schema.field(last).name() == WINDOW_END && last > 0 {
+        true => (last - 1, Some(bound(last)?)),
+        false => (last, None),
+    };
+    let groups = batch.project(&(0..start).collect::<Vec<_>>()).map_err(|error| error.to_string())?;
+    Ok(WindowState { start: bound(start)?, end, groups, changed: None })
 }
 
 fn encode_batches(batches: &[RecordBatch]) -> Result<Vec<u8>> {
@@ -177,7 +183,7 @@ mod tests {
         let groups = |values: Vec<i64>| {
             RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(values))]).unwrap()
         };
-        let window = |start, values| WindowState { start, groups: groups(values) };
+        let window = |start, end, values| WindowState { start, end, groups: groups(values), changed: None };
         Checkpoint {
             manifest: Manifest {
                 version: FORMAT_VERSION,
@@ -199,7 +205,12 @@ mod tests {
                 state_epoch: 7,
                 finished: false,
             },
-            state: Some(BTreeMap::from([(1, vec![window(-60_000, vec![1]), window(0, vec![2, 3])]), (4, vec![])])),
+            state: Some(BTreeMap::from([
+                (1, vec![window(-60_000, Some(0), vec![1]), window(0, Some(9), vec![2, 3])]),
+                // As versions before 2 have saved it.
+                (2, vec![window(-60_000, None, vec![1])]),
+                (4, vec![]),
+            ])),
             rows: vec![vec![groups(vec![8, 9])]],
         }
     }
@@ -214,7 +225,9 @@ mod tests {
         let (state, expected) = (copy.state.unwrap(), original.state.unwrap());
         assert_eq!(state.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
         assert_eq!(state[&1][1].groups, expected[&1][1].groups);
-        assert_eq!(state[&1].iter().map(|window| window.start).collect::<Vec<_>>(), [-60_000, 0]);
+        let bounds = |pipeline| state[&pipeline].iter().map(|window| (window.start, window.end)).collect::<Vec<_>>();
+        assert_eq!(bounds(1), [(-60_000, Some(0)), (0, Some(9))]);
+        assert_eq!(bounds(2), [(-60_000, None)]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::change::TopicPartition;
 use crate::window::aggregate::WindowState;
 
 /// The version of the format, raised when it changes; older ones stay readable.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// A consistent cut of a job.
 #[derive(Debug, Clone)]

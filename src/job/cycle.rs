@@ -6,34 +6,44 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 
 use super::delivery::Delivery;
 use super::epoch::{Cut, blocks, intents};
 use super::lane::now;
 use super::lanes::Lanes;
-use super::message::ToLane;
+use super::merge::{merge, merge_sessions};
+use super::message::{Takes, ToLane};
 use super::run::Job;
 use super::settings::Ending;
 use super::table_input::TableInput;
 use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest};
-use crate::error::{Error, Result};
-use crate::sql::pipeline::{ClosedWindow, Work};
+use crate::error::Result;
+use crate::sql::pipeline::Work;
 use crate::sql::query::Query;
-use crate::window::aggregate::{WindowPlan, WindowState};
-use crate::window::pane::Pane;
+use crate::window::aggregate::WindowState;
+use crate::window::session_join;
+use crate::window::session_state::Brief;
 
 /// The windows of each pipeline, by its number.
 type PipelineWindows = BTreeMap<usize, Vec<WindowState>>;
+/// The fragments of sessions of each pipeline that others in the lanes may go on with.
+pub(super) type PipelineBriefs = Vec<(usize, Vec<Brief>)>;
 
 /// Where the current epoch is.
 pub(super) enum Step {
     Gathering,
     Cutting { waiting: BTreeSet<usize>, state: Option<PipelineWindows>, open_windows: usize },
-    Closing { waiting: BTreeSet<usize>, state: Option<PipelineWindows>, closed: PipelineWindows },
+    Closing { waiting: BTreeSet<usize>, state: Option<PipelineWindows>, closed: PipelineWindows, neighbours: Neighbours },
     Done,
+}
+
+/// What lanes say of the sessions that have left others.
+#[derive(Default)]
+pub(super) struct Neighbours {
+    asked: bool,
+    briefs: BTreeMap<usize, Vec<Brief>>,
 }
 
 impl Job {
@@ -78,6 +88,68 @@ impl Job {
         waiting.is_empty()
     }
 
+    pub(super) fn neighbours_came(&mut self, lane: usize, briefs: PipelineBriefs) -> bool {
+        let Step::Closing { waiting, neighbours, .. } = &mut self.step else { return false };
+        briefs.into_iter().for_each(|(pipeline, briefs)| neighbours.briefs.entry(pipeline).or_default().extend(briefs));
+        waiting.remove(&lane);
+        waiting.is_empty()
+    }
+
+    /// Asks the lanes which of the sessions that have left some lane go on in another; true when none has to be asked.
+    pub(super) fn ask_neighbours(&mut self) -> Result<bool> {
+        let Step::Closing { closed, neighbours, .. } = &self.step else { return Ok(true) };
+        if neighbours.asked || self.is_finished() {
+            return Ok(true);
+        }
+        let asking = self.briefs(closed)?;
+        let asked = self.order_neighbours(asking);
+        let nobody = asked.is_empty();
+        if let Step::Closing { waiting, neighbours, .. } = &mut self.step {
+            (*waiting, neighbours.asked) = (asked, true);
+        }
+        Ok(nobody)
+    }
+
+    /// The fragments of sessions that have left their lanes.
+    pub(super) fn briefs(&self, closed: &PipelineWindows) -> Result<PipelineBriefs> {
+        let mut briefs = Vec::new();
+        for (&pipeline, states) in closed.iter().filter(|(_, states)| !states.is_empty()) {
+            let Work::Window { lane, .. } = &self.query.pipelines[pipeline].work else { continue };
+            if let Some(sessions) = &lane.sessions {
+                briefs.push((pipeline, session_join::briefs(states, lane, sessions)?));
+            }
+        }
+        Ok(briefs)
+    }
+
+    /// Has the lanes of these pipelines look for neighbours of fragments; returns the lanes that will answer.
+    pub(super) fn order_neighbours(&self, asking: PipelineBriefs) -> BTreeSet<usize> {
+        let mut asked = BTreeSet::new();
+        for (group, lanes) in self.groups.iter().enumerate() {
+            let is_here = |(pipeline, _): &&(usize, Vec<Brief>)| self.group_of(*pipeline) == Some(group);
+            let own: Arc<PipelineBriefs> = Arc::new(asking.iter().filter(is_here).cloned().collect());
+            if !own.is_empty() {
+                lanes.order(|| ToLane::Neighbours(Arc::clone(&own)));
+                asked.extend(lanes.numbers());
+            }
+        }
+        asked
+    }
+
+    /// The group of lanes that a pipeline is in.
+    fn group_of(&self, pipeline: usize) -> Option<usize> {
+        let input = self.inputs.iter().find(|input| input.plan.pipelines.iter().any(|it| it.number == pipeline));
+        input.map(|input| input.group)
+    }
+
+    /// Gives fragments back to a lane: their sessions go on. It need not be the lane that they came from, because no row
+    /// of their own partition will join them any more.
+    pub(super) fn put_back(&self, pipeline: usize, held: Vec<WindowState>) {
+        if let Some(group) = self.group_of(pipeline).filter(|_| !held.is_empty()) {
+            self.groups[group].order_first(ToLane::Restore { pipelines: vec![(pipeline, held)], takes: Takes::All });
+        }
+    }
+
     /// All lanes stand: moves the watermarks, and asks for the windows behind them.
     pub(super) async fn close(&mut self) -> Result<()> {
         let Step::Cutting { state, open_windows, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
@@ -102,7 +174,7 @@ impl Job {
             metrics::gauge!("highwater_watermark_seconds").set(least as f64 / 1_000.0);
         }
         let nothing_to_close = waiting.is_empty();
-        self.step = Step::Closing { waiting, state, closed: BTreeMap::new() };
+        self.step = Step::Closing { waiting, state, closed: BTreeMap::new(), neighbours: Neighbours::default() };
         if nothing_to_close { self.complete().await } else { Ok(()) }
     }
 
@@ -118,12 +190,13 @@ impl Job {
 
     /// All windows have come in: makes the epoch's blocks and hands them over.
     pub(super) async fn complete(&mut self) -> Result<()> {
-        let Step::Closing { state, closed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+        let Step::Closing { state, closed, mut neighbours, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
             return Ok(());
         };
         let mut results = BTreeMap::new();
         for (pipeline, windows) in closed {
-            let rows = self.results(pipeline, windows).await?;
+            let neighbours = neighbours.briefs.remove(&pipeline).unwrap_or_default();
+            let rows = self.results(pipeline, windows, neighbours).await?;
             if !rows.is_empty() {
                 results.insert(self.outputs.of_pipeline(pipeline).number, rows);
             }
@@ -169,11 +242,28 @@ impl Job {
     }
 
     /// The rows of a pipeline's windows that have closed: lanes merged, then the rest of the query.
-    async fn results(&mut self, pipeline: usize, windows: Vec<WindowState>) -> Result<Vec<RecordBatch>> {
+    async fn results(
+        &mut self,
+        pipeline: usize,
+        states: Vec<WindowState>,
+        neighbours: Vec<Brief>,
+    ) -> Result<Vec<RecordBatch>> {
         let compiled = Arc::clone(&self.query.pipelines[pipeline]);
         let Work::Window { lane, closing, .. } = &compiled.work else { return Ok(Vec::new()) };
-        let merged = tokio::task::block_in_place(|| merge(windows, lane))?;
-        self.progress.closed_windows.fetch_add(merged.windows.len() as u64, Relaxed);
+        let (merged, closed_windows) = match &lane.sessions {
+            None => {
+                let merged = tokio::task::block_in_place(|| merge(states, lane))?;
+                let closed_windows = merged.windows.len();
+                (merged, closed_windows)
+            }
+            Some(sessions) => {
+                let join = || session_join::join(&states, neighbours, lane, sessions);
+                let joined = tokio::task::block_in_place(join)?;
+                self.put_back(pipeline, joined.held);
+                (tokio::task::block_in_place(|| merge_sessions(&joined.closed, lane))?, joined.sessions)
+            }
+        };
+        self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);
         for (start, group, message) in &merged.failed {
             self.refuse_groups(pipeline, *start, group, message)?;
         }
@@ -211,55 +301,6 @@ impl Job {
         self.rows.add(output.number, source, rows);
         Ok(())
     }
-}
-
-/// Closed windows, and the groups of them that have no result because an aggregate failed: window, state, why.
-#[derive(Default)]
-pub(super) struct Merged {
-    pub(super) windows: Vec<ClosedWindow>,
-    pub(super) failed: Vec<(i64, RecordBatch, String)>,
-}
-
-/// The windows of all lanes, by start, each with the groups of all lanes.
-pub(super) fn merge(windows: Vec<WindowState>, plan: &WindowPlan) -> Result<Merged> {
-    let mut by_start: BTreeMap<i64, Vec<RecordBatch>> = BTreeMap::new();
-    windows.into_iter().for_each(|window| by_start.entry(window.start).or_default().push(window.groups));
-    let mut merged = Merged::default();
-    for (start, states) in by_start {
-        let groups = match merged_pane(&states, plan)?.take_results() {
-            Err(Error::Expression(_)) => {
-                let groups = merged_pane(&states, plan)?.take_state()?;
-                results_one_by_one(start, &groups, plan, &mut merged.failed)?
-            }
-            results => results?,
-        };
-        merged.windows.push(ClosedWindow { start, groups });
-    }
-    Ok(merged)
-}
-
-fn merged_pane(states: &[RecordBatch], plan: &WindowPlan) -> Result<Pane> {
-    let mut pane = Pane::new(&plan.layout)?;
-    states.iter().try_for_each(|state| pane.merge(state))?;
-    Ok(pane)
-}
-
-/// The results of the groups that have any.
-fn results_one_by_one(
-    start: i64,
-    groups: &RecordBatch,
-    plan: &WindowPlan,
-    failed: &mut Vec<(i64, RecordBatch, String)>,
-) -> Result<RecordBatch> {
-    let mut results = Vec::new();
-    for group in (0..groups.num_rows()).map(|row| groups.slice(row, 1)) {
-        match merged_pane(std::slice::from_ref(&group), plan)?.take_results() {
-            Ok(result) => results.push(result),
-            Err(Error::Expression(message)) => failed.push((start, group, message)),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(concat_batches(plan.layout.result_schema(), &results)?)
 }
 
 /// The plan of each pipeline in words.

@@ -16,6 +16,7 @@ use crate::sql::query::Query;
 use crate::sql::relation::Reading;
 use crate::type_name::sql_name;
 use crate::window::aggregate::WindowPlan;
+use crate::window::assigner::Windows;
 use crate::window::stage::Stage;
 
 /// What a query does, in words.
@@ -77,17 +78,39 @@ fn pipeline_lines(pipeline: &Pipeline, output: &OutputTable) -> Vec<String> {
 }
 
 fn window_lines(lane: &WindowPlan) -> Vec<String> {
-    let size = Duration::from_millis(lane.windows.size as u64);
-    let mut lines = vec![format!("window TUMBLE of {size:?}, closes at the watermark")];
+    let mut lines = vec![format!("window {}, closes at the watermark", lane.windows)];
+    match (lane.windows, &lane.sessions) {
+        (Windows::Hop { .. }, _) => lines.push(format!(
+            "a row is counted once, into a pane that windows share; a window is up to {} panes",
+            lane.windows.panes_per_window()
+        )),
+        (Windows::Cumulate { .. }, _) => {
+            lines.push("a row is counted once, into the first step that it is in; later steps carry it on".into());
+        }
+        (_, Some(sessions)) => {
+            let keys: Vec<_> = sessions.keys.iter().map(|key| key.to_string()).collect();
+            let of = if keys.is_empty() { "all rows".into() } else { keys.join(", ") };
+            lines.push(format!("sessions of {of}; found in each partition, and joined when they close"));
+        }
+        _ => {}
+    }
     lines.extend(stage_lines(&lane.after));
     let keys: Vec<_> = lane.keys.iter().map(|key| key.to_string()).collect();
     let aggregates: Vec<_> = lane.layout.aggregates().iter().map(|it| it.name().to_owned()).collect();
     let by = if keys.is_empty() { "window only".into() } else { format!("window, {}", keys.join(", ")) };
     lines.push(format!("groups by {by}: {}", aggregates.join(", ")));
+    if !lane.grouping_sets.is_empty() {
+        lines.push(format!("kept by all keys together, and summed up for {} grouping sets at close", lane.grouping_sets.len()));
+    }
     let state: Vec<_> =
         lane.layout.state_schema().fields().iter().skip(keys.len()).map(|it| sql_name(it.data_type())).collect();
     lines.push(format!(
-        "keeps per open window and group: the key and {}",
+        "keeps per open {} and group: the key and {}",
+        match lane.windows {
+            Windows::Hop { .. } | Windows::Cumulate { .. } => "pane",
+            Windows::Session { .. } => "session",
+            Windows::Tumble(_) => "window",
+        },
         if state.is_empty() { "nothing more".into() } else { state.join(", ") }
     ));
     lines

@@ -17,6 +17,7 @@ use crate::source::RawBatch;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::{Pipeline, Work};
 use crate::window::aggregate::{Refused, WindowPlan};
+use crate::window::calendar::CALENDAR_YEARS;
 use crate::window::stage::Stage;
 
 /// An output as a lane knows it.
@@ -160,21 +161,25 @@ impl InputPlan {
 }
 
 /// The event times whose windows every target can hold: ClickHouse's DateTime, which windows of whole seconds have, is
-/// of the years 1970 to 2106.
+/// of the years 1970 to 2106; calendars are of the years 1 to 9999.
 fn representable(pipelines: &[(usize, Arc<Pipeline>)]) -> RangeInclusive<i64> {
-    let seconds = pipelines.iter().filter_map(|(_, pipeline)| match &pipeline.work {
-        Work::Window { lane, .. } if lane.windows.in_whole_seconds() => {
-            let target = pipeline.target.as_ref()?;
-            (target.options.get("connector") == Some("clickhouse")).then_some(lane.windows)
+    let mut range = i64::MIN + 1..=i64::MAX;
+    let mut narrow = |first: i64, last: i64| range = *range.start().max(&first)..=*range.end().min(&last);
+    for (_, pipeline) in pipelines {
+        let Work::Window { lane, .. } = &pipeline.work else { continue };
+        let windows = lane.windows;
+        if windows.is_calendar() {
+            narrow(*CALENDAR_YEARS.start(), *CALENDAR_YEARS.end());
         }
-        _ => None,
-    });
-    let all = i64::MIN + 1..=i64::MAX;
-    seconds.fold(all, |range, windows| {
-        let last = i64::from(u32::MAX) * 1_000 - windows.size;
-        let first = if windows.start_of(0) < 0 { windows.end_of(windows.start_of(0)) } else { 0 };
-        *range.start().max(&first)..=*range.end().min(&last)
-    })
+        let target = pipeline.target.as_ref().and_then(|target| target.options.get("connector"));
+        if windows.in_whole_seconds() && target == Some("clickhouse") {
+            // The first window that does not begin too early, of those that a row is in.
+            let first = windows.pane_of(0, i64::MIN).map_or(0, |pane| windows.first_start_with(pane.slice));
+            let first = if first < 0 { windows.last_window(0).1.max(windows.longest()) } else { 0 };
+            narrow(first, i64::from(u32::MAX) * 1_000 - windows.longest());
+        }
+    }
+    range
 }
 
 /// Whether a query's table can be decoded as it is declared.

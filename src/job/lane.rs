@@ -13,7 +13,7 @@ use datafusion::arrow::array::RecordBatch;
 use tokio::sync::mpsc::Sender;
 
 use super::input::{InputPlan, LaneWork, Letters};
-use super::message::{Assignment, Course, FromLane, PartitionState, ToLane};
+use super::message::{Assignment, Course, FromLane, PartitionState, Takes, ToLane};
 use super::progress::Progress;
 use super::rows;
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
@@ -59,10 +59,10 @@ struct LaneTable {
 impl LaneTable {
     fn new(plan: Arc<InputPlan>) -> Result<Self> {
         let windows = plan.pipelines.iter().map(|pipeline| match &pipeline.work {
-            LaneWork::Window { plan, .. } => Some(WindowAggregate::new(Arc::clone(plan))),
-            _ => None,
+            LaneWork::Window { plan, .. } => WindowAggregate::new(Arc::clone(plan)).map(Some),
+            _ => Ok(None),
         });
-        Ok(Self { decoder: plan.decoder()?, windows: windows.collect(), plan })
+        Ok(Self { decoder: plan.decoder()?, windows: windows.collect::<Result<_>>()?, plan })
     }
 
     /// The windowed pipelines, each with its number in the job.
@@ -162,13 +162,26 @@ impl Lane {
     fn obey(&mut self, order: ToLane) -> Result<()> {
         match order {
             ToLane::Assign(assignments) => assignments.into_iter().for_each(|it| self.assign(it)),
-            ToLane::Restore(pipelines) => {
+            ToLane::Restore { pipelines, takes } => {
                 for (number, windows) in pipelines {
                     let mut aggregates = self.tables.iter_mut().flat_map(LaneTable::aggregates);
+                    let is_own = |source: &TopicPartition| match &takes {
+                        Takes::All => true,
+                        Takes::Own => self.partitions.contains_key(source),
+                        Takes::Others(known) => !known.contains(source),
+                    };
                     if let Some((_, aggregate)) = aggregates.find(|(own, _)| *own == number) {
-                        aggregate.restore(&windows)?;
+                        aggregate.restore(&windows, &is_own)?;
                     }
                 }
+            }
+            ToLane::Neighbours(asked) => {
+                let mut briefs = Vec::new();
+                for (number, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
+                    let left = asked.iter().filter(|(asked, _)| *asked == number);
+                    briefs.extend(left.map(|(_, left)| (number, aggregate.neighbours(left))));
+                }
+                self.report(FromLane::Neighbours { lane: self.number, briefs })?;
             }
             ToLane::Run(course) => {
                 self.course = Some(Arc::new(course));
@@ -294,16 +307,15 @@ impl Lane {
                     self.send(output.number, changes, rows)?;
                 }
             }
-            LaneWork::Window { plan: window, late, late_columns } if course.windows => {
+            LaneWork::Window { late, late_columns, .. } if course.windows => {
                 let Some(aggregate) = &mut self.tables[table].windows[number] else { return Ok(()) };
                 let mut uncounted = Uncounted::default();
-                aggregate.push(&Rows::all(pipeline.scan.rows(changes)?), times, &mut uncounted)?;
+                aggregate.push(&Rows::all(pipeline.scan.rows(changes)?), times, &changes.source, &mut uncounted)?;
                 letters.refuse(uncounted.refused, changes);
-                for (rows, starts) in uncounted.late {
+                for (rows, windows) in uncounted.late {
                     if course.rows {
                         self.progress.count_late(rows.len());
-                        let rows =
-                            rows::late_rows(&rows, &starts, late_columns, window.windows, changes, &late.schema)?;
+                        let rows = rows::late_rows(&rows, &windows, late_columns, changes, &late.schema)?;
                         self.send(late.number, changes, rows)?;
                     }
                 }

@@ -1,20 +1,27 @@
 //! What lanes and their job say to each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 
 use crate::change::{OffsetRange, TopicPartition};
 use crate::error::Error;
 use crate::window::aggregate::WindowState;
+use crate::window::session_state::Brief;
 
 /// From the job to a lane. Handled between two batches.
 #[derive(Debug)]
 pub enum ToLane {
     /// Read these partitions too.
     Assign(Vec<Assignment>),
-    /// Add saved windows to those of a pipeline.
-    Restore(Vec<(usize, Vec<WindowState>)>),
+    /// Add saved windows to those of pipelines.
+    Restore {
+        /// The windows of each pipeline, by its number.
+        pipelines: Vec<(usize, Vec<WindowState>)>,
+        /// Which of them the lane takes.
+        takes: Takes,
+    },
     /// Read, up to these offsets where given, then say `Reached` and wait.
     Run(Course),
     /// Read nothing more until the next `Run`.
@@ -28,8 +35,21 @@ pub enum ToLane {
     },
     /// Close the windows that end at or before the watermarks of these tables, by their places in the lane; answer with `Closed`.
     Close(Vec<(usize, i64)>),
+    /// Say which sessions go on with these fragments, which have left their lanes, per pipeline; answer with `Neighbours`.
+    Neighbours(Arc<Vec<(usize, Vec<Brief>)>>),
     /// End the thread.
     Stop,
+}
+
+/// Which of the saved windows that it is given a lane takes.
+#[derive(Debug, Clone)]
+pub enum Takes {
+    /// All.
+    All,
+    /// Sessions of its own partitions: a row looks for the session of its own partition.
+    Own,
+    /// Sessions of partitions that are gone: of none of these.
+    Others(Arc<BTreeSet<TopicPartition>>),
 }
 
 /// A partition that a lane is given.
@@ -89,6 +109,13 @@ pub enum FromLane {
         lane: usize,
         /// The closed windows of each windowed pipeline.
         windows: Vec<(usize, Vec<WindowState>)>,
+    },
+    /// The answer to `ToLane::Neighbours`.
+    Neighbours {
+        /// The lane.
+        lane: usize,
+        /// What each pipeline has of the same sessions.
+        briefs: Vec<(usize, Vec<Brief>)>,
     },
     /// All bounds of the course have been reached.
     Reached {

@@ -7,7 +7,8 @@ use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMi
 use datafusion::arrow::datatypes::{Int64Type, SchemaRef, TimestampMillisecondType};
 use proptest::prelude::*;
 
-use super::cycle::merge;
+use super::merge::merge;
+use crate::change::TopicPartition;
 use crate::sql::closing::Closing;
 use crate::sql::pipeline::Work;
 use crate::sql::query::load_texts;
@@ -110,7 +111,7 @@ impl Engine {
             plan: Arc::clone(lane),
             closing: Arc::clone(closing),
             scan: Arc::clone(&pipeline.scan),
-            lanes: (0..lanes).map(|_| WindowAggregate::new(Arc::clone(lane))).collect(),
+            lanes: (0..lanes).map(|_| WindowAggregate::new(Arc::clone(lane)).unwrap()).collect(),
             clocks: vec![PartitionClock::default(); partitions],
             read: vec![0; partitions],
             results: Results::new(),
@@ -140,7 +141,8 @@ impl Engine {
         self.clocks[partition].observe(&times.times.clone(), DELAY, &mut times.met);
         let mut uncounted = Uncounted::default();
         let lane = partition % self.lanes.len();
-        self.lanes[lane].push(&Rows::all(batch), &times, &mut uncounted).unwrap();
+        let source = TopicPartition { topic: "t".into(), partition: partition as i32 };
+        self.lanes[lane].push(&Rows::all(batch), &times, &source, &mut uncounted).unwrap();
         for (rows, _) in uncounted.late {
             self.late.extend((0..rows.len()).map(|row| (partition, from + rows.source_row(row))));
         }
@@ -174,8 +176,8 @@ impl Engine {
     /// Saves all lanes and restores them, all into the first of other lanes.
     fn restart(&mut self, lanes: usize) {
         let saved: Vec<WindowState> = self.lanes.iter_mut().flat_map(|lane| lane.copy_state().unwrap()).collect();
-        self.lanes = (0..lanes).map(|_| WindowAggregate::new(Arc::clone(&self.plan))).collect();
-        self.lanes[0].restore(&saved).unwrap();
+        self.lanes = (0..lanes).map(|_| WindowAggregate::new(Arc::clone(&self.plan)).unwrap()).collect();
+        self.lanes[0].restore(&saved, &|_| true).unwrap();
     }
 }
 

@@ -99,7 +99,7 @@ fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
                 TableForm::Results,
                 key,
                 time,
-                format!("results per window of {} ms over {}", lane.windows.size, source.name),
+                format!("results of {} over {}", lane.windows, source.name),
             )
         }
     };

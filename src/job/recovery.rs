@@ -1,16 +1,21 @@
 //! Going on from a checkpoint: the epoch that may not have been delivered is made again, block by block.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::delivery::Delivery;
 use super::epoch::{Cut, EpochRows, blocks, inline_blocks, is_inline};
-use super::message::{Course, FromLane, ToLane};
+use super::message::{Course, FromLane, Takes, ToLane};
 use super::run::Job;
 use super::table_input::TableInput;
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::{Manifest, Position, Recovered};
 use crate::error::{Error, Result};
 use crate::sink::Block;
+use crate::sql::pipeline::Work;
+use crate::window::aggregate::WindowState;
+use crate::window::session_join;
+use crate::window::session_state::Brief;
 use crate::window::watermark::BEGINNING_OF_TIME;
 
 impl Job {
@@ -29,8 +34,18 @@ impl Job {
         })?;
         for (&pipeline, windows) in recovered.with_state.state.iter().flatten() {
             let input = self.inputs.iter().find(|input| input.plan.pipelines.iter().any(|it| it.number == pipeline));
-            let restore = || ToLane::Restore(vec![(pipeline, windows.clone())]);
-            input.into_iter().for_each(|input| self.groups[input.group].order_first(restore()));
+            let restore = |takes: Takes| ToLane::Restore { pipelines: vec![(pipeline, windows.clone())], takes };
+            if let Some(input) = input {
+                let lanes = &self.groups[input.group];
+                match &self.query.pipelines[pipeline].work {
+                    Work::Window { lane, .. } if lane.sessions.is_some() => {
+                        lanes.order(|| restore(Takes::Own));
+                        let known = input.ranges().map(|(partition, _)| partition).collect();
+                        lanes.order_first(restore(Takes::Others(Arc::new(known))));
+                    }
+                    _ => lanes.order_first(restore(Takes::All)),
+                }
+            }
         }
         if !state_is_last {
             self.replay(last, |position| position.from, true, false).await?;
@@ -93,9 +108,31 @@ impl Job {
             closing[input.group].push(input.closing(watermark));
         }
         let mut waiting = self.order_close(closing);
+        let mut closed: BTreeMap<usize, Vec<WindowState>> = BTreeMap::new();
         while !waiting.is_empty() {
-            if let FromLane::Closed { lane, .. } = self.next_report().await? {
+            if let FromLane::Closed { lane, windows } = self.next_report().await? {
                 waiting.remove(&lane);
+                windows.into_iter().for_each(|(pipeline, states)| closed.entry(pipeline).or_default().extend(states));
+            }
+        }
+        self.hold_sessions(&closed).await
+    }
+
+    /// Of the sessions that have left their lanes, those go back that had not been closed.
+    async fn hold_sessions(&mut self, closed: &BTreeMap<usize, Vec<WindowState>>) -> Result<()> {
+        let mut waiting = self.order_neighbours(self.briefs(closed)?);
+        let mut neighbours: BTreeMap<usize, Vec<Brief>> = BTreeMap::new();
+        while !waiting.is_empty() {
+            if let FromLane::Neighbours { lane, briefs } = self.next_report().await? {
+                waiting.remove(&lane);
+                briefs.into_iter().for_each(|(pipeline, it)| neighbours.entry(pipeline).or_default().extend(it));
+            }
+        }
+        for (&pipeline, states) in closed {
+            let Work::Window { lane, .. } = &self.query.pipelines[pipeline].work else { continue };
+            if let Some(sessions) = &lane.sessions {
+                let neighbours = neighbours.remove(&pipeline).unwrap_or_default();
+                self.put_back(pipeline, session_join::join(states, neighbours, lane, sessions)?.held);
             }
         }
         Ok(())

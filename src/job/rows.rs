@@ -15,7 +15,7 @@ use super::scan::{Scan, partition, topic};
 use crate::change::{ChangeBatch, DeadLetter, NO_TIME, Op, TopicPartition};
 use crate::error::{Error, Result};
 use crate::sink::POSITION;
-use crate::window::assigner::Tumbling;
+use crate::window::assigner::Windows;
 use crate::window::stage::{Rows, Stage, run, run_projections};
 
 /// Gives columns the order and types of `schema`, by position; they are of the same kinds.
@@ -172,19 +172,18 @@ pub fn run_or_refuse(stages: &[Stage], rows: &Rows, letters: &mut Letters<'_>) -
     }
 }
 
-/// Late rows: window, what the aggregation would have read, sign, reason and position.
+/// Late rows: window (the last of several), what the aggregation would have read, sign, reason and position.
 pub fn late_rows(
     rows: &Rows,
-    starts: &[i64],
+    windows: &[(i64, i64)],
     kept: &[usize],
-    windows: Tumbling,
     changes: &ChangeBatch,
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
-    let bound = |bound: fn(Tumbling, i64) -> i64| -> ArrayRef {
-        Arc::new(TimestampMillisecondArray::from_iter_values(starts.iter().map(|&start| bound(windows, start))))
+    let bound = |bound: fn(&(i64, i64)) -> i64| -> ArrayRef {
+        Arc::new(TimestampMillisecondArray::from_iter_values(windows.iter().map(bound)))
     };
-    let mut columns = vec![bound(|_, start| start), bound(Tumbling::end_of)];
+    let mut columns = vec![bound(|window| window.0), bound(|window| window.1)];
     columns.extend(kept.iter().map(|&column| Arc::clone(rows.batch.column(column))));
     columns.push(Arc::new(Int8Array::from_value(1, rows.len())));
     columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n("window_closed", rows.len()))));
@@ -220,7 +219,7 @@ pub fn dead_letter_rows(
 }
 
 /// The type of `window_start` and `window_end` in an output: whole seconds where all windows have them.
-pub fn window_time_type(windows: Tumbling, data_type: &DataType) -> DataType {
+pub fn window_time_type(windows: Windows, data_type: &DataType) -> DataType {
     use datafusion::arrow::datatypes::TimeUnit::{Millisecond, Second};
     match data_type {
         DataType::Timestamp(Millisecond, zone) if windows.in_whole_seconds() => {

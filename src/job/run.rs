@@ -255,7 +255,12 @@ impl Job {
                 }
             }
             FromLane::Closed { lane, windows } => {
-                if self.closed_came(lane, windows) {
+                if self.closed_came(lane, windows) && self.ask_neighbours()? {
+                    self.complete().await?;
+                }
+            }
+            FromLane::Neighbours { lane, briefs } => {
+                if self.neighbours_came(lane, briefs) {
                     self.complete().await?;
                 }
             }

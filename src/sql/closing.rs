@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, TimestampMillisecondArray, UInt32Array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMillisecondArray, UInt32Array};
 use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -14,16 +14,16 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::{ExecutionPlan, collect};
 
-use super::pipeline::{ClosedWindow, ResultColumn};
+use super::pipeline::{Bounds, ClosedWindow, ResultColumn};
 use crate::error::{Error, Result};
-use crate::window::assigner::Tumbling;
+use crate::window::assigner::Windows;
 
 /// The rest of a windowed query: an ordinary DataFusion plan over the rows of closed windows.
 pub struct Closing {
     plan: LogicalPlan,
     closed: Arc<ClosedRows>,
     columns: Vec<ResultColumn>,
-    windows: Tumbling,
+    windows: Windows,
     /// Whether the plan looks at several rows at once (ORDER BY, LIMIT, …): then each window goes through it alone.
     one_at_a_time: bool,
     state: SessionState,
@@ -87,7 +87,7 @@ impl Closing {
         plan: LogicalPlan,
         closed: Arc<ClosedRows>,
         columns: Vec<ResultColumn>,
-        windows: Tumbling,
+        windows: Windows,
         state: SessionState,
     ) -> Self {
         let one_at_a_time = looks_across_rows(&plan);
@@ -103,7 +103,10 @@ impl Closing {
     /// keys (unless the query orders them): the same rows in the same order whatever the lanes did. Groups (of a query
     /// that looks across rows: windows) on which an expression fails are left out alone.
     pub async fn finish(&self, windows: &[ClosedWindow]) -> Result<Finished> {
-        let rows = windows.iter().map(|window| self.rows(window)).collect::<Result<Vec<_>>>()?;
+        let mut rows = Vec::with_capacity(windows.len());
+        for window in windows {
+            self.rows(window, &mut rows)?;
+        }
         let mut finished = Finished::default();
         let mut waiting = match self.one_at_a_time {
             true => rows,
@@ -125,19 +128,18 @@ impl Closing {
         Ok(finished)
     }
 
-    /// The start of the window that a row of closed windows belongs to, milliseconds since the epoch.
+    /// The start of the window that a row of closed windows belongs to, milliseconds since the epoch; its end, where the rows
+    /// have only that and it does not say the start.
     pub fn window_start(&self, rows: &RecordBatch) -> i64 {
-        use datafusion::arrow::array::cast::AsArray;
-        use datafusion::arrow::datatypes::TimestampMillisecondType;
-        let window = self.columns.iter().enumerate().find_map(|(place, column)| match column {
-            ResultColumn::Window(bound) => Some((place, [0, self.windows.size, self.windows.size - 1][*bound])),
-            _ => None,
-        });
-        let start = |(place, after): (usize, i64)| {
-            let times = rows.column(place).as_primitive_opt::<TimestampMillisecondType>()?;
-            (!times.is_empty()).then(|| times.value(0) - after)
-        };
-        window.and_then(start).unwrap_or_default()
+        let place = |bound: usize| self.columns.iter().position(|column| *column == ResultColumn::Window(bound));
+        let Some((bound, place)) = (0..3).find_map(|bound| Some((bound, place(bound)?))) else { return 0 };
+        let times = rows.column(place).as_primitive_opt::<TimestampMillisecondType>().filter(|times| !times.is_empty());
+        let Some(time) = times.map(|times| times.value(0)) else { return 0 };
+        match (bound, self.windows) {
+            (1, Windows::Tumble(grid)) => grid.previous(time),
+            (2, Windows::Tumble(grid)) => grid.start_of(time),
+            _ => time,
+        }
     }
 
     async fn run(&self, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
@@ -147,41 +149,75 @@ impl Closing {
         collect(plan, self.state.task_ctx()).await.map_err(Error::expression)
     }
 
-    /// The aggregation's result for one window, sorted by key.
-    fn rows(&self, window: &ClosedWindow) -> Result<RecordBatch> {
-        let groups = sorted_by_key(&window.groups, self.key_count())?;
-        let end = self.windows.end_of(window.start);
-        let bounds = [window.start, end, end - 1];
+    /// The aggregation's result, sorted by window and key; a batch per window if they go through the plan alone.
+    fn rows(&self, window: &ClosedWindow, batches: &mut Vec<RecordBatch>) -> Result<()> {
+        let keys = self.key_count();
+        let (bounds, groups) = sorted(window, keys)?;
+        let bound = |bound: usize| -> ArrayRef {
+            let value = |(start, end): &(i64, i64)| [*start, *end, end.saturating_sub(1)][bound];
+            Arc::new(match &bounds {
+                Bounds::One(start, end) => {
+                    TimestampMillisecondArray::from(vec![value(&(*start, *end)); groups.num_rows()])
+                }
+                Bounds::Each(bounds) => TimestampMillisecondArray::from_iter_values(bounds.iter().map(value)),
+            })
+        };
         let column = |(place, column): (usize, &ResultColumn)| -> Result<ArrayRef> {
             let data_type = self.closed.schema.field(place).data_type();
             let array: ArrayRef = match *column {
-                ResultColumn::Window(bound) => {
-                    Arc::new(TimestampMillisecondArray::from(vec![bounds[bound]; groups.num_rows()]))
-                }
+                ResultColumn::Window(number) => bound(number),
                 ResultColumn::Key(key) => Arc::clone(groups.column(key)),
-                ResultColumn::Value(value) => Arc::clone(groups.column(self.key_count() + value)),
+                ResultColumn::GroupingSet => Arc::clone(groups.column(keys)),
+                ResultColumn::Value(value) => Arc::clone(groups.column(self.first_value() + value)),
             };
             Ok(if array.data_type() == data_type { array } else { cast(&array, data_type)? })
         };
         let columns = self.columns.iter().enumerate().map(column).collect::<Result<Vec<_>>>()?;
-        Ok(RecordBatch::try_new(Arc::clone(&self.closed.schema), columns)?)
+        let rows = RecordBatch::try_new(Arc::clone(&self.closed.schema), columns)?;
+        match &bounds {
+            Bounds::Each(bounds) if self.one_at_a_time => {
+                let mut from = 0;
+                for same in bounds.chunk_by(|a, b| a == b) {
+                    batches.push(rows.slice(from, same.len()));
+                    from += same.len();
+                }
+            }
+            _ => batches.push(rows),
+        }
+        Ok(())
     }
 
     fn key_count(&self) -> usize {
         self.columns.iter().filter(|column| matches!(column, ResultColumn::Key(_))).count()
     }
+
+    fn first_value(&self) -> usize {
+        self.key_count() + usize::from(self.columns.contains(&ResultColumn::GroupingSet))
+    }
 }
 
-fn sorted_by_key(groups: &RecordBatch, keys: usize) -> Result<RecordBatch> {
-    if keys == 0 || groups.num_rows() < 2 {
-        return Ok(groups.clone());
+/// Groups in the order of their windows, keys and grouping sets (which follow the keys).
+fn sorted(window: &ClosedWindow, keys: usize) -> Result<(Bounds, RecordBatch)> {
+    let groups = &window.groups;
+    let mut columns: Vec<ArrayRef> = Vec::new();
+    if let Bounds::Each(bounds) = &window.bounds {
+        columns.push(Arc::new(Int64Array::from_iter_values(bounds.iter().map(|bound| bound.0))));
+        columns.push(Arc::new(Int64Array::from_iter_values(bounds.iter().map(|bound| bound.1))));
     }
-    let columns = &groups.columns()[..keys];
+    columns.extend(groups.columns().iter().take(keys).cloned());
+    if groups.num_rows() < 2 || columns.is_empty() {
+        return Ok((window.bounds.clone(), groups.clone()));
+    }
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-    let rows = RowConverter::new(fields)?.convert_columns(columns)?;
+    let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
     let mut order: Vec<u32> = (0..groups.num_rows() as u32).collect();
-    order.sort_unstable_by_key(|&row| rows.row(row as usize));
-    Ok(take_record_batch(groups, &UInt32Array::from(order))?)
+    // Groups of one key in several grouping sets stay in the order of the sets.
+    order.sort_by_key(|&row| rows.row(row as usize));
+    let bounds = match &window.bounds {
+        Bounds::Each(bounds) => Bounds::Each(order.iter().map(|&row| bounds[row as usize]).collect()),
+        one => one.clone(),
+    };
+    Ok((bounds, take_record_batch(groups, &UInt32Array::from(order))?))
 }
 
 fn looks_across_rows(plan: &LogicalPlan) -> bool {

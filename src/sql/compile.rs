@@ -21,12 +21,16 @@ use datafusion::physical_expr::utils::collect_columns;
 
 use super::catalog::Table;
 use super::closing::{ClosedRows, Closing};
+use super::grouping::{Grouping, check_window_columns, grouping};
 use super::pipeline::{Pipeline, ResultColumn, Work};
 use super::refusal::{Result, check_above, function_name, not_row_wise, refuse, refuse_at, several_inputs};
-use super::relation::{Reading, StreamTable, WindowNode};
-use super::trace::{is_group_key, trace, window_column};
+use super::relation::{Reading, StreamTable};
+use super::window_node::WindowNode;
+use super::trace::{is_group_key, trace};
 use crate::window::aggregate::{WINDOW_COLUMNS, WindowPlan};
+use crate::window::assigner::Windows;
 use crate::window::pane::PaneLayout;
+use crate::window::session_state::SessionPlan;
 use crate::window::stage::{Stage, output_schema};
 
 /// Compiles the plan of an INSERT's query. `target` is what it fills.
@@ -94,7 +98,7 @@ impl Compiler<'_> {
             LogicalPlan::TableScan(scan) => scan,
             LogicalPlan::Extension(_) => {
                 return refuse_at(
-                    &["TUMBLE"],
+                    &["TUMBLE", "HOP", "CUMULATE", "SESSION"],
                     "a window without an aggregation; add GROUP BY window_start, window_end, and aggregates such as count(*)",
                 );
             }
@@ -151,8 +155,9 @@ impl Compiler<'_> {
         self.check_window(node, scan, stream)?;
 
         let width = node.input.schema().fields().len();
-        let columns = self.result_columns(aggregate, node)?;
-        let keys = self.keys(aggregate, &columns)?;
+        let Grouping { columns, keys: key_expressions, sets } = grouping(aggregate, node)?;
+        check_window_columns(aggregate, node)?;
+        let keys = key_expressions.iter().map(|key| self.physical(key, aggregate.input.schema())).collect::<Result<Vec<_>>>()?;
         let Aggregates { functions, arguments, filters } = self.aggregates(aggregate)?;
         let key_fields =
             aggregate.schema.fields().iter().zip(&columns).filter(|(_, it)| matches!(it, ResultColumn::Key(_)));
@@ -161,9 +166,14 @@ impl Compiler<'_> {
         let scanned: SchemaRef = Arc::new(scan.projected_schema.as_arrow().clone());
         let windowed = Arc::new(windowed_schema(&output_schema(&before, &scanned), node));
         let used = used_columns(&after, &keys, &arguments, &filters);
+        let sessions = match node.windows {
+            Windows::Session { gap } => Some(Arc::new(self.sessions(node, gap, &layout)?)),
+            _ => None,
+        };
         let lane = Arc::new(WindowPlan {
             before,
             windows: node.windows,
+            sessions,
             windowed,
             used_window_columns: [0, 1, 2].map(|column| used.contains(&(width + column))),
             after,
@@ -171,9 +181,10 @@ impl Compiler<'_> {
             arguments,
             filters,
             layout,
+            grouping_sets: sets,
             allowed_lateness: 0,
         });
-        check_above(plan, aggregate, &columns)?;
+        check_above(plan, aggregate, &columns, node.windows)?;
         let closing = Arc::new(self.closing(plan, aggregate, columns, node)?);
         let key = (0..plan.schema().fields().len()).filter(|&column| is_group_key(plan, column)).collect();
         Ok((scan.clone(), Work::Window { lane, closing, key }))
@@ -206,41 +217,11 @@ impl Compiler<'_> {
         Ok(())
     }
 
-    /// Where each column of the aggregation's result comes from.
-    fn result_columns(&self, aggregate: &Aggregate, node: &WindowNode) -> Result<Vec<ResultColumn>> {
-        let width = node.input.schema().fields().len();
-        let mut keys = 0;
-        let mut columns = Vec::new();
-        for expression in &aggregate.group_expr {
-            if matches!(expression, Expr::GroupingSet(_)) {
-                return refuse_at(
-                    &["GROUP BY"],
-                    "GROUPING SETS, ROLLUP and CUBE are not supported yet; write one INSERT per grouping",
-                );
-            }
-            let window = window_column(expression, &aggregate.input, width);
-            columns.push(window.map_or_else(
-                || {
-                    keys += 1;
-                    ResultColumn::Key(keys - 1)
-                },
-                ResultColumn::Window,
-            ));
-        }
-        if !columns.iter().any(|column| matches!(column, ResultColumn::Window(_))) {
-            return refuse_at(
-                &["GROUP BY", "TUMBLE"],
-                "GROUP BY has no window column, so no group would ever be complete; add window_start, window_end",
-            );
-        }
-        columns.extend((0..aggregate.aggr_expr.len()).map(ResultColumn::Value));
-        Ok(columns)
-    }
-
-    fn keys(&self, aggregate: &Aggregate, columns: &[ResultColumn]) -> Result<Vec<Arc<dyn PhysicalExpr>>> {
-        let keys =
-            aggregate.group_expr.iter().zip(columns).filter(|(_, column)| matches!(column, ResultColumn::Key(_)));
-        keys.map(|(expression, _)| self.physical(expression, aggregate.input.schema())).collect()
+    fn sessions(&self, node: &WindowNode, gap: i64, layout: &PaneLayout) -> Result<SessionPlan> {
+        let schema = node.input.schema();
+        let keys = node.partition_by.iter().map(|key| self.physical(key, schema)).collect::<Result<Vec<_>>>()?;
+        let types = keys.iter().map(|key| key.data_type(schema.as_arrow())).collect::<std::result::Result<Vec<_>, _>>()?;
+        Ok(SessionPlan::new(keys, types, gap, layout)?)
     }
 
     fn aggregates(&self, aggregate: &Aggregate) -> Result<Aggregates> {

@@ -60,17 +60,29 @@ pub enum ResultColumn {
     Window(usize),
     /// A group key, by its place among the keys.
     Key(usize),
+    /// The number of the grouping set.
+    GroupingSet,
     /// An aggregate, by its place among the aggregates.
     Value(usize),
 }
 
-/// The merged groups of one closed window.
+/// The merged groups of closed windows.
 #[derive(Debug)]
 pub struct ClosedWindow {
-    /// The window's start, milliseconds since the epoch.
-    pub start: i64,
-    /// Keys and values: [`PaneLayout::result_schema`](crate::window::pane::PaneLayout::result_schema).
+    /// Of which windows they are.
+    pub bounds: Bounds,
+    /// Keys, the grouping set's number when there are several, and values:
+    /// [`PaneLayout::result_schema`](crate::window::pane::PaneLayout::result_schema).
     pub groups: RecordBatch,
+}
+
+/// The start and end of windows, milliseconds since the epoch.
+#[derive(Debug, Clone)]
+pub enum Bounds {
+    /// All groups are of one window.
+    One(i64, i64),
+    /// Each group has its own.
+    Each(Vec<(i64, i64)>),
 }
 
 impl Pipeline {

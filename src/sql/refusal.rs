@@ -4,8 +4,10 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
 use datafusion::sql::sqlparser::tokenizer::Location;
 
+use super::grouping::missing_bounds;
 use super::pipeline::ResultColumn;
 use super::trace::{traces_to_window, unaliased};
+use crate::window::assigner::Windows;
 use crate::error::SqlError;
 
 /// Why a query cannot run: DataFusion's errors, and ours, which name the thing and the way out.
@@ -98,27 +100,39 @@ pub(super) fn not_row_wise<T>(plan: &LogicalPlan) -> Result<T> {
 }
 
 /// Above the window aggregation, rows are looked at a window at a time: what groups or numbers them must say so.
-pub(super) fn check_above(plan: &LogicalPlan, aggregate: &Aggregate, columns: &[ResultColumn]) -> Result<()> {
+pub(super) fn check_above(
+    plan: &LogicalPlan,
+    aggregate: &Aggregate,
+    columns: &[ResultColumn],
+    windows: Windows,
+) -> Result<()> {
     let by_window = |input: &LogicalPlan, expressions: &[Expr]| {
         let place = |expression: &Expr| match unaliased(expression) {
             Expr::Column(column) => input.schema().maybe_index_of_column(column),
             _ => None,
         };
-        expressions.iter().filter_map(place).any(|at| traces_to_window(input, at, aggregate, columns))
+        let bounds = expressions.iter().filter_map(place).filter_map(|at| traces_to_window(input, at, aggregate, columns));
+        missing_bounds(&bounds.collect::<Vec<_>>(), windows)
+    };
+    let needed = match windows {
+        Windows::Cumulate { .. } | Windows::Session { .. } => "window_start and window_end",
+        _ => "window_start or window_end",
     };
     match plan {
         LogicalPlan::Aggregate(it) if it == aggregate => return Ok(()),
-        LogicalPlan::Aggregate(it) if !by_window(&it.input, &it.group_expr) => {
+        LogicalPlan::Aggregate(it) if by_window(&it.input, &it.group_expr).is_some() => {
             return refuse_at(
                 &["GROUP BY"],
-                "a second aggregation is over the rows of each closed window, so it must group by window_start or window_end; \
-                 to combine windows, use one longer window",
+                format!(
+                    "a second aggregation is over the rows of each closed window, so it must group by {needed}; \
+                     to combine windows, use one longer window"
+                ),
             );
         }
         LogicalPlan::Window(it) => {
             for expression in &it.window_expr {
                 let Expr::WindowFunction(function) = unaliased(expression) else { continue };
-                if !by_window(&it.input, &function.params.partition_by) {
+                if by_window(&it.input, &function.params.partition_by).is_some() {
                     return refuse_at(
                         &["OVER"],
                         "OVER is over the rows of each closed window, so write PARTITION BY window_start, window_end",
@@ -128,15 +142,16 @@ pub(super) fn check_above(plan: &LogicalPlan, aggregate: &Aggregate, columns: &[
         }
         LogicalPlan::Distinct(it) => {
             let input = it.input();
-            let mut places = 0..input.schema().fields().len();
-            if !places.any(|at| traces_to_window(input, at, aggregate, columns)) {
+            let places = 0..input.schema().fields().len();
+            let bounds = places.filter_map(|at| traces_to_window(input, at, aggregate, columns)).collect::<Vec<_>>();
+            if missing_bounds(&bounds, windows).is_some() {
                 return refuse_at(
                     &["DISTINCT"],
-                    "DISTINCT is over the rows of each closed window, so select window_start or window_end too",
+                    format!("DISTINCT is over the rows of each closed window, so select {needed} too"),
                 );
             }
         }
         _ => {}
     }
-    plan.inputs().into_iter().try_for_each(|input| check_above(input, aggregate, columns))
+    plan.inputs().into_iter().try_for_each(|input| check_above(input, aggregate, columns, windows))
 }

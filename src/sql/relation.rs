@@ -1,23 +1,16 @@
 //! What may stand in FROM: tables, `CHANGES(t)`, and the windowing table functions, as DataFusion plan nodes.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{
-    Column, DFSchema, DFSchemaRef, Diagnostic, Location, Span, TableReference, plan_datafusion_err, plan_err,
-};
+use datafusion::common::{Column, Diagnostic, Location, Span, TableReference, plan_datafusion_err, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::logical_expr::{
-    Expr, Extension, LogicalPlan, LogicalPlanBuilder, TableSource, TableType, UserDefinedLogicalNodeCore,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
@@ -26,10 +19,8 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::catalog::{IMAGES, Script, Table};
 use super::diagnose::unknown_table;
-use super::interval::interval_millis;
+use super::window_call::{WINDOW_FUNCTIONS, window_function};
 use crate::error::suggestion;
-use crate::window::aggregate::WINDOW_COLUMNS;
-use crate::window::assigner::Tumbling;
 
 /// How a query reads a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,7 +89,7 @@ impl TableProvider for StreamTable {
     }
 }
 
-/// Plans `CHANGES(t)`, `TUMBLE(…)` and `TABLE(TUMBLE(…))`.
+/// Plans `CHANGES(t)`, windows such as `TUMBLE(…)`, and `TABLE(TUMBLE(…))`.
 #[derive(Debug)]
 pub struct StreamRelations {
     /// The tables that may be read.
@@ -135,13 +126,16 @@ impl RelationPlanner for StreamRelations {
         };
         let plan = match name.to_string().to_ascii_uppercase().as_str() {
             "CHANGES" => self.changes(&arguments),
-            "TUMBLE" => self.tumble(&arguments, context),
-            other @ ("HOP" | "CUMULATE" | "SESSION") => plan_err!("{other} windows are not supported yet; use TUMBLE"),
-            _ => {
-                let hint = suggestion(&name.to_string(), ["TUMBLE", "CHANGES"]);
-                let hint = if hint.is_empty() { "; there are TUMBLE and CHANGES" } else { &hint };
-                plan_err!("table function \"{name}\" is not known{hint}")
-            }
+            other => match window_function(other) {
+                Some(function) => function.plan(&arguments, context),
+                None => {
+                    let known = WINDOW_FUNCTIONS.iter().map(|function| function.name).chain(["CHANGES"]);
+                    let hint = suggestion(&name.to_string(), known);
+                    let there_are = "; there are TUMBLE, HOP, CUMULATE, SESSION and CHANGES";
+                    let hint = if hint.is_empty() { there_are } else { &hint };
+                    plan_err!("table function \"{name}\" is not known{hint}")
+                }
+            },
         };
         let plan = plan.map_err(|error| at(error, &name))?;
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
@@ -180,29 +174,6 @@ impl StreamRelations {
         }
         StreamTable::changes(table, self.with_images).scan()
     }
-
-    fn tumble(&self, arguments: &[FunctionArg], context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
-        if !(3..=4).contains(&arguments.len()) {
-            return plan_err!("TUMBLE has {} arguments; write {TUMBLE_USAGE}", arguments.len());
-        }
-        let expression = |at: usize| value(&arguments[at]).ok_or_else(|| plan_datafusion_err!("write {TUMBLE_USAGE}"));
-        let input = context.plan(relation(expression(0)?)?)?;
-        let time = time_column(expression(1)?, &input).map_err(|error| at(error, &arguments[1]))?;
-        let interval = |number: usize, what: &str| {
-            let written = expression(number)?;
-            interval_millis(written).map_err(|message| at(plan_datafusion_err!("{what} of TUMBLE: {message}"), written))
-        };
-        let size = interval(2, "size")?;
-        let offset = if arguments.len() == 4 { interval(3, "offset")? } else { 0 };
-        if size <= 0 {
-            return Err(at(
-                plan_datafusion_err!("size of TUMBLE: a window needs a size above zero, such as INTERVAL '5' MINUTE"),
-                expression(2)?,
-            ));
-        }
-        let node = WindowNode::try_new(input, time, Tumbling { size, offset })?;
-        Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
-    }
 }
 
 fn without_columns(table: &str) -> DataFusionError {
@@ -211,7 +182,7 @@ fn without_columns(table: &str) -> DataFusionError {
 }
 
 /// The error at the place of a part of the query, unless it has a place already.
-fn at(error: DataFusionError, part: &impl Spanned) -> DataFusionError {
+pub(super) fn at(error: DataFusionError, part: &impl Spanned) -> DataFusionError {
     let span = part.span().start;
     if span.line == 0 || error.diagnostic().is_some_and(|diagnostic| diagnostic.span.is_some()) {
         return error;
@@ -220,10 +191,8 @@ fn at(error: DataFusionError, part: &impl Spanned) -> DataFusionError {
     error.with_diagnostic(Diagnostic::new_error("", Some(Span { start: place, end: place })))
 }
 
-const TUMBLE_USAGE: &str = "TUMBLE(table, time_column, INTERVAL '5' MINUTE [, offset])";
-
 /// A name, a table function or a sub-query, as an argument of a table function.
-fn relation(argument: &SqlExpr) -> Result<TableFactor> {
+pub(super) fn relation(argument: &SqlExpr) -> Result<TableFactor> {
     let table = |name: ObjectName, args| TableFactor::Table {
         name,
         args,
@@ -252,7 +221,7 @@ fn relation(argument: &SqlExpr) -> Result<TableFactor> {
     }
 }
 
-fn time_column(expression: &SqlExpr, input: &LogicalPlan) -> Result<Expr> {
+pub(super) fn time_column(expression: &SqlExpr, input: &LogicalPlan) -> Result<Expr> {
     let name = match expression {
         SqlExpr::Identifier(name) => name,
         SqlExpr::CompoundIdentifier(names) if !names.is_empty() => &names[names.len() - 1],
@@ -290,79 +259,5 @@ fn value(argument: &FunctionArg) -> Option<&SqlExpr> {
         | FunctionArg::Named { arg: FunctionArgExpr::Expr(expression), .. }
         | FunctionArg::ExprNamed { arg: FunctionArgExpr::Expr(expression), .. } => Some(expression),
         _ => None,
-    }
-}
-
-/// Adds the window columns to its input's rows.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct WindowNode {
-    /// The rows.
-    pub input: LogicalPlan,
-    /// Their event time.
-    pub time: Expr,
-    /// The windows.
-    pub windows: Tumbling,
-    schema: DFSchemaRef,
-}
-
-impl WindowNode {
-    fn try_new(input: LogicalPlan, time: Expr, windows: Tumbling) -> Result<Self> {
-        let Expr::Column(column) = &time else { return plan_err!("the event time of a window is a column") };
-        let zone = match input.schema().qualified_field_from_column(column)?.1.data_type() {
-            DataType::Timestamp(_, zone) => zone.clone(),
-            _ => None,
-        };
-        let added = WINDOW_COLUMNS
-            .map(|name| Arc::new(Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, zone.clone()), true)));
-        let rows = input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
-        let fields = rows.chain(added.map(|field| (None, field))).collect();
-        let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
-        Ok(Self { input, time, windows, schema })
-    }
-}
-
-impl PartialOrd for WindowNode {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        self.windows.partial_cmp(&other.windows).filter(|order| *order != Ordering::Equal || self == other)
-    }
-}
-
-impl UserDefinedLogicalNodeCore for WindowNode {
-    fn name(&self) -> &str {
-        "Window"
-    }
-
-    fn inputs(&self) -> Vec<&LogicalPlan> {
-        vec![&self.input]
-    }
-
-    fn schema(&self) -> &DFSchemaRef {
-        &self.schema
-    }
-
-    fn expressions(&self) -> Vec<Expr> {
-        vec![self.time.clone()]
-    }
-
-    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Window: {} by {} ms, offset {} ms", self.time, self.windows.size, self.windows.offset)
-    }
-
-    fn with_exprs_and_inputs(&self, mut expressions: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
-        match (expressions.pop(), inputs.pop()) {
-            (Some(time), Some(input)) => Self::try_new(input, time, self.windows),
-            _ => Err(DataFusionError::Internal("a window has one input and one expression".into())),
-        }
-    }
-
-    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
-        let Expr::Column(column) = &self.time else { return None };
-        let time = self.input.schema().maybe_index_of_column(column)?;
-        let width = self.input.schema().fields().len();
-        let mut needed: Vec<_> =
-            output_columns.iter().copied().filter(|&column| column < width).chain([time]).collect();
-        needed.sort_unstable();
-        needed.dedup();
-        Some(vec![needed])
     }
 }

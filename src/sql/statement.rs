@@ -69,7 +69,8 @@ impl StatementReader<'_> {
     /// The rest of the statement as a query. Unquoted names are put in the case in which they were defined.
     fn query(&mut self, script: &Script) -> Result<(Box<SqlQuery>, Vec<TokenWithSpan>)> {
         self.emission()?;
-        self.drop_table_words();
+        let rewritten = super::window_words::rewrite(&self.tokens[self.at..]);
+        self.tokens.splice(self.at.., rewritten);
         let names = Names::of(script);
         for token in &mut self.tokens[self.at..] {
             if let Token::Word(Word { value, quote_style: None, .. }) = &mut token.token
@@ -79,22 +80,10 @@ impl StatementReader<'_> {
             }
         }
         let tokens = self.tokens[self.at..].to_vec();
-        let query = self.parse(|parser| parser.parse_query())?;
+        let mut query = self.parse(|parser| parser.parse_query())?;
+        super::spark::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
         self.end()?;
         Ok((query, tokens))
-    }
-
-    /// `TUMBLE(TABLE t, …)`, as Flink writes it, is `TUMBLE(t, …)`.
-    fn drop_table_words(&mut self) {
-        let opens = |token: &Token| matches!(token, Token::LParen | Token::Comma | Token::RArrow);
-        let is_argument = |at: usize| {
-            is_unquoted(&self.tokens[at].token, "TABLE")
-                && at > 0
-                && opens(&self.tokens[at - 1].token)
-                && matches!(self.tokens.get(at + 1).map(|it| &it.token), Some(Token::Word(_)))
-        };
-        let dropped: Vec<_> = (self.at..self.tokens.len()).filter(|&at| is_argument(at)).collect();
-        dropped.into_iter().rev().for_each(|at| drop(self.tokens.remove(at)));
     }
 
     /// Takes an `EMIT …` clause off the end of the statement.

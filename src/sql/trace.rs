@@ -29,38 +29,43 @@ pub(super) fn trace(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, 
 /// Whether an output column is a group key, under whatever name.
 pub(super) fn is_group_key(plan: &LogicalPlan, column: usize) -> bool {
     let Some((LogicalPlan::Aggregate(aggregate), column)) = trace(plan, column) else { return false };
-    column < aggregate.group_expr.len()
+    // Several grouping sets have a number after their keys.
+    let sets = usize::from(matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]));
+    column + sets < aggregate.schema.fields().len() - aggregate.aggr_expr.len()
 }
 
-/// Whether an output column is one of the window's, through whatever lies between.
+/// Which of the window's columns an output column is, through whatever lies between.
 pub(super) fn traces_to_window(
     plan: &LogicalPlan,
     column: usize,
     window: &Aggregate,
     columns: &[ResultColumn],
-) -> bool {
+) -> Option<usize> {
     let through = |input: &LogicalPlan, expression: Option<&Expr>| match expression.map(unaliased) {
         Some(Expr::Column(inner)) => {
             let place = input.schema().maybe_index_of_column(inner);
-            place.is_some_and(|at| traces_to_window(input, at, window, columns))
+            place.and_then(|at| traces_to_window(input, at, window, columns))
         }
-        _ => false,
+        _ => None,
     };
     match plan {
-        LogicalPlan::Aggregate(it) if it == window => matches!(columns.get(column), Some(ResultColumn::Window(_))),
+        LogicalPlan::Aggregate(it) if it == window => match columns.get(column) {
+            Some(ResultColumn::Window(bound)) => Some(*bound),
+            _ => None,
+        },
         LogicalPlan::Aggregate(it) => through(&it.input, it.group_expr.get(column)),
         LogicalPlan::Projection(it) => through(&it.input, it.expr.get(column)),
         LogicalPlan::Window(it) => {
-            column < it.input.schema().fields().len() && traces_to_window(&it.input, column, window, columns)
+            (column < it.input.schema().fields().len()).then(|| traces_to_window(&it.input, column, window, columns))?
         }
         LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Sort(_)
         | LogicalPlan::Limit(_)
         | LogicalPlan::Distinct(_) => {
-            plan.inputs().first().is_some_and(|it| traces_to_window(it, column, window, columns))
+            plan.inputs().first().and_then(|it| traces_to_window(it, column, window, columns))
         }
-        _ => false,
+        _ => None,
     }
 }
 

@@ -2,7 +2,14 @@
 
 pub mod aggregate;
 pub mod assigner;
+pub mod calendar;
+mod frozen;
 pub mod pane;
+pub mod plan;
+mod session;
+pub mod session_join;
+pub mod session_state;
+mod slices;
 pub mod stage;
 pub mod watermark;
 

@@ -44,6 +44,12 @@ impl PaneLayout {
         Ok(Self { keys, aggregates, state, result, state_widths })
     }
 
+    /// The same with more keys before the others.
+    pub fn with_leading_keys(&self, keys: Vec<Field>) -> Result<Self> {
+        let keys = keys.into_iter().map(Arc::new).chain(self.keys.fields().iter().cloned());
+        Self::new(Arc::new(Schema::new(keys.collect::<Vec<_>>())), self.aggregates.clone())
+    }
+
     /// The columns of a pane's state: keys, then each aggregate's partial state. What a checkpoint holds.
     pub fn state_schema(&self) -> &SchemaRef {
         &self.state

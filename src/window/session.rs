@@ -1,0 +1,312 @@
+//! Sessions on one lane: stretches of rows of one key and one partition, at most a gap apart.
+//!
+//! A session may have rows in several partitions, which may be in several lanes. What counts must not depend on which
+//! partition is ahead of which, so each partition has *fragments* of its own, made by its own clock alone:
+//!
+//! - A row belongs to the fragments of its key that it touches and that its clock has not passed; it joins them. Such a row counts,
+//!   however late it is: the session decides, not the row.
+//! - Without such a fragment it begins one, if its clock has not passed the row's own end (its time plus the gap); else it is late.
+//!
+//! When the watermark has passed the end of a fragment, it leaves the lane, and the job joins those of all partitions
+//! ([`super::session_join`]). A fragment is past when the clock is *after* its end: a row exactly one gap after the last still joins.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, UInt64Array, new_null_array};
+use datafusion::arrow::compute::{filter_record_batch, take_record_batch};
+use datafusion::arrow::datatypes::UInt64Type;
+
+use super::aggregate::{WindowPlan, WindowState};
+use super::pane::{Pane, PaneInput};
+use super::session_state::{Brief, FragmentRow, KeyRows, SessionPlan};
+use super::watermark::END_OF_TIME;
+use crate::change::TopicPartition;
+use crate::error::Result;
+
+/// A stretch of rows. Milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fragment {
+    /// Its number in the pane, among the pane's keys.
+    id: u64,
+    pub(super) start: i64,
+    pub(super) last: i64,
+    /// The clock when its start was last moved: it has nothing to do with what had closed by then.
+    pub(super) begun_at: i64,
+}
+
+/// Fragments of one partition, by key, in no order.
+type Keys = HashMap<Box<[u8]>, Vec<Fragment>>;
+
+/// The sessions of one lane.
+pub(super) struct Sessions {
+    window: Arc<WindowPlan>,
+    plan: Arc<SessionPlan>,
+    rows: KeyRows,
+    sources: Vec<(TopicPartition, Keys)>,
+    /// The groups of all fragments; a fragment's number is the first key.
+    pane: Pane,
+    next_id: u64,
+    /// Fragments that have joined others, by their old numbers.
+    joined: HashMap<u64, u64>,
+    /// No fragment closes before.
+    earliest: i64,
+    count: usize,
+}
+
+/// A fragment on its way out.
+struct Leaving {
+    source: usize,
+    key: Box<[u8]>,
+    fragment: Fragment,
+}
+
+impl Sessions {
+    pub(super) fn new(window: &Arc<WindowPlan>, plan: &Arc<SessionPlan>) -> Result<Self> {
+        Ok(Self {
+            window: Arc::clone(window),
+            plan: Arc::clone(plan),
+            rows: plan.key_rows()?,
+            sources: Vec::new(),
+            pane: Pane::new(&plan.fragments)?,
+            next_id: 0,
+            joined: HashMap::new(),
+            earliest: END_OF_TIME,
+            count: 0,
+        })
+    }
+
+    /// Number of fragments.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The number of the fragment that each row belongs to, in the order of the rows; `None` for late ones. Each row has its
+    /// time and the clock that it met.
+    pub(super) fn assign(
+        &mut self,
+        source: &TopicPartition,
+        keys: &[ArrayRef],
+        times: impl ExactSizeIterator<Item = Option<(i64, i64)>>,
+    ) -> Result<Vec<Option<u64>>> {
+        let rows = self.rows.convert(keys, times.len())?;
+        let source = self.source(source);
+        let mut ids = Vec::with_capacity(rows.len());
+        for (row, time) in times.enumerate() {
+            ids.push(time.and_then(|(time, met)| self.assign_row(source, rows.get(row), time, met)));
+        }
+        Ok(ids)
+    }
+
+    fn assign_row(&mut self, source: usize, key: &[u8], time: i64, met: i64) -> Option<u64> {
+        let (gap, lateness) = (self.plan.gap, self.window.allowed_lateness);
+        let end = |last: i64| last.saturating_add(gap).saturating_add(lateness);
+        let keys = &mut self.sources[source].1;
+        let fresh = Fragment { id: self.next_id, start: time, last: time, begun_at: met };
+        let Some(fragments) = keys.get_mut(key) else {
+            if end(time) < met {
+                return None;
+            }
+            keys.insert(key.into(), vec![fresh]);
+            return Some(self.begin(end(time)));
+        };
+        let touches = |it: &Fragment| {
+            end(it.last) >= met && it.start.saturating_sub(gap) <= time && time <= it.last.saturating_add(gap)
+        };
+        let mut touched = fragments.iter().enumerate().filter(|(_, it)| touches(it)).map(|(place, _)| place);
+        let (Some(one), other) = (touched.next(), touched.next()) else {
+            if end(time) < met {
+                return None;
+            }
+            fragments.push(fresh);
+            return Some(self.begin(end(time)));
+        };
+        // Fragments that the clock has not passed are more than a gap apart, so a row touches two at most.
+        if let Some(other) = other {
+            let other = fragments.swap_remove(other);
+            let one = &mut fragments[one];
+            self.joined.insert(other.id, one.id);
+            self.count -= 1;
+            let earlier = if other.start < one.start { other } else { *one };
+            *one = Fragment { id: one.id, last: one.last.max(other.last), ..earlier };
+            return Some(one.id);
+        }
+        let one = &mut fragments[one];
+        if time < one.start {
+            (one.start, one.begun_at) = (time, met);
+        }
+        one.last = one.last.max(time);
+        Some(one.id)
+    }
+
+    fn begin(&mut self, end: i64) -> u64 {
+        self.earliest = self.earliest.min(end.saturating_add(1));
+        self.count += 1;
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    fn source(&mut self, source: &TopicPartition) -> usize {
+        let known = self.sources.iter().position(|(known, _)| known == source);
+        known.unwrap_or_else(|| {
+            self.sources.push((source.clone(), Keys::new()));
+            self.sources.len() - 1
+        })
+    }
+
+    /// Adds rows to the groups of their fragments.
+    pub(super) fn update(&mut self, ids: &[u64], input: PaneInput) -> Result<()> {
+        let ids: ArrayRef = Arc::new(UInt64Array::from_iter_values(ids.iter().map(|id| self.resolve(*id))));
+        let keys = [ids].into_iter().chain(input.keys).collect();
+        self.pane.update(&PaneInput { keys, ..input })
+    }
+
+    fn resolve(&self, mut id: u64) -> u64 {
+        while let Some(joined) = self.joined.get(&id) {
+            id = *joined;
+        }
+        id
+    }
+
+    /// Takes out the fragments that the watermark has passed.
+    pub(super) fn close(&mut self, watermark: i64) -> Result<Vec<WindowState>> {
+        if self.earliest > watermark {
+            return Ok(Vec::new());
+        }
+        let plan = Arc::clone(&self.plan);
+        let closes_at = |it: &Fragment| plan.closes_at(it.last, self.window.allowed_lateness);
+        let mut leaving = Vec::new();
+        self.earliest = END_OF_TIME;
+        for (source, (_, keys)) in self.sources.iter_mut().enumerate() {
+            keys.retain(|key, fragments| {
+                fragments.retain(|&fragment| {
+                    let stays = closes_at(&fragment) > watermark;
+                    match stays {
+                        true => self.earliest = self.earliest.min(closes_at(&fragment)),
+                        false => leaving.push(Leaving { source, key: key.clone(), fragment }),
+                    }
+                    stays
+                });
+                !fragments.is_empty()
+            });
+        }
+        if leaving.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.count -= leaving.len();
+        let groups = self.take_groups()?;
+        self.state_of(leaving, &groups, true).map(|state| vec![state])
+    }
+
+    /// A copy of all fragments.
+    pub(super) fn copy_state(&mut self) -> Result<Vec<WindowState>> {
+        let mut all = Vec::new();
+        for (source, (_, keys)) in self.sources.iter().enumerate() {
+            for (key, fragments) in keys {
+                all.extend(fragments.iter().map(|&fragment| Leaving { source, key: key.clone(), fragment }));
+            }
+        }
+        if all.is_empty() {
+            return Ok(Vec::new());
+        }
+        let groups = self.take_groups()?;
+        self.state_of(all, &groups, false).map(|state| vec![state])
+    }
+
+    /// Takes all groups out of the pane, those of joined fragments under the number of the joint one.
+    fn take_groups(&mut self) -> Result<RecordBatch> {
+        let state = self.pane.take_state()?;
+        self.pane = Pane::new(&self.plan.fragments)?;
+        let mut columns = state.columns().to_vec();
+        let ids = columns[0].as_primitive::<UInt64Type>().values().iter().map(|id| self.resolve(*id));
+        columns[0] = Arc::new(UInt64Array::from_iter_values(ids));
+        self.joined.clear();
+        Ok(RecordBatch::try_new(state.schema(), columns)?)
+    }
+
+    /// The state of fragments, in the order of sources, keys and starts; puts the groups of all others back, or all groups.
+    fn state_of(&mut self, mut fragments: Vec<Leaving>, groups: &RecordBatch, only_others: bool) -> Result<WindowState> {
+        fragments.sort_by(|a, b| (a.source, &a.key, a.fragment.start).cmp(&(b.source, &b.key, b.fragment.start)));
+        let places: HashMap<u64, usize> =
+            fragments.iter().enumerate().map(|(place, it)| (it.fragment.id, place)).collect();
+        let ids = groups.column(0).as_primitive::<UInt64Type>();
+        let mut rows: Vec<(usize, Option<u32>)> = Vec::with_capacity(groups.num_rows());
+        let mut leaves = Vec::with_capacity(groups.num_rows());
+        for (row, id) in ids.values().iter().enumerate() {
+            let place = places.get(id);
+            leaves.push(place.is_some());
+            rows.extend(place.map(|&place| (place, Some(row as u32))));
+        }
+        match only_others {
+            true => {
+                let stay = leaves.iter().map(|leaves| !leaves).collect::<Vec<_>>().into();
+                self.pane.merge(&filter_record_batch(groups, &stay)?)?;
+            }
+            false => self.pane.merge(groups)?,
+        }
+        // A fragment whose rows have all been filtered has no group, but keeps others together.
+        let mut has_groups = vec![false; fragments.len()];
+        rows.iter().for_each(|&(place, _)| has_groups[place] = true);
+        rows.extend(has_groups.iter().enumerate().filter(|(_, has)| !**has).map(|(place, _)| (place, None)));
+        rows.sort_unstable();
+        let group_rows = match groups.num_rows() {
+            0 => RecordBatch::try_new(
+                groups.schema(),
+                groups.columns().iter().map(|column| new_null_array(column.data_type(), rows.len())).collect(),
+            )?,
+            _ => take_record_batch(groups, &rows.iter().map(|&(_, row)| row).collect::<UInt32Array>())?,
+        };
+        let described: Vec<FragmentRow<'_>> = rows
+            .iter()
+            .map(|&(place, row)| {
+                let Leaving { source, key, fragment } = &fragments[place];
+                let source = &self.sources[*source].0;
+                FragmentRow { number: place as u64, source, key, fragment: *fragment, has_group: row.is_some() }
+            })
+            .collect();
+        let groups = self.plan.state(&described, &group_rows.columns()[1..], &self.rows)?;
+        Ok(WindowState::new(0, 0, groups))
+    }
+
+    /// Adds saved fragments of the partitions that are `own`.
+    pub(super) fn restore(&mut self, states: &[WindowState], own: &dyn Fn(&TopicPartition) -> bool) -> Result<()> {
+        for state in states {
+            let plan = Arc::clone(&self.plan);
+            let fragments = plan.fragments_of(&state.groups, &self.rows)?;
+            let mut ids: Vec<Option<u64>> = vec![None; state.groups.num_rows()];
+            for saved in fragments.into_iter().filter(|saved| own(&saved.source)) {
+                let id = self.begin(saved.last.saturating_add(plan.gap).saturating_add(self.window.allowed_lateness));
+                let source = self.source(&saved.source);
+                let fragment = Fragment { id, start: saved.start, last: saved.last, begun_at: saved.begun_at };
+                self.sources[source].1.entry(saved.key).or_default().push(fragment);
+                if saved.has_groups {
+                    ids[saved.rows.clone()].fill(Some(id));
+                }
+            }
+            let kept = filter_record_batch(&plan.groups_of(&state.groups)?, &ids.iter().map(|id| Some(id.is_some())).collect())?;
+            let ids: ArrayRef = Arc::new(UInt64Array::from_iter_values(ids.into_iter().flatten()));
+            let columns = [ids].into_iter().chain(kept.columns().iter().cloned()).collect();
+            self.pane.merge(&RecordBatch::try_new(Arc::clone(plan.fragments.state_schema()), columns)?)?;
+        }
+        Ok(())
+    }
+
+    /// The fragments here that are of one session with some of those that have left.
+    pub(super) fn neighbours(&self, left: &[Brief]) -> Vec<Brief> {
+        let mut found = Vec::new();
+        for brief in left {
+            for fragment in self.sources.iter().filter_map(|(_, keys)| keys.get(&brief.key)).flatten() {
+                let own = Brief {
+                    key: brief.key.clone(),
+                    start: fragment.start,
+                    closes_at: self.plan.closes_at(fragment.last, self.window.allowed_lateness),
+                    begun_at: fragment.begun_at,
+                };
+                if own.is_one_session_with(brief) {
+                    found.push(own);
+                }
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,213 @@
+//! Fragments of sessions as columns: what leaves a lane, and what a checkpoint holds.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array, Int32Array};
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, UInt64Type};
+use datafusion::arrow::row::{RowConverter, Rows, SortField};
+use datafusion::physical_expr::PhysicalExpr;
+
+use super::pane::PaneLayout;
+use super::session::Fragment;
+use crate::change::TopicPartition;
+use crate::error::{Error, Result};
+
+/// The columns that describe a fragment, before its key.
+const DESCRIPTION: [(&str, DataType); 7] = [
+    ("session_number", DataType::UInt64),
+    ("session_topic", DataType::Utf8),
+    ("session_partition", DataType::Int32),
+    ("session_start", DataType::Int64),
+    ("session_last", DataType::Int64),
+    ("session_begun_at", DataType::Int64),
+    ("session_has_group", DataType::Boolean),
+];
+
+/// How a query's sessions are found and kept.
+#[derive(Debug)]
+pub struct SessionPlan {
+    /// What sessions are of: `PARTITION BY`, over the rows before the window.
+    pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// The gap in milliseconds.
+    pub gap: i64,
+    /// The layout of a lane's pane: the fragment, then the group keys.
+    pub fragments: Arc<PaneLayout>,
+    /// The layout of closed sessions: start, end, then the group keys.
+    pub closed: Arc<PaneLayout>,
+    key_types: Vec<DataType>,
+    state: SchemaRef,
+}
+
+impl SessionPlan {
+    /// Sessions of these keys, each of a type, whose groups are laid out like this.
+    pub fn new(
+        keys: Vec<Arc<dyn PhysicalExpr>>,
+        key_types: Vec<DataType>,
+        gap: i64,
+        groups: &PaneLayout,
+    ) -> Result<Self> {
+        let with = |fields: &[(&str, DataType)]| {
+            let fields = fields.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), false));
+            groups.with_leading_keys(fields.collect()).map(Arc::new)
+        };
+        let fragments = with(&[("session", DataType::UInt64)])?;
+        let closed = with(&[("start", DataType::Int64), ("end", DataType::Int64)])?;
+        let described = DESCRIPTION.into_iter().map(|(name, data_type)| Field::new(name, data_type, false));
+        let keyed = key_types.iter().enumerate();
+        let keyed = keyed.map(|(number, data_type)| Field::new(format!("session_key{number}"), data_type.clone(), true));
+        let grouped = groups.state_schema().fields().iter().map(|field| field.as_ref().clone());
+        let state = Arc::new(Schema::new(described.chain(keyed).chain(grouped).collect::<Vec<_>>()));
+        Ok(Self { keys, gap, fragments, closed, key_types, state })
+    }
+
+    /// The first watermark that has passed a fragment.
+    pub fn closes_at(&self, last: i64, allowed_lateness: i64) -> i64 {
+        last.saturating_add(self.gap).saturating_add(allowed_lateness).saturating_add(1)
+    }
+
+    /// What turns keys into bytes and back.
+    pub fn key_rows(&self) -> Result<KeyRows> {
+        let fields: Vec<_> = self.key_types.iter().cloned().map(SortField::new).collect();
+        Ok(KeyRows(if fields.is_empty() { None } else { Some(RowConverter::new(fields)?) }))
+    }
+
+    /// The state of fragments, a row per group.
+    pub(super) fn state(&self, rows: &[FragmentRow<'_>], groups: &[ArrayRef], keys: &KeyRows) -> Result<RecordBatch> {
+        let numbers = |value: fn(&FragmentRow<'_>) -> i64| -> ArrayRef {
+            Arc::new(Int64Array::from_iter_values(rows.iter().map(value)))
+        };
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.number))),
+            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.source.topic))),
+            Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.source.partition))),
+            numbers(|row| row.fragment.start),
+            numbers(|row| row.fragment.last),
+            numbers(|row| row.fragment.begun_at),
+            Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.has_group)))),
+        ];
+        columns.extend(keys.columns(rows.iter().map(|row| row.key))?);
+        columns.extend(groups.iter().cloned());
+        Ok(RecordBatch::try_new(Arc::clone(&self.state), columns)?)
+    }
+
+    /// The fragments of a state.
+    pub(super) fn fragments_of(&self, state: &RecordBatch, keys: &KeyRows) -> Result<Vec<SavedFragment>> {
+        let damaged = || Error::internal("saved sessions do not have the columns of sessions");
+        let numbers = state.column(0).as_primitive_opt::<UInt64Type>().ok_or_else(damaged)?;
+        let topics = state.column(1).as_string_opt::<i32>().ok_or_else(damaged)?;
+        let partitions = state.column(2).as_primitive_opt::<Int32Type>().ok_or_else(damaged)?;
+        let times = |column: usize| state.column(column).as_primitive_opt::<Int64Type>().ok_or_else(damaged);
+        let (starts, lasts, begun) = (times(3)?, times(4)?, times(5)?);
+        let has_group = state.column(6).as_boolean_opt().ok_or_else(damaged)?;
+        let first = DESCRIPTION.len();
+        let key_rows = keys.convert(&state.columns()[first..first + self.key_types.len()], state.num_rows())?;
+        let mut fragments: Vec<SavedFragment> = Vec::new();
+        let mut number = None;
+        for row in 0..state.num_rows() {
+            if number == Some(numbers.value(row))
+                && let Some(fragment) = fragments.last_mut()
+            {
+                fragment.rows.end = row + 1;
+                continue;
+            }
+            number = Some(numbers.value(row));
+            fragments.push(SavedFragment {
+                source: TopicPartition { topic: topics.value(row).into(), partition: partitions.value(row) },
+                key: key_rows.get(row).into(),
+                start: starts.value(row),
+                last: lasts.value(row),
+                begun_at: begun.value(row),
+                has_groups: has_group.value(row),
+                rows: row..row + 1,
+            });
+        }
+        Ok(fragments)
+    }
+
+    /// The group columns of a state.
+    pub(super) fn groups_of(&self, state: &RecordBatch) -> Result<RecordBatch> {
+        let first = DESCRIPTION.len() + self.key_types.len();
+        Ok(state.project(&(first..state.num_columns()).collect::<Vec<_>>())?)
+    }
+}
+
+/// A row of the state of fragments.
+pub(super) struct FragmentRow<'a> {
+    /// Tells fragments of one state apart; the rows of one stand together.
+    pub(super) number: u64,
+    pub(super) source: &'a TopicPartition,
+    pub(super) key: &'a [u8],
+    pub(super) fragment: Fragment,
+    /// Whether the row has a group, or stands for a fragment without any.
+    pub(super) has_group: bool,
+}
+
+/// A fragment of a state.
+pub(super) struct SavedFragment {
+    pub(super) source: TopicPartition,
+    pub(super) key: Box<[u8]>,
+    pub(super) start: i64,
+    pub(super) last: i64,
+    pub(super) begun_at: i64,
+    pub(super) has_groups: bool,
+    /// Its rows in the state.
+    pub(super) rows: Range<usize>,
+}
+
+/// A fragment as others need to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brief {
+    /// The session's key.
+    pub key: Box<[u8]>,
+    /// Its first event time.
+    pub start: i64,
+    /// The first watermark that has passed it.
+    pub closes_at: i64,
+    /// The clock when its start was last moved.
+    pub begun_at: i64,
+}
+
+impl Brief {
+    /// Whether two fragments of one key are of one session: they touch, and neither began when the other was past. What
+    /// is past may have been closed, so it takes no part: and whether it has been is no question of timing.
+    pub fn is_one_session_with(&self, other: &Self) -> bool {
+        self.start < other.closes_at
+            && other.start < self.closes_at
+            && self.begun_at < other.closes_at
+            && other.begun_at < self.closes_at
+    }
+}
+
+/// Keys as bytes.
+pub struct KeyRows(Option<RowConverter>);
+
+impl KeyRows {
+    /// The keys of rows.
+    pub(super) fn convert(&self, columns: &[ArrayRef], rows: usize) -> Result<KeyBytes> {
+        Ok(KeyBytes { rows: self.0.as_ref().map(|converter| converter.convert_columns(columns)).transpose()?, length: rows })
+    }
+
+    /// The columns of keys.
+    fn columns<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
+        let Some(converter) = &self.0 else { return Ok(Vec::new()) };
+        let parser = converter.parser();
+        Ok(converter.convert_rows(keys.map(|key| parser.parse(key)))?)
+    }
+}
+
+/// The keys of a batch. Sessions without PARTITION BY have the empty key.
+pub(super) struct KeyBytes {
+    rows: Option<Rows>,
+    length: usize,
+}
+
+impl KeyBytes {
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    pub(super) fn get(&self, row: usize) -> &[u8] {
+        self.rows.as_ref().map_or(&[], |rows| rows.row(row).data())
+    }
+}

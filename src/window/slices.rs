@@ -1,0 +1,210 @@
+//! The open panes of tumbling, hopping and cumulating windows on one lane, and how windows are made of them.
+
+use std::collections::btree_map::Entry;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+
+use super::aggregate::{WindowPlan, WindowState};
+use super::assigner::{PaneKey, Windows};
+use super::frozen::Frozen;
+use super::pane::{Pane, PaneInput};
+use super::watermark::BEGINNING_OF_TIME;
+use crate::error::Result;
+
+/// Panes by slice.
+pub(super) struct Slices {
+    plan: Arc<WindowPlan>,
+    /// Panes that still take rows.
+    live: BTreeMap<PaneKey, Pane>,
+    /// Hopping: panes that take none any more, because a window that they are in has closed.
+    frozen: Frozen,
+    /// Cumulating: what the closed windows of a period have, by the period's start.
+    carried: BTreeMap<i64, RecordBatch>,
+    /// Windows that close up to here have been closed.
+    closed_to: i64,
+}
+
+impl Slices {
+    pub(super) fn new(plan: &Arc<WindowPlan>) -> Self {
+        Self {
+            plan: Arc::clone(plan),
+            live: BTreeMap::new(),
+            frozen: Frozen::default(),
+            carried: BTreeMap::new(),
+            closed_to: BEGINNING_OF_TIME,
+        }
+    }
+
+    /// Number of panes.
+    pub(super) fn len(&self) -> usize {
+        self.live.len() + self.frozen.len() + self.carried.len()
+    }
+
+    /// Adds rows to a pane.
+    pub(super) fn update(&mut self, key: PaneKey, input: &PaneInput) -> Result<()> {
+        self.pane(key)?.update(input)
+    }
+
+    fn pane(&mut self, key: PaneKey) -> Result<&mut Pane> {
+        Ok(match self.live.entry(key) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(Pane::new(&self.plan.layout)?),
+        })
+    }
+
+    /// The states of every window that closes at or before the watermark. A window may have several states.
+    pub(super) fn close(&mut self, watermark: i64) -> Result<Vec<WindowState>> {
+        let mut closed = Vec::new();
+        match self.plan.windows {
+            Windows::Hop { .. } => self.close_hopping(watermark, &mut closed)?,
+            Windows::Cumulate { on_update, .. } => self.close_cumulating(watermark, on_update, &mut closed)?,
+            Windows::Tumble(_) | Windows::Session { .. } => {
+                while let Some(entry) = self.live.first_entry() {
+                    let PaneKey { slice, first_end } = *entry.key();
+                    if self.plan.closes_at(first_end) > watermark {
+                        break;
+                    }
+                    closed.push(WindowState::new(slice, first_end, entry.remove().take_state()?));
+                }
+            }
+        }
+        self.closed_to = self.closed_to.max(watermark);
+        Ok(closed)
+    }
+
+    /// Windows in the order of their starts. A pane is frozen when the first window that it is in closes: later rows of its
+    /// slice have met a clock after that window's end, so they have another pane.
+    fn close_hopping(&mut self, watermark: i64, closed: &mut Vec<WindowState>) -> Result<()> {
+        let windows = self.plan.windows;
+        let Windows::Hop { starts, .. } = windows else { return Ok(()) };
+        let mut next = i64::MIN;
+        while let Some(slice) = self.first_slice() {
+            let mut start = windows.first_start_with(slice).max(next);
+            let mut end = windows.end_after(start, start);
+            while self.plan.closes_at(end) <= self.closed_to && end < i64::MAX {
+                start = starts.next(start);
+                end = windows.end_after(start, start);
+            }
+            if self.plan.closes_at(end) > watermark {
+                self.frozen.expire(start);
+                break;
+            }
+            let frozen: Vec<_> =
+                self.live.range(..PaneKey { slice: end, first_end: i64::MIN }).map(|(key, _)| *key).collect();
+            for key in frozen.into_iter().filter(|key| key.first_end <= end) {
+                if let Some(mut pane) = self.live.remove(&key) {
+                    self.frozen.push(key, pane.take_state()?);
+                }
+            }
+            self.frozen.expire(start);
+            for state in self.frozen.states(&self.plan.layout)? {
+                closed.push(WindowState::new(start, end, state));
+            }
+            next = starts.next(start);
+            if next <= start {
+                // The end of time.
+                (self.frozen, self.live) = Default::default();
+            }
+            self.frozen.expire(next);
+        }
+        Ok(())
+    }
+
+    fn first_slice(&self) -> Option<i64> {
+        let live = self.live.first_key_value().map(|(key, _)| key.slice);
+        live.into_iter().chain(self.frozen.first_slice()).min()
+    }
+
+    /// Windows in the order of their periods and ends, each with all that came before in its period.
+    fn close_cumulating(&mut self, watermark: i64, on_update: bool, closed: &mut Vec<WindowState>) -> Result<()> {
+        let windows = self.plan.windows;
+        loop {
+            let live = self.live.first_key_value().map(|(key, _)| key.slice);
+            let Some(start) = live.into_iter().chain(self.carried.keys().next().copied()).min() else { return Ok(()) };
+            // Windows that have closed before, and those before the period's first row, are passed over.
+            let mut end = windows.end_after(start, start);
+            loop {
+                let is_carried = self.carried.contains_key(&start);
+                let first = self.live.range(PaneKey { slice: start, first_end: i64::MIN }..).next();
+                let first = first.map(|(key, _)| *key).filter(|key| key.slice == start);
+                if !is_carried || on_update {
+                    let Some(first) = first else { break };
+                    end = first.first_end;
+                } else if self.plan.closes_at(end) <= self.closed_to {
+                    end = windows.end_after(start, self.closed_to.saturating_sub(self.plan.allowed_lateness).max(start));
+                    end = first.map_or(end, |first| end.min(first.first_end));
+                }
+                if self.plan.closes_at(end) > watermark {
+                    return Ok(());
+                }
+                self.close_step(start, end, on_update, closed)?;
+                let next = windows.end_after(start, end);
+                if next <= end {
+                    break;
+                }
+                end = next;
+            }
+            // Only what changes is wanted, and no change of this period waits: keep what it has until the period is over.
+            let last = windows.last_window(start).1;
+            let is_over = self.plan.closes_at(last) <= watermark;
+            if !is_over {
+                return Ok(());
+            }
+            self.carried.remove(&start);
+            self.live.retain(|key, _| key.slice != start);
+        }
+    }
+
+    fn close_step(&mut self, start: i64, end: i64, on_update: bool, closed: &mut Vec<WindowState>) -> Result<()> {
+        let before = self.carried.remove(&start);
+        let fresh = self.live.remove(&PaneKey { slice: start, first_end: end }).map(|mut it| it.take_state()).transpose()?;
+        let changed = fresh.as_ref().filter(|_| on_update).map(|it| it.project(&(0..self.plan.layout.key_count()).collect::<Vec<_>>()));
+        let all = match (before, fresh) {
+            (Some(before), Some(fresh)) => {
+                let mut pane = Pane::new(&self.plan.layout)?;
+                pane.merge(&before)?;
+                pane.merge(&fresh)?;
+                pane.take_state()?
+            }
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => return Ok(()),
+        };
+        let changed = changed.transpose()?;
+        closed.push(WindowState { changed, ..WindowState::new(start, end, all.clone()) });
+        self.carried.insert(start, all);
+        Ok(())
+    }
+
+    /// A copy of all panes.
+    pub(super) fn copy_state(&mut self) -> Result<Vec<WindowState>> {
+        let live = self.live.iter_mut().map(|(key, pane)| Ok(WindowState::new(key.slice, key.first_end, pane.copy_state()?)));
+        let mut all = live.collect::<Result<Vec<_>>>()?;
+        all.extend(self.frozen.panes().map(|(key, state)| WindowState::new(key.slice, key.first_end, state.clone())));
+        all.extend(self.carried.iter().map(|(&start, state)| WindowState::new(start, start, state.clone())));
+        Ok(all)
+    }
+
+    /// Adds saved panes. Those of before panes had a first window are of the first that has them.
+    pub(super) fn restore(&mut self, states: &[WindowState]) -> Result<()> {
+        for state in states {
+            let first_end = match state.end {
+                None => self.plan.windows.pane_of(state.start, i64::MIN).map_or(i64::MAX, |key| key.first_end),
+                Some(end) if end == state.start => {
+                    // What closed windows of a period have had; lanes' shares come together.
+                    let mut pane = Pane::new(&self.plan.layout)?;
+                    if let Some(before) = self.carried.remove(&state.start) {
+                        pane.merge(&before)?;
+                    }
+                    pane.merge(&state.groups)?;
+                    self.carried.insert(state.start, pane.take_state()?);
+                    continue;
+                }
+                Some(end) => end,
+            };
+            self.pane(PaneKey { slice: state.start, first_end })?.merge(&state.groups)?;
+        }
+        Ok(())
+    }
+}
