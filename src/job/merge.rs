@@ -30,6 +30,9 @@ pub(super) fn merge(states: Vec<WindowState>, plan: &WindowPlan) -> Result<Merge
     for ((start, end), states) in by_window {
         let changed: Vec<_> = states.iter().filter_map(|state| state.changed.clone()).collect();
         let is_partial = states.iter().any(|state| state.changed.is_some());
+        if is_partial && changed.iter().all(|keys| keys.num_rows() == 0) {
+            continue;
+        }
         let groups: Vec<_> = states.into_iter().map(|state| state.groups).collect();
         let changed = is_partial.then_some(changed.as_slice());
         let groups = Results { plan, layout: &plan.layout, bounds: 0 }.of(&groups, changed, start, &mut merged.failed)?;
@@ -149,6 +152,7 @@ impl Results<'_> {
         let columns = &groups.columns()[..keys];
         let converter = RowConverter::new(columns.iter().map(|it| SortField::new(it.data_type().clone())).collect())?;
         let mut wanted = HashSet::new();
+        let changed = changed.iter().filter(|batch| batch.num_rows() > 0);
         for batch in changed {
             let rows = converter.convert_columns(batch.columns())?;
             wanted.extend(rows.iter().map(|row| row.owned()));

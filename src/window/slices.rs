@@ -129,7 +129,7 @@ impl Slices {
                 let is_carried = self.carried.contains_key(&start);
                 let first = self.live.range(PaneKey { slice: start, first_end: i64::MIN }..).next();
                 let first = first.map(|(key, _)| *key).filter(|key| key.slice == start);
-                if !is_carried || on_update {
+                if !is_carried {
                     let Some(first) = first else { break };
                     end = first.first_end;
                 } else if self.plan.closes_at(end) <= self.closed_to {
@@ -146,12 +146,6 @@ impl Slices {
                 }
                 end = next;
             }
-            // Only what changes is wanted, and no change of this period waits: keep what it has until the period is over.
-            let last = windows.last_window(start).1;
-            let is_over = self.plan.closes_at(last) <= watermark;
-            if !is_over {
-                return Ok(());
-            }
             self.carried.remove(&start);
             self.live.retain(|key, _| key.slice != start);
         }
@@ -160,7 +154,12 @@ impl Slices {
     fn close_step(&mut self, start: i64, end: i64, on_update: bool, closed: &mut Vec<WindowState>) -> Result<()> {
         let before = self.carried.remove(&start);
         let fresh = self.live.remove(&PaneKey { slice: start, first_end: end }).map(|mut it| it.take_state()).transpose()?;
-        let changed = fresh.as_ref().filter(|_| on_update).map(|it| it.project(&(0..self.plan.layout.key_count()).collect::<Vec<_>>()));
+        // Other lanes may have changes of this step, so one without any gives what it has, too.
+        let changed = match (on_update, &fresh, &before) {
+            (true, Some(fresh), _) => Some(self.keys_of(fresh)?),
+            (true, None, Some(before)) => Some(self.keys_of(&before.slice(0, 0))?),
+            _ => None,
+        };
         let all = match (before, fresh) {
             (Some(before), Some(fresh)) => {
                 let mut pane = Pane::new(&self.plan.layout)?;
@@ -171,10 +170,13 @@ impl Slices {
             (Some(one), None) | (None, Some(one)) => one,
             (None, None) => return Ok(()),
         };
-        let changed = changed.transpose()?;
         closed.push(WindowState { changed, ..WindowState::new(start, end, all.clone()) });
         self.carried.insert(start, all);
         Ok(())
+    }
+
+    fn keys_of(&self, groups: &RecordBatch) -> Result<RecordBatch> {
+        Ok(groups.project(&(0..self.plan.layout.key_count()).collect::<Vec<_>>())?)
     }
 
     /// A copy of all panes.
