@@ -38,6 +38,7 @@ pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionSta
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     // Before now() and the like become constants, so that a restart is the same query.
     let fingerprint = plan.display_indent_schema().to_string();
+    let plan = super::nth_value::rewrite(plan, state)?;
     let rules: Vec<Arc<dyn datafusion::optimizer::OptimizerRule + Send + Sync>> =
         vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())];
     let plan = Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?;
@@ -232,8 +233,7 @@ impl Compiler<'_> {
             if expression.to_string().starts_with("nth_value(") {
                 return refuse_at(
                     &["nth_value"],
-                    "\"nth_value\" needs its rows sorted, and those of a stream come in any order; sort them when the window \
-                     closes: array_element(array_agg(x ORDER BY y), n), or first_value or last_value",
+                    "\"nth_value\" needs an order, for the rows of a stream come in any; write nth_value(x, n ORDER BY y)",
                 );
             }
             let builder = LoweredAggregateBuilder::new(

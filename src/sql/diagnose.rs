@@ -188,11 +188,11 @@ pub fn unknown_table<'a>(table: &str, known: impl Iterator<Item = &'a str>) -> S
 }
 
 fn unknown_function(function: &str, known: &Known) -> String {
-    let windows = ["window", "tumble", "hop", "session", "cumulate"];
+    let windows = ["window", "session_window", "tumble", "hop", "session", "cumulate"];
     if windows.iter().any(|it| it.eq_ignore_ascii_case(function)) {
         return format!(
             "{function}(…) does not stand in an expression; write FROM TUMBLE(table, time_column, INTERVAL '5' MINUTE) … \
-             GROUP BY window_start, window_end"
+             GROUP BY window_start, window_end, or as in Spark GROUP BY window(time_column, '5 minutes')"
         );
     }
     format!("function \"{function}\" is not known{}", suggestion(function, known.functions.iter().map(String::as_str)))

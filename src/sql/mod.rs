@@ -12,6 +12,7 @@ mod errors_test;
 mod grouping;
 pub mod interval;
 mod names;
+mod nth_value;
 pub mod pipeline;
 pub mod query;
 pub mod refusal;

@@ -61,7 +61,13 @@ impl std::fmt::Display for Span {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let plural = |amount: &i64| if *amount == 1 { "" } else { "s" };
         match self {
-            Self::Fixed(millis) => write!(f, "{:?}", std::time::Duration::from_millis(millis.unsigned_abs())),
+            Self::Fixed(millis) => {
+                let units = [("day", DAY), ("hour", 3_600_000), ("minute", 60_000), ("second", 1_000), ("millisecond", 1)];
+                let fits = |(_, unit): &&(&str, i64)| millis % unit == 0;
+                let (name, unit) = units.iter().find(fits).unwrap_or(&units[4]);
+                let amount = (millis / unit).abs();
+                write!(f, "{amount} {name}{}", plural(&amount))
+            }
             Self::Days(days) => write!(f, "{days} day{}", plural(days)),
             Self::Weeks(weeks) => write!(f, "{weeks} week{}", plural(weeks)),
             Self::Months(months) => write!(f, "{months} month{}", plural(months)),

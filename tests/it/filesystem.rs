@@ -13,18 +13,18 @@ use serde_json::Value;
 use crate::run::{block_on, bounded, run, run_until, with_checkpoints};
 
 /// A folder of the test's own, and its files.
-struct Folder(tempfile::TempDir);
+pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
         fs::write(self.path(name), text).unwrap();
     }
@@ -39,7 +39,7 @@ impl Folder {
     }
 
     /// The lines of a file, or of all files of a folder, sorted.
-    fn lines(&self, name: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, name: &str) -> Vec<String> {
         let path = self.path(name);
         let files: Vec<PathBuf> = match fs::read_dir(&path) {
             Ok(entries) => entries.map(|entry| entry.unwrap().path()).filter(|path| !is_hidden(path)).collect(),
@@ -54,7 +54,7 @@ impl Folder {
     }
 
     /// Replaces `{dir}`.
-    fn sql(&self, text: &str) -> String {
+    pub(crate) fn sql(&self, text: &str) -> String {
         text.replace("{dir}", self.0.path().to_str().unwrap())
     }
 }
@@ -243,7 +243,7 @@ fn rows_of(batches: Vec<RecordBatch>) -> Vec<String> {
 }
 
 /// Rows for all aggregates: values, nulls, changes of every kind; 3 files.
-struct Events {
+pub(crate) struct Events {
     ids: Vec<i32>,
     times: Vec<i64>,
     stores: Vec<i16>,
@@ -256,7 +256,7 @@ struct Events {
 }
 
 impl Events {
-    fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let start = 1_772_359_200_000;
         // A generator of its own: the numbers must only be various.
         let mut state = 42_u64;
@@ -289,7 +289,7 @@ impl Events {
         events
     }
 
-    fn line(&self, row: usize) -> String {
+    pub(crate) fn line(&self, row: usize) -> String {
         let image = serde_json::json!({
             "id": self.ids[row], "at": self.times[row], "store": self.stores[row], "amount": self.amounts[row],
             "units": self.units[row], "flag": self.flags[row], "name": self.names[row],
@@ -305,7 +305,7 @@ impl Events {
             .to_string()
     }
 
-    fn batch(&self) -> RecordBatch {
+    pub(crate) fn batch(&self) -> RecordBatch {
         let schema = Schema::new(vec![
             Field::new("id", DataType::Int32, true),
             Field::new("at", DataType::Timestamp(TimeUnit::Millisecond, None), true),
@@ -333,7 +333,7 @@ impl Events {
 }
 
 /// Every family of DataFusion's aggregates.
-const AGGREGATES: &str = "
+pub(crate) const AGGREGATES: &str = "
   count(*) AS n, count(amount) AS n_amount, count(DISTINCT name) AS names, count(*) FILTER (WHERE _op IN ('c', 'r')) AS created,
   sum(amount) AS amount, sum(units) AS units, sum(price) AS price, sum(DISTINCT units) AS distinct_units,
   avg(amount) AS mean, avg(price) AS mean_price, avg(units) FILTER (WHERE flag) AS mean_flagged,
@@ -404,7 +404,7 @@ fn every_aggregate_equals_a_batch_query_on_any_number_of_lanes() {
 }
 
 /// Equal, or as near as sums of floats in another order are. A digest may be merged otherwise.
-fn is_same(column: &str, found: &Value, expected: &Value) -> bool {
+pub(crate) fn is_same(column: &str, found: &Value, expected: &Value) -> bool {
     let tolerance = if matches!(column, "p90" | "about_middle") { 0.05 } else { 1e-9 };
     match (found.as_f64(), expected.as_f64()) {
         (Some(found), Some(expected)) => (found - expected).abs() <= tolerance * expected.abs().max(1.0),
@@ -412,7 +412,7 @@ fn is_same(column: &str, found: &Value, expected: &Value) -> bool {
     }
 }
 
-fn json_of(batches: &[RecordBatch]) -> Vec<Value> {
+pub(crate) fn json_of(batches: &[RecordBatch]) -> Vec<Value> {
     let mut writer = datafusion::arrow::json::writer::WriterBuilder::new()
         .with_explicit_nulls(true)
         .build::<_, datafusion::arrow::json::writer::LineDelimited>(Vec::new());

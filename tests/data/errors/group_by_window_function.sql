@@ -1,4 +1,4 @@
 INSERT INTO results
-SELECT window(create_date, '5 minutes'), count(*) AS n
+SELECT tumble(create_date, '5 minutes'), count(*) AS n
 FROM CHANGES(customer)
-GROUP BY window(create_date, '5 minutes');
+GROUP BY tumble(create_date, '5 minutes');

@@ -1,4 +1,4 @@
 INSERT INTO results
 SELECT window_start, count(*) AS n
-FROM HOP(CHANGES(customer), create_date, INTERVAL '1' MINUTE, INTERVAL '5' MINUTE)
+FROM SESSION(CHANGES(customer), create_date, INTERVAL '5' MINUTE, INTERVAL '1' MINUTE)
 GROUP BY window_start, window_end;

@@ -1,0 +1,4 @@
+INSERT INTO results
+SELECT window_start, count(*) AS n
+FROM CUMULATE(CHANGES(customer), create_date, INTERVAL '1' MINUTE, INTERVAL '1' HOUR, emitOnlyOnUpdate => 'yes')
+GROUP BY window_start, window_end;

@@ -1,0 +1,4 @@
+INSERT INTO results
+SELECT window_start, count(*) AS n
+FROM TUMBLE(CHANGES(customer), create_date, INTERVAL '0.0005' SECOND)
+GROUP BY window_start, window_end;
