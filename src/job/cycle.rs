@@ -34,8 +34,17 @@ pub(super) type PipelineBriefs = Vec<(usize, Vec<Brief>)>;
 /// Where the current epoch is.
 pub(super) enum Step {
     Gathering,
-    Cutting { waiting: BTreeSet<usize>, state: Option<PipelineWindows>, open_windows: usize },
-    Closing { waiting: BTreeSet<usize>, state: Option<PipelineWindows>, closed: PipelineWindows, neighbours: Neighbours },
+    Cutting {
+        waiting: BTreeSet<usize>,
+        state: Option<PipelineWindows>,
+        open_windows: usize,
+    },
+    Closing {
+        waiting: BTreeSet<usize>,
+        state: Option<PipelineWindows>,
+        closed: PipelineWindows,
+        neighbours: Neighbours,
+    },
     Done,
 }
 
@@ -190,7 +199,8 @@ impl Job {
 
     /// All windows have come in: makes the epoch's blocks and hands them over.
     pub(super) async fn complete(&mut self) -> Result<()> {
-        let Step::Closing { state, closed, mut neighbours, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+        let Step::Closing { state, closed, mut neighbours, .. } = std::mem::replace(&mut self.step, Step::Gathering)
+        else {
             return Ok(());
         };
         let mut results = BTreeMap::new();

@@ -100,7 +100,10 @@ fn window_lines(lane: &WindowPlan) -> Vec<String> {
     let by = if keys.is_empty() { "window only".into() } else { format!("window, {}", keys.join(", ")) };
     lines.push(format!("groups by {by}: {}", aggregates.join(", ")));
     if !lane.grouping_sets.is_empty() {
-        lines.push(format!("kept by all keys together, and summed up for {} grouping sets at close", lane.grouping_sets.len()));
+        lines.push(format!(
+            "kept by all keys together, and summed up for {} grouping sets at close",
+            lane.grouping_sets.len()
+        ));
     }
     let state: Vec<_> =
         lane.layout.state_schema().fields().iter().skip(keys.len()).map(|it| sql_name(it.data_type())).collect();

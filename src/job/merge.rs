@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array,
+};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch};
 use datafusion::arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
 use datafusion::arrow::row::{RowConverter, SortField};
@@ -35,7 +37,8 @@ pub(super) fn merge(states: Vec<WindowState>, plan: &WindowPlan) -> Result<Merge
         }
         let groups: Vec<_> = states.into_iter().map(|state| state.groups).collect();
         let changed = is_partial.then_some(changed.as_slice());
-        let groups = Results { plan, layout: &plan.layout, bounds: 0 }.of(&groups, changed, start, &mut merged.failed)?;
+        let groups =
+            Results { plan, layout: &plan.layout, bounds: 0 }.of(&groups, changed, start, &mut merged.failed)?;
         merged.windows.push(ClosedWindow { bounds: Bounds::One(start, end), groups });
     }
     Ok(merged)
@@ -94,7 +97,8 @@ impl Results<'_> {
 
     fn schema(&self) -> SchemaRef {
         let mut fields: Vec<_> = self.layout.result_schema().fields().iter().map(|it| it.as_ref().clone()).collect();
-        fields.insert(self.layout.key_count(), Field::new("set", datafusion::arrow::datatypes::DataType::UInt64, false));
+        fields
+            .insert(self.layout.key_count(), Field::new("set", datafusion::arrow::datatypes::DataType::UInt64, false));
         Arc::new(Schema::new(fields))
     }
 
@@ -136,7 +140,8 @@ impl Results<'_> {
             match merged_pane(std::slice::from_ref(&group), self.layout)?.take_results() {
                 Ok(result) => results.push(result),
                 Err(Error::Expression(message)) => {
-                    let bound = group.columns()[..self.bounds].first().and_then(|it| it.as_primitive_opt::<Int64Type>());
+                    let bound =
+                        group.columns()[..self.bounds].first().and_then(|it| it.as_primitive_opt::<Int64Type>());
                     let start = bound.map_or(start, |bound| bound.value(0));
                     failed.push((start, group, message));
                 }

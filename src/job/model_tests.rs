@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, cast::AsArray};
+use datafusion::arrow::array::{
+    ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, cast::AsArray,
+};
 use datafusion::arrow::datatypes::{Int64Type, SchemaRef, TimestampMillisecondType};
 use proptest::prelude::*;
 
@@ -58,7 +60,11 @@ impl Kind {
                 format!("CUMULATE(t, ts, {}, {}, emitOnlyOnUpdate => {on_update})", millis(step), millis(size))
             }
             Self::Session { by_key } => {
-                format!("SESSION(TABLE t {}, DESCRIPTOR(ts), {})", if by_key { "PARTITION BY k" } else { "" }, millis(GAP))
+                format!(
+                    "SESSION(TABLE t {}, DESCRIPTOR(ts), {})",
+                    if by_key { "PARTITION BY k" } else { "" },
+                    millis(GAP)
+                )
             }
         }
     }
@@ -173,9 +179,7 @@ struct Stretch {
 /// Flink's rule, by the partition's own clock: a row counts when the session that it makes or joins is not over.
 fn find_session(sessions: &mut Vec<Stretch>, of: (usize, u8), time: i64, met: i64, event: &Event) -> bool {
     let mut made = Stretch { of, start: time, last: time, begun_at: met, events: vec![event.clone()] };
-    let joins = |it: &Stretch| {
-        it.of == of && it.last + GAP >= met && it.start - GAP <= time && time <= it.last + GAP
-    };
+    let joins = |it: &Stretch| it.of == of && it.last + GAP >= met && it.start - GAP <= time && time <= it.last + GAP;
     let joined: Vec<Stretch> = sessions.extract_if(.., |it| joins(it)).collect();
     if joined.is_empty() && time + GAP < met {
         return false;

@@ -95,12 +95,7 @@ fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
             let key = key_names(&fields, key);
             fields = result_fields(&fields, lane, &options);
             let time = has("window_start").then(|| "window_start".to_owned());
-            (
-                TableForm::Results,
-                key,
-                time,
-                format!("results of {} over {}", lane.windows, source.name),
-            )
+            (TableForm::Results, key, time, format!("results of {} over {}", lane.windows, source.name))
         }
     };
     let schema = Arc::new(Schema::new(fields));

@@ -25,8 +25,8 @@ use super::grouping::{Grouping, check_window_columns, grouping};
 use super::pipeline::{Pipeline, ResultColumn, Work};
 use super::refusal::{Result, check_above, function_name, not_row_wise, refuse, refuse_at, several_inputs};
 use super::relation::{Reading, StreamTable};
-use super::window_node::WindowNode;
 use super::trace::{is_group_key, trace};
+use super::window_node::WindowNode;
 use crate::window::aggregate::{WINDOW_COLUMNS, WindowPlan};
 use crate::window::assigner::Windows;
 use crate::window::pane::PaneLayout;
@@ -158,7 +158,10 @@ impl Compiler<'_> {
         let width = node.input.schema().fields().len();
         let Grouping { columns, keys: key_expressions, sets } = grouping(aggregate, node)?;
         check_window_columns(aggregate, node)?;
-        let keys = key_expressions.iter().map(|key| self.physical(key, aggregate.input.schema())).collect::<Result<Vec<_>>>()?;
+        let keys = key_expressions
+            .iter()
+            .map(|key| self.physical(key, aggregate.input.schema()))
+            .collect::<Result<Vec<_>>>()?;
         let Aggregates { functions, arguments, filters } = self.aggregates(aggregate)?;
         let key_fields =
             aggregate.schema.fields().iter().zip(&columns).filter(|(_, it)| matches!(it, ResultColumn::Key(_)));
@@ -221,7 +224,8 @@ impl Compiler<'_> {
     fn sessions(&self, node: &WindowNode, gap: i64, layout: &PaneLayout) -> Result<SessionPlan> {
         let schema = node.input.schema();
         let keys = node.partition_by.iter().map(|key| self.physical(key, schema)).collect::<Result<Vec<_>>>()?;
-        let types = keys.iter().map(|key| key.data_type(schema.as_arrow())).collect::<std::result::Result<Vec<_>, _>>()?;
+        let types =
+            keys.iter().map(|key| key.data_type(schema.as_arrow())).collect::<std::result::Result<Vec<_>, _>>()?;
         Ok(SessionPlan::new(keys, types, gap, layout)?)
     }
 

@@ -156,11 +156,7 @@ pub(super) fn check_window_columns(aggregate: &Aggregate, node: &WindowNode) -> 
     }
 }
 
-fn check_expressions<'a>(
-    expressions: impl Iterator<Item = &'a Expr>,
-    input: &LogicalPlan,
-    width: usize,
-) -> Result<()> {
+fn check_expressions<'a>(expressions: impl Iterator<Item = &'a Expr>, input: &LogicalPlan, width: usize) -> Result<()> {
     for expression in expressions {
         if matches!(unaliased(expression), Expr::Column(_)) {
             continue;

@@ -91,10 +91,13 @@ impl Unit {
     }
 
     fn times(self, amount: f64) -> Option<Span> {
-        let whole = |amount: f64| (amount.fract() == 0.0 && amount.abs() < i64::MAX as f64 / 2.0).then_some(amount as i64);
+        let whole =
+            |amount: f64| (amount.fract() == 0.0 && amount.abs() < i64::MAX as f64 / 2.0).then_some(amount as i64);
         match (self.months, self.millis, whole(amount)) {
             (0, DAY, Some(days)) if days.checked_mul(DAY).is_some() => Some(Span::Days(days)),
-            (0, millis, Some(weeks)) if millis == 7 * DAY && weeks.checked_mul(millis).is_some() => Some(Span::Weeks(weeks)),
+            (0, millis, Some(weeks)) if millis == 7 * DAY && weeks.checked_mul(millis).is_some() => {
+                Some(Span::Weeks(weeks))
+            }
             (0, millis, _) => whole(amount * millis as f64).map(Span::Fixed),
             (months, ..) => whole(amount * months as f64).map(Span::Months),
         }

@@ -36,25 +36,27 @@ fn rewrite_one(aggregate: &Aggregate, state: &SessionState) -> Result<LogicalPla
     else {
         return Ok(LogicalPlan::Aggregate(aggregate.clone()));
     };
-    let gathered = aggregate.aggr_expr.iter().enumerate().map(|(number, expression)| match ordered_nth_value(expression) {
-        Some(function) => {
-            let mut function = function.clone();
-            function.func = Arc::clone(all);
-            function.params.args.truncate(1);
-            Expr::AggregateFunction(function).alias(format!("nth_value {number}"))
-        }
-        None => expression.clone(),
-    });
+    let gathered =
+        aggregate.aggr_expr.iter().enumerate().map(|(number, expression)| match ordered_nth_value(expression) {
+            Some(function) => {
+                let mut function = function.clone();
+                function.func = Arc::clone(all);
+                function.params.args.truncate(1);
+                Expr::AggregateFunction(function).alias(format!("nth_value {number}"))
+            }
+            None => expression.clone(),
+        });
     let gathered = Aggregate::try_new(Arc::clone(&aggregate.input), aggregate.group_expr.clone(), gathered.collect())?;
     let first = aggregate.schema.fields().len() - aggregate.aggr_expr.len();
-    let columns = gathered.schema.iter().zip(aggregate.schema.iter()).enumerate().map(|(at, ((table, field), (_, named)))| {
-        let column = Expr::Column(Column::from((table, field)));
-        let nth = at.checked_sub(first).and_then(|at| ordered_nth_value(&aggregate.aggr_expr[at]));
-        match nth {
-            Some(function) => element.call(vec![column, function.params.args[1].clone()]).alias(named.name()),
-            None => column,
-        }
-    });
+    let columns =
+        gathered.schema.iter().zip(aggregate.schema.iter()).enumerate().map(|(at, ((table, field), (_, named)))| {
+            let column = Expr::Column(Column::from((table, field)));
+            let nth = at.checked_sub(first).and_then(|at| ordered_nth_value(&aggregate.aggr_expr[at]));
+            match nth {
+                Some(function) => element.call(vec![column, function.params.args[1].clone()]).alias(named.name()),
+                None => column,
+            }
+        });
     let columns: Vec<_> = columns.collect();
     LogicalPlanBuilder::from(LogicalPlan::Aggregate(gathered)).project(columns)?.build()
 }

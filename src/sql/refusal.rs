@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::tokenizer::Location;
 use super::grouping::missing_bounds;
 use super::pipeline::ResultColumn;
 use super::trace::{traces_to_window, unaliased};
-use crate::window::assigner::Windows;
 use crate::error::SqlError;
+use crate::window::assigner::Windows;
 
 /// Why a query cannot run: DataFusion's errors, and ours, which name the thing and the way out.
 pub enum Refusal {
@@ -111,7 +111,8 @@ pub(super) fn check_above(
             Expr::Column(column) => input.schema().maybe_index_of_column(column),
             _ => None,
         };
-        let bounds = expressions.iter().filter_map(place).filter_map(|at| traces_to_window(input, at, aggregate, columns));
+        let bounds =
+            expressions.iter().filter_map(place).filter_map(|at| traces_to_window(input, at, aggregate, columns));
         missing_bounds(&bounds.collect::<Vec<_>>(), windows)
     };
     let needed = match windows {

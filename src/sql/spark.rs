@@ -61,10 +61,14 @@ fn rewrite_one(query: &mut Query) -> Result<(), Mistake> {
         return wrong("GROUP BY has one window; this query has several");
     }
     let [from] = select.from.as_slice() else {
-        return wrong("a window in GROUP BY needs a query over one table; write FROM TUMBLE(…) and GROUP BY window_start, window_end");
+        return wrong(
+            "a window in GROUP BY needs a query over one table; write FROM TUMBLE(…) and GROUP BY window_start, window_end",
+        );
     };
     if !from.joins.is_empty() {
-        return wrong("a window in GROUP BY needs a query over one table; write FROM TUMBLE(…) and GROUP BY window_start, window_end");
+        return wrong(
+            "a window in GROUP BY needs a query over one table; write FROM TUMBLE(…) and GROUP BY window_start, window_end",
+        );
     }
     let arguments = arguments(&function, name)?;
     let mut table = from.relation.clone();
@@ -81,7 +85,8 @@ fn rewrite_one(query: &mut Query) -> Result<(), Mistake> {
     let mut select_from = from.clone();
     select_from.relation = function_table(windowed.0, windowed.1, alias, function.name.span());
     select.from = vec![select_from];
-    let bounds = ["window_start", "window_end"].map(|bound| Expr::Identifier(Ident::with_span(function.name.span(), bound)));
+    let bounds =
+        ["window_start", "window_end"].map(|bound| Expr::Identifier(Ident::with_span(function.name.span(), bound)));
     let groups = bounds.into_iter().chain(others).collect();
     select.group_by = GroupByExpr::Expressions(groups, modifiers);
     let mut uses = Uses { name };

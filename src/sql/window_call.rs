@@ -106,7 +106,8 @@ impl WindowFunction {
                 FunctionArg::ExprNamed { name, arg: FunctionArgExpr::Expr(value), .. } => (name.to_string(), value),
                 other => return plan_err!("cannot read `{other}`; write {}", self.usage),
             };
-            let Some(name) = known.iter().find(|it| it.replace('_', "").eq_ignore_ascii_case(&name.replace('_', ""))) else {
+            let Some(name) = known.iter().find(|it| it.replace('_', "").eq_ignore_ascii_case(&name.replace('_', "")))
+            else {
                 let hint = suggestion(&name.to_ascii_uppercase(), known.iter().copied());
                 let what = if name == "partition_by" { "PARTITION BY".into() } else { format!("argument \"{name}\"") };
                 let error = plan_datafusion_err!("{what} is not known to {}{hint}; write {}", self.name, self.usage);
@@ -127,12 +128,14 @@ impl WindowFunction {
                 found.named.push((name, value.clone()));
             }
         }
-        let open: Vec<_> = ["DATA", "TIMECOL"].iter().chain(self.lengths).filter(|it| found.get(it).is_none()).copied().collect();
+        let open: Vec<_> =
+            ["DATA", "TIMECOL"].iter().chain(self.lengths).filter(|it| found.get(it).is_none()).copied().collect();
         if let Some(from) = keys_until {
             let more = positional.len().saturating_sub(open.len()).min(positional.len() - from);
             found.partition_by.extend(positional.drain(from..from + more));
         }
-        let most = if self.named.contains(&"OFFSET") && found.get("OFFSET").is_none() { open.len() + 1 } else { open.len() };
+        let most =
+            if self.named.contains(&"OFFSET") && found.get("OFFSET").is_none() { open.len() + 1 } else { open.len() };
         if !(open.len()..=most).contains(&positional.len()) {
             let count = arguments.len();
             let s = if count == 1 { "" } else { "s" };
@@ -146,7 +149,8 @@ impl WindowFunction {
         let span = |name: &'static str| {
             let Some(written) = arguments.get(name) else { return plan_err!("write {}", self.usage) };
             let what = format!("{} of {}", name.to_ascii_lowercase(), self.name);
-            let span = interval_span(written).map_err(|message| at(plan_datafusion_err!("{what}: {message}"), written))?;
+            let span =
+                interval_span(written).map_err(|message| at(plan_datafusion_err!("{what}: {message}"), written))?;
             if !span.is_positive() {
                 let message = "a window needs a size above zero, such as INTERVAL '5' MINUTE";
                 return Err(at(plan_datafusion_err!("{what}: {message}"), written));
@@ -159,7 +163,8 @@ impl WindowFunction {
         if !is_calendar || self.name == "SESSION" {
             for (span, written) in &mut lengths {
                 let Some(millis) = fixed(*span) else {
-                    let message = "the gap of SESSION has a fixed length; use MILLISECOND, SECOND, MINUTE, HOUR, DAY or WEEK";
+                    let message =
+                        "the gap of SESSION has a fixed length; use MILLISECOND, SECOND, MINUTE, HOUR, DAY or WEEK";
                     return Err(at(plan_datafusion_err!("{message}"), *written));
                 };
                 *span = Span::Fixed(millis);
@@ -167,7 +172,8 @@ impl WindowFunction {
         }
         let offset = match arguments.get("OFFSET") {
             Some(written) => {
-                let millis = interval_span(written).and_then(|span| fixed(span).ok_or_else(|| "a month has no fixed length; use DAY".into()));
+                let millis = interval_span(written)
+                    .and_then(|span| fixed(span).ok_or_else(|| "a month has no fixed length; use DAY".into()));
                 millis.map_err(|message| at(plan_datafusion_err!("offset of {}: {message}", self.name), written))?
             }
             None => 0,
@@ -206,7 +212,9 @@ impl WindowFunction {
                 if step.bounds().0 > size.bounds().1 || (same_unit(*step, *size) && !is_at_most(*step, *size)) {
                     return refused(
                         written,
-                        format!("the step of CUMULATE ({step}) is longer than its size ({size}); the step comes before the size"),
+                        format!(
+                            "the step of CUMULATE ({step}) is longer than its size ({size}); the step comes before the size"
+                        ),
                     );
                 }
                 if same_unit(*step, *size) && amount(*size) % amount(*step) != 0 {
@@ -256,7 +264,8 @@ fn time_zone(written: &SqlExpr) -> Result<Tz> {
     };
     name.parse().map_err(|_| {
         let hint = suggestion(name, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()));
-        let hint = if hint.is_empty() { "; write the name of a place, such as 'Europe/Berlin', or 'UTC'" } else { &hint };
+        let hint =
+            if hint.is_empty() { "; write the name of a place, such as 'Europe/Berlin', or 'UTC'" } else { &hint };
         error(format!("time zone \"{name}\" is not known{hint}"))
     })
 }

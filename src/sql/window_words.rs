@@ -23,12 +23,13 @@ pub(super) fn rewrite(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         let before = rewritten.last().map(|it| &it.token);
         let follows_opening = matches!(before, Some(Token::LParen | Token::Comma | Token::RArrow));
         let in_window = open.last() == Some(&true);
-        let named = |name: &str| {
-            [word(name), Token::RArrow].map(|made| TokenWithSpan { token: made, span: token.span })
-        };
+        let named =
+            |name: &str| [word(name), Token::RArrow].map(|made| TokenWithSpan { token: made, span: token.span });
         match &token.token {
             Token::LParen => {
-                let function = before.is_some_and(|it| matches!(it, Token::Word(Word { value, .. }) if window_function(value).is_some()));
+                let function = before.is_some_and(
+                    |it| matches!(it, Token::Word(Word { value, .. }) if window_function(value).is_some()),
+                );
                 open.push(function);
             }
             Token::RParen => drop(open.pop()),

@@ -68,7 +68,8 @@ impl Windows {
             Self::Hop { starts, size } => calendar_hop(starts, size, time, closed_to),
             Self::Cumulate { periods, .. } => {
                 let (slice, last) = (periods.start_of(time), periods.next(time));
-                let first_end = if last > closed_to { self.end_after(slice, time.max(closed_to)) } else { return None };
+                let first_end =
+                    if last > closed_to { self.end_after(slice, time.max(closed_to)) } else { return None };
                 Some(PaneKey { slice, first_end })
             }
             // Sessions are found with the rows around.

@@ -37,7 +37,8 @@ impl Span {
 
     /// The least and the greatest length in milliseconds that it can have; days may lose or win hours.
     pub fn bounds(self) -> (i64, i64) {
-        let days = |least: i64, most: i64| (least.saturating_mul(DAY) - DAY, most.saturating_mul(DAY).saturating_add(DAY));
+        let days =
+            |least: i64, most: i64| (least.saturating_mul(DAY) - DAY, most.saturating_mul(DAY).saturating_add(DAY));
         match self {
             Self::Fixed(millis) => (millis, millis),
             Self::Days(days_) => days(days_, days_),
@@ -62,7 +63,8 @@ impl std::fmt::Display for Span {
         let plural = |amount: &i64| if *amount == 1 { "" } else { "s" };
         match self {
             Self::Fixed(millis) => {
-                let units = [("day", DAY), ("hour", 3_600_000), ("minute", 60_000), ("second", 1_000), ("millisecond", 1)];
+                let units =
+                    [("day", DAY), ("hour", 3_600_000), ("minute", 60_000), ("second", 1_000), ("millisecond", 1)];
                 let fits = |(_, unit): &&(&str, i64)| millis % unit == 0;
                 let (name, unit) = units.iter().find(fits).unwrap_or(&units[4]);
                 let amount = (millis / unit).abs();

@@ -87,7 +87,9 @@ impl WindowPlan {
             return Ok(None);
         }
         let mut recent = Recent::default();
-        let pane_of = |_: usize, time: i64, met: i64| recent.pane_of(self.windows, time, met.saturating_sub(self.allowed_lateness));
+        let pane_of = |_: usize, time: i64, met: i64| {
+            recent.pane_of(self.windows, time, met.saturating_sub(self.allowed_lateness))
+        };
         let (rows, panes, left_out) = self.sort_out(rows, times, pane_of)?;
         let prepared = match rows.is_empty() {
             true => None,

@@ -225,7 +225,12 @@ impl Sessions {
     }
 
     /// The state of fragments, in the order of sources, keys and starts; puts the groups of all others back, or all groups.
-    fn state_of(&mut self, mut fragments: Vec<Leaving>, groups: &RecordBatch, only_others: bool) -> Result<WindowState> {
+    fn state_of(
+        &mut self,
+        mut fragments: Vec<Leaving>,
+        groups: &RecordBatch,
+        only_others: bool,
+    ) -> Result<WindowState> {
         fragments.sort_by(|a, b| (a.source, &a.key, a.fragment.start).cmp(&(b.source, &b.key, b.fragment.start)));
         let places: HashMap<u64, usize> =
             fragments.iter().enumerate().map(|(place, it)| (it.fragment.id, place)).collect();
@@ -283,7 +288,10 @@ impl Sessions {
                     ids[saved.rows.clone()].fill(Some(id));
                 }
             }
-            let kept = filter_record_batch(&plan.groups_of(&state.groups)?, &ids.iter().map(|id| Some(id.is_some())).collect())?;
+            let kept = filter_record_batch(
+                &plan.groups_of(&state.groups)?,
+                &ids.iter().map(|id| Some(id.is_some())).collect(),
+            )?;
             let ids: ArrayRef = Arc::new(UInt64Array::from_iter_values(ids.into_iter().flatten()));
             let columns = [ids].into_iter().chain(kept.columns().iter().cloned()).collect();
             self.pane.merge(&RecordBatch::try_new(Arc::clone(plan.fragments.state_schema()), columns)?)?;

@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, UInt64Array, Int32Array};
+use datafusion::arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, UInt64Array,
+};
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, UInt64Type};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::physical_expr::PhysicalExpr;
@@ -55,7 +57,8 @@ impl SessionPlan {
         let closed = with(&[("start", DataType::Int64), ("end", DataType::Int64)])?;
         let described = DESCRIPTION.into_iter().map(|(name, data_type)| Field::new(name, data_type, false));
         let keyed = key_types.iter().enumerate();
-        let keyed = keyed.map(|(number, data_type)| Field::new(format!("session_key{number}"), data_type.clone(), true));
+        let keyed =
+            keyed.map(|(number, data_type)| Field::new(format!("session_key{number}"), data_type.clone(), true));
         let grouped = groups.state_schema().fields().iter().map(|field| field.as_ref().clone());
         let state = Arc::new(Schema::new(described.chain(keyed).chain(grouped).collect::<Vec<_>>()));
         Ok(Self { keys, gap, fragments, closed, key_types, state })
@@ -185,7 +188,10 @@ pub struct KeyRows(Option<RowConverter>);
 impl KeyRows {
     /// The keys of rows.
     pub(super) fn convert(&self, columns: &[ArrayRef], rows: usize) -> Result<KeyBytes> {
-        Ok(KeyBytes { rows: self.0.as_ref().map(|converter| converter.convert_columns(columns)).transpose()?, length: rows })
+        Ok(KeyBytes {
+            rows: self.0.as_ref().map(|converter| converter.convert_columns(columns)).transpose()?,
+            length: rows,
+        })
     }
 
     /// The columns of keys.

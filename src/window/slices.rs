@@ -1,7 +1,7 @@
 //! The open panes of tumbling, hopping and cumulating windows on one lane, and how windows are made of them.
 
-use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -133,7 +133,8 @@ impl Slices {
                     let Some(first) = first else { break };
                     end = first.first_end;
                 } else if self.plan.closes_at(end) <= self.closed_to {
-                    end = windows.end_after(start, self.closed_to.saturating_sub(self.plan.allowed_lateness).max(start));
+                    end =
+                        windows.end_after(start, self.closed_to.saturating_sub(self.plan.allowed_lateness).max(start));
                     end = first.map_or(end, |first| end.min(first.first_end));
                 }
                 if self.plan.closes_at(end) > watermark {
@@ -153,7 +154,8 @@ impl Slices {
 
     fn close_step(&mut self, start: i64, end: i64, on_update: bool, closed: &mut Vec<WindowState>) -> Result<()> {
         let before = self.carried.remove(&start);
-        let fresh = self.live.remove(&PaneKey { slice: start, first_end: end }).map(|mut it| it.take_state()).transpose()?;
+        let fresh =
+            self.live.remove(&PaneKey { slice: start, first_end: end }).map(|mut it| it.take_state()).transpose()?;
         // Other lanes may have changes of this step, so one without any gives what it has, too.
         let changed = match (on_update, &fresh, &before) {
             (true, Some(fresh), _) => Some(self.keys_of(fresh)?),
@@ -181,7 +183,8 @@ impl Slices {
 
     /// A copy of all panes.
     pub(super) fn copy_state(&mut self) -> Result<Vec<WindowState>> {
-        let live = self.live.iter_mut().map(|(key, pane)| Ok(WindowState::new(key.slice, key.first_end, pane.copy_state()?)));
+        let live =
+            self.live.iter_mut().map(|(key, pane)| Ok(WindowState::new(key.slice, key.first_end, pane.copy_state()?)));
         let mut all = live.collect::<Result<Vec<_>>>()?;
         all.extend(self.frozen.panes().map(|(key, state)| WindowState::new(key.slice, key.first_end, state.clone())));
         all.extend(self.carried.iter().map(|(&start, state)| WindowState::new(start, start, state.clone())));

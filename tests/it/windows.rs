@@ -23,7 +23,8 @@ const SALES: &str = "\
 {\"at\":\"2026-03-01T10:00:33\",\"shop\":\"b\",\"n\":128}
 ";
 
-const TABLE: &str = "CREATE TABLE sales (at TIMESTAMP(3), shop STRING, n BIGINT, WATERMARK FOR at AS at - INTERVAL '10' SECOND)
+const TABLE: &str =
+    "CREATE TABLE sales (at TIMESTAMP(3), shop STRING, n BIGINT, WATERMARK FOR at AS at - INTERVAL '10' SECOND)
     WITH ('connector' = 'filesystem', 'path' = '{dir}/sales.json', 'format' = 'json');\n";
 
 /// Runs `INSERT INTO out{number} {query}` for each query; the lines of each.
@@ -44,7 +45,8 @@ fn short(lines: &[String]) -> Vec<String> {
     let short = |line: &String| {
         let members = line.trim_matches(['{', '}']).split(",\"");
         let values = members.map(|member| member.split_once("\":").unwrap().1.trim_matches('"'));
-        let morning = |value: &str| value.strip_prefix("2026-03-01T").map_or(value.to_owned(), |time| time[3..].to_owned());
+        let morning =
+            |value: &str| value.strip_prefix("2026-03-01T").map_or(value.to_owned(), |time| time[3..].to_owned());
         values.map(morning).collect::<Vec<_>>().join(" ")
     };
     let mut lines: Vec<_> = lines.iter().map(short).collect();
@@ -101,8 +103,17 @@ fn every_form_of_every_window() {
             ],
         ),
         (
-            &["SELECT window_start, window_end, shop, sum(n) AS n FROM TABLE(CUMULATE(TABLE sales, DESCRIPTOR(at), INTERVAL '10' SECOND, INTERVAL '30' SECOND, emitOnlyOnUpdate => true)) GROUP BY window_start, window_end, shop"],
-            &["00:00 00:10 a 11", "00:00 00:10 b 4", "00:00 00:20 a 27", "00:00 00:20 b 68", "00:00 00:30 b 100", "00:30 00:40 b 128"],
+            &[
+                "SELECT window_start, window_end, shop, sum(n) AS n FROM TABLE(CUMULATE(TABLE sales, DESCRIPTOR(at), INTERVAL '10' SECOND, INTERVAL '30' SECOND, emitOnlyOnUpdate => true)) GROUP BY window_start, window_end, shop",
+            ],
+            &[
+                "00:00 00:10 a 11",
+                "00:00 00:10 b 4",
+                "00:00 00:20 a 27",
+                "00:00 00:20 b 68",
+                "00:00 00:30 b 100",
+                "00:30 00:40 b 128",
+            ],
         ),
         (
             &[
@@ -117,7 +128,8 @@ fn every_form_of_every_window() {
     ];
     let folder = Folder::new();
     folder.write("sales.json", SALES);
-    let queries: Vec<String> = forms.iter().flat_map(|(forms, _)| forms.iter().map(|form| (*form).to_owned())).collect();
+    let queries: Vec<String> =
+        forms.iter().flat_map(|(forms, _)| forms.iter().map(|form| (*form).to_owned())).collect();
     let mut results = results_of(&folder, TABLE, &queries).into_iter().zip(&queries);
     for (forms, expected) in forms {
         for _ in *forms {
@@ -172,11 +184,13 @@ fn days_and_months_of_a_time_zone() {
     let folder = Folder::new();
     // An event an hour, from 2026-03-27 in UTC: in Berlin the 29th has 23 hours.
     let hour = |hour: i64| 1_774_569_600 + hour * 3_600;
-    let time = |hour_: i64| chrono::DateTime::from_timestamp(hour(hour_), 0).unwrap().format("%Y-%m-%dT%H:%M:%S").to_string();
+    let time =
+        |hour_: i64| chrono::DateTime::from_timestamp(hour(hour_), 0).unwrap().format("%Y-%m-%dT%H:%M:%S").to_string();
     let lines: String = (0..24 * 8).map(|hour| format!("{{\"at\":\"{}\"}}\n", time(hour))).collect();
     folder.write("sales.json", &lines);
     let table = "CREATE TABLE sales (at TIMESTAMP(3), WATERMARK FOR at AS at) WITH ('connector' = 'filesystem', 'path' = '{dir}/sales.json', 'format' = 'json');";
-    let select = |from: &str| format!("SELECT window_start, count(*) AS n FROM {from} GROUP BY window_start, window_end");
+    let select =
+        |from: &str| format!("SELECT window_start, count(*) AS n FROM {from} GROUP BY window_start, window_end");
     let results = results_of(
         &folder,
         table,
@@ -190,7 +204,16 @@ fn days_and_months_of_a_time_zone() {
         ],
     );
     let days = short(&results[0]);
-    assert_eq!(days[..5], ["2026-03-26T23:00:00 23", "2026-03-27T23:00:00 24", "2026-03-28T23:00:00 23", "2026-03-29T22:00:00 24", "2026-03-30T22:00:00 24"]);
+    assert_eq!(
+        days[..5],
+        [
+            "2026-03-26T23:00:00 23",
+            "2026-03-27T23:00:00 24",
+            "2026-03-28T23:00:00 23",
+            "2026-03-29T22:00:00 24",
+            "2026-03-30T22:00:00 24"
+        ]
+    );
     assert_eq!(short(&results[1]), ["2026-02-28T23:00:00 118", "2026-03-31T22:00:00 74"]);
     let weeks = short(&results[2]);
     assert_eq!((weeks.len(), weeks[6].as_str()), (15, "2026-03-26T23:00:00 166"), "{weeks:?}");
