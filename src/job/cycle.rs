@@ -111,7 +111,7 @@ impl Job {
             return Ok(true);
         }
         let asking = self.briefs(closed)?;
-        let asked = self.order_neighbours(asking);
+        let asked = self.order_neighbours(&asking);
         let nobody = asked.is_empty();
         if let Step::Closing { waiting, neighbours, .. } = &mut self.step {
             (*waiting, neighbours.asked) = (asked, true);
@@ -132,7 +132,7 @@ impl Job {
     }
 
     /// Has the lanes of these pipelines look for neighbours of fragments; returns the lanes that will answer.
-    pub(super) fn order_neighbours(&self, asking: PipelineBriefs) -> BTreeSet<usize> {
+    pub(super) fn order_neighbours(&self, asking: &[(usize, Vec<Brief>)]) -> BTreeSet<usize> {
         let mut asked = BTreeSet::new();
         for (group, lanes) in self.groups.iter().enumerate() {
             let is_here = |(pipeline, _): &&(usize, Vec<Brief>)| self.group_of(*pipeline) == Some(group);

@@ -120,7 +120,7 @@ impl Job {
 
     /// Of the sessions that have left their lanes, those go back that had not been closed.
     async fn hold_sessions(&mut self, closed: &BTreeMap<usize, Vec<WindowState>>) -> Result<()> {
-        let mut waiting = self.order_neighbours(self.briefs(closed)?);
+        let mut waiting = self.order_neighbours(&self.briefs(closed)?);
         let mut neighbours: BTreeMap<usize, Vec<Brief>> = BTreeMap::new();
         while !waiting.is_empty() {
             if let FromLane::Neighbours { lane, briefs } = self.next_report().await? {

@@ -160,7 +160,7 @@ fn explain_prints_a_tree() {
         "├─ reads every change event of customer",
         "└─ reads every change event of customer",
         "event time create_date, watermark 10s behind",
-        "window TUMBLE of 300s",
+        "window TUMBLE of 5 minutes",
         "groups by window, store_id",
         "→ clickhouse mine.changes (each row once)",
         "→ clickhouse mine.windows (each window and group once, final)",
