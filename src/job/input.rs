@@ -17,6 +17,7 @@ use crate::source::RawBatch;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::{Pipeline, Work};
 use crate::window::aggregate::{Refused, WindowPlan};
+use crate::window::assigner::Windows;
 use crate::window::calendar::CALENDAR_YEARS;
 use crate::window::stage::Stage;
 
@@ -175,7 +176,11 @@ fn representable(pipelines: &[(usize, Arc<Pipeline>)]) -> RangeInclusive<i64> {
         if windows.in_whole_seconds() && target == Some("clickhouse") {
             // The first window that does not begin too early, of those that a row is in.
             let first = windows.pane_of(0, i64::MIN).map_or(0, |pane| windows.first_start_with(pane.slice));
-            let first = if first < 0 { windows.last_window(0).1.max(windows.longest()) } else { 0 };
+            let first = match windows {
+                _ if first >= 0 => 0,
+                Windows::Hop { .. } => windows.longest(),
+                _ => windows.last_window(0).1,
+            };
             narrow(first, i64::from(u32::MAX) * 1_000 - windows.longest());
         }
     }
