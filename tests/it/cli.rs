@@ -118,7 +118,7 @@ fn mistakes_are_shown_where_they_are_with_what_was_meant() {
             "expected BY after GROUP, found `window_start`",
             "",
         ),
-        ("hop", QUERY.replace("TUMBLE(", "HOP("), 14, 6, "HOP", "TUMBLE"),
+        ("hop", QUERY.replace("TUMBLE(", "HOP("), 14, 6, "HOP has 3 arguments", "the slide before the size"),
         ("function", QUERY.replace("count(*)", "cuont(*)"), 13, 44, "cuont", "count"),
     ];
     let mut wrong = Vec::new();
