@@ -65,6 +65,7 @@ impl StatementReader<'_> {
                 .into());
         }
         let at = |option: &str| places.get(option).unwrap_or(&place).clone();
+        check_names(&options, &at)?;
         if !self.take_words(&["AS", "DATABASE"]) {
             self.end()?;
             if options.get("connector") != Some("kafka") || options.get("topic-pattern").is_none() {
@@ -74,14 +75,12 @@ impl StatementReader<'_> {
                 );
                 return Err(at("connector").error(message).into());
             }
-            check_names(&options, &at)?;
             // One consumer for all of its tables, which so have a group in common.
             options = with_default(options, "properties.group.id", format!("highwater-{name}"));
             options = with_default(options, "scan.startup.mode", "earliest-offset".to_owned());
             script.databases.insert(name.clone(), SourceDatabase { name, options, place });
             return Ok(());
         }
-        check_names(&options, &at)?;
         let changes = self.take_words(&["CHANGES"]);
         if changes {
             self.expect(&datafusion::sql::sqlparser::tokenizer::Token::LParen)?;
