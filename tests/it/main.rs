@@ -14,5 +14,6 @@ mod open_tables;
 mod oracle;
 mod real_path;
 mod run;
+mod schema_change;
 mod stack;
 mod topic;
