@@ -16,8 +16,9 @@ pub struct Options {
 /// Secrets stay out of logs.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_secret =
-            |name: &str| ["password", "secret", "jaas", "key", "token"].iter().any(|word| name.contains(word));
+        let is_secret = |name: &str| {
+            ["password", "secret", "jaas", "key", "token", "user-info"].iter().any(|word| name.contains(word))
+        };
         let shown =
             self.values.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value.as_str() }));
         write!(f, "{} ", self.table)?;

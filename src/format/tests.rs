@@ -42,6 +42,7 @@ pub(super) fn spec(columns: &[(&str, DataType)]) -> DecodeSpec {
 pub(super) fn spec_of(schema: Schema) -> DecodeSpec {
     let positions = (0..schema.fields().len()).collect();
     DecodeSpec {
+        declared: Arc::new(schema.clone()),
         columns: Arc::new(schema),
         positions,
         before: false,
