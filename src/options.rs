@@ -19,8 +19,10 @@ impl fmt::Debug for Options {
         let is_secret = |name: &str| {
             ["password", "secret", "jaas", "key", "token", "user-info"].iter().any(|word| name.contains(word))
         };
+        // A URL may have user and password in it.
+        let is_secret = |name: &str, value: &str| is_secret(name) || value.contains("://") && value.contains('@');
         let shown =
-            self.values.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value.as_str() }));
+            self.values.iter().map(|(name, value)| (name, if is_secret(name, value) { "***" } else { value.as_str() }));
         write!(f, "{} ", self.table)?;
         f.debug_map().entries(shown).finish()
     }

@@ -394,4 +394,4 @@ fn decoded(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::format) mod tests;
