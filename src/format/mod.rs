@@ -22,8 +22,10 @@ mod column;
 mod connect;
 mod csv;
 mod fault;
+pub mod infer;
 mod json;
 mod registry;
+pub mod watch;
 
 /// What a decoder is asked for. Compiled once; the rest of a record is skipped without being parsed.
 #[derive(Debug, Clone)]
@@ -50,12 +52,6 @@ pub trait Decoder: Send {
     /// the caller's to try again later, with the same records.
     fn prepare(&mut self, _records: &RawBatch) -> Result<()> {
         Ok(())
-    }
-
-    /// The columns that rows had when they were written, where the format says it and they are others than when this was last asked:
-    /// for noticing new ones. Worth asking after [`Self::prepare`].
-    fn new_row_schema(&mut self) -> Option<SchemaRef> {
-        None
     }
 
     /// The rows of these records, in order; what cannot be decoded is among the dead letters.

@@ -1,17 +1,13 @@
 //! Records into changes.
 
-use std::sync::Arc;
-
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{Field, Schema as ArrowSchema, SchemaRef};
 
 use super::super::Decoder;
 use super::super::assembly::Assembly;
 use super::super::column::{Column, Rows};
-use super::super::connect::ConnectSchema;
 use super::super::fault::{Fault, Step};
 use super::framing::{Current, Framing};
-use super::layout::{Columns, Kind, Layout, Part, Plan, row_of};
+use super::layout::{Columns, Kind, Layout, Part, Plan};
 use super::plan::{Notes, Walk};
 use super::text::Text;
 use crate::avro::datum::Datum;
@@ -301,12 +297,5 @@ impl Decoder for AvroDecoder {
             batch.envelope = Some(rows.unwrap_or_else(|| RecordBatch::new_empty(schema)));
         }
         batch
-    }
-
-    fn new_row_schema(&mut self) -> Option<SchemaRef> {
-        let schema = self.framing.learned()?;
-        let row = ConnectSchema::from_avro(&schema, row_of(&schema, self.columns.layout)?);
-        let fields: Vec<Field> = row.fields().map(|(name, schema)| schema.column(name)).collect();
-        Some(Arc::new(ArrowSchema::new(fields)))
     }
 }

@@ -8,9 +8,8 @@ use std::time::Instant;
 
 use super::super::fault::{Fault, Step};
 use super::super::registry::{Found, Registry};
-use super::layout::{Columns, Kind, Plan};
+use super::layout::{Columns, Plan};
 use crate::avro::container::Header;
-use crate::avro::schema::Schema;
 use crate::error::{Error, Result};
 use crate::source::RawBatch;
 
@@ -32,8 +31,6 @@ pub(super) struct Confluent {
     plans: HashMap<u32, Known>,
     /// The id that was last found to be known.
     last: Option<u32>,
-    /// The schema of rows that was last learned of, until it is asked for.
-    learned: Option<Arc<Schema>>,
 }
 
 #[derive(Debug)]
@@ -47,7 +44,7 @@ const PREFIX: usize = 5;
 
 /// The id in a record of Confluent's wire format.
 #[inline]
-fn id_of(value: &[u8]) -> Step<u32> {
+pub(super) fn id_of(value: &[u8]) -> Step<u32> {
     match value {
         [0, a, b, c, d, ..] => Ok(u32::from_be_bytes([*a, *b, *c, *d])),
         [0, ..] => Err(Fault::malformed(0, "not Confluent's wire format: shorter than the 5 bytes before the value,")),
@@ -58,7 +55,7 @@ fn id_of(value: &[u8]) -> Step<u32> {
 
 impl Framing {
     pub(super) fn confluent(registry: Arc<Registry>) -> Self {
-        Self::Confluent(Confluent { registry, plans: HashMap::new(), last: None, learned: None })
+        Self::Confluent(Confluent { registry, plans: HashMap::new(), last: None })
     }
 
     pub(super) fn plain(plan: Plan) -> Self {
@@ -114,11 +111,6 @@ impl Framing {
             }
         }
     }
-
-    /// The schema of rows that was met last, if it is a new one since this was asked.
-    pub(super) fn learned(&mut self) -> Option<Arc<Schema>> {
-        if let Self::Confluent(confluent) = self { confluent.learned.take() } else { None }
-    }
 }
 
 /// The plan of the records that are being decoded.
@@ -132,14 +124,13 @@ impl Confluent {
     fn prepare(&mut self, records: &RawBatch, columns: &Columns, keys: bool) -> Result<()> {
         let mut missing = None;
         for record in records.iter() {
-            let is_key = record.value.is_none() && keys;
-            let framed = if is_key { record.key } else { record.value };
+            let framed = if record.value.is_none() && keys { record.key } else { record.value };
             let Some(Ok(id)) = framed.map(id_of) else { continue };
             if self.last == Some(id) {
                 continue;
             }
             // The other ids are asked for all the same, so that each has been denied as often when the lane comes back.
-            if let Err(error) = self.learn(id, columns, is_key) {
+            if let Err(error) = self.learn(id, columns) {
                 if !error.is_transient() {
                     return Err(error);
                 }
@@ -149,20 +140,14 @@ impl Confluent {
         missing.map_or(Ok(()), Err)
     }
 
-    fn learn(&mut self, id: u32, columns: &Columns, is_key: bool) -> Result<()> {
+    fn learn(&mut self, id: u32, columns: &Columns) -> Result<()> {
         let known = self.plans.get(&id);
         if known.is_some_and(|known| known.until.is_none_or(|until| until > Instant::now())) {
             self.last = known.filter(|known| known.until.is_none()).map(|_| id);
             return Ok(());
         }
         let known = match self.registry.schema(id)? {
-            Found::Schema(schema) => {
-                let plan = Plan::new(&schema, columns);
-                if !is_key && matches!(plan.kind, Kind::Envelope(_) | Kind::Row(..)) {
-                    self.learned = Some(schema);
-                }
-                Known { plan: Arc::new(plan), until: None }
-            }
+            Found::Schema(schema) => Known { plan: Arc::new(Plan::new(&schema, columns)), until: None },
             Found::Unusable { words, until } => Known { plan: Arc::new(Plan::unusable(words.to_string())), until },
         };
         self.plans.insert(id, known);

@@ -1,72 +1,92 @@
 //! What a registry says of a topic's rows, for tables that declare no columns, and for noticing new ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::arrow::datatypes::TimeUnit;
 
 use super::super::connect::{ConnectSchema, Kind};
-use super::super::registry::Registry;
+use super::super::infer::Sample;
+use super::super::registry::{Found, Registry};
+use super::framing::id_of;
 use super::layout::row_of;
 use super::{CONFLUENT, layout_of};
 use crate::avro::schema::{Meaning, NodeId, Schema, Shape};
 use crate::error::{Error, Result};
 use crate::options::Options;
 
-/// What is known of a topic before any record is read.
-#[derive(Debug)]
-pub(crate) struct TopicSchema {
-    /// The schema of a row, a struct.
-    pub(crate) row: ConnectSchema,
+/// What the schemas of a topic say.
+#[derive(Debug, Default)]
+pub(crate) struct TopicSchemas {
+    /// The schemas of its rows, structs, the newest first.
+    pub(crate) rows: Vec<ConnectSchema>,
     /// The columns of the primary key: the fields of the records' keys. Empty where there is none.
     pub(crate) primary_key: Vec<String>,
 }
 
-/// Asks the registry for the newest schemas of a table's topic: of subject `<topic>-value`, or of the option `subject`, and of
-/// `<topic>-key`. Blocks; may be called from anywhere.
-pub(crate) fn topic_schema(options: &Options, format: &str, topic: &str) -> Result<TopicSchema> {
+/// The schemas of a table's rows: the newest of subject `<topic>-value`, or of the option `subject`, and those of some records;
+/// `None` for formats without a registry. Blocks; may be called from anywhere.
+pub(crate) fn topic_schemas(options: &Options, samples: &[Sample]) -> Result<Option<TopicSchemas>> {
+    let format = options.get("format").or_else(|| options.get("value.format")).unwrap_or_default();
     if !CONFLUENT.contains(&format) {
-        let expected = format!("a format with a registry: {}", CONFLUENT.join(", "));
-        return Err(options.invalid("format", format, &expected));
+        return Ok(None);
     }
     // The blocking client refuses to work on a thread of an asynchronous runtime.
-    std::thread::scope(|scope| scope.spawn(|| ask(options, format, topic)).join())
+    std::thread::scope(|scope| scope.spawn(|| ask(options, format, samples).map(Some)).join())
         .unwrap_or_else(|_| Err(Error::internal("asking the schema registry panicked")))
 }
 
-fn ask(options: &Options, format: &str, topic: &str) -> Result<TopicSchema> {
+/// The id at the start of a record of a format with a registry, for telling schemas apart.
+pub(crate) fn schema_prefix<'a>(options: &Options, value: &'a [u8]) -> Option<&'a [u8]> {
+    let format = options.get("format").or_else(|| options.get("value.format")).unwrap_or_default();
+    (CONFLUENT.contains(&format) && id_of(value).is_ok()).then(|| &value[..5])
+}
+
+fn ask(options: &Options, format: &str, samples: &[Sample]) -> Result<TopicSchemas> {
     let registry = Registry::shared(options, format)?;
     let layout = layout_of(options, format)?;
-    let option = format!("{format}.subject");
-    let subject = options.get(&option).map_or_else(|| format!("{topic}-value"), str::to_owned);
-    let table = options.table();
-    let schema = registry.latest(&subject)?.ok_or_else(|| {
-        Error::config(format!(
-            "table \"{table}\": the schema registry has no subject \"{subject}\": write to the topic first, declare the columns, or \
-             name another subject with '{option}'"
-        ))
-    })?;
-    let row = row_of(&schema, layout).ok_or_else(|| {
-        Error::config(format!(
-            "table \"{table}\": the schema of subject \"{subject}\" is not one of rows in the format {format}"
-        ))
-    })?;
-    let primary_key = match registry.latest(&format!("{topic}-key"))? {
-        Some(key) => key.record(key.root).map(|(_, fields)| fields.iter().map(|(name, _)| name.clone()).collect()),
-        None => None,
+    let key_of = |schema: &Schema| -> Vec<String> {
+        let fields =
+            schema.record(schema.root).map(|(_, fields)| fields.iter().map(|(name, _)| name.clone()).collect());
+        fields.unwrap_or_default()
     };
-    Ok(TopicSchema { row: ConnectSchema::from_avro(&schema, row), primary_key: primary_key.unwrap_or_default() })
+    let mut found = TopicSchemas::default();
+    // Records that are looked at one by one have their schema; a topic has its newest.
+    let topic = options.get("topic").filter(|topic| samples.len() != 1 && !topic.contains(';'));
+    let subject = options.get(&format!("{format}.subject")).map(str::to_owned);
+    if let Some(subject) =
+        subject.filter(|_| samples.len() != 1).or_else(|| topic.map(|topic| format!("{topic}-value")))
+        && let Some(schema) = registry.latest(&subject)?
+    {
+        found.rows.extend(row_of(&schema, layout).map(|row| ConnectSchema::from_avro(&schema, row)));
+        if let Some(topic) = topic
+            && let Some(key) = registry.latest(&format!("{topic}-key"))?
+        {
+            found.primary_key = key_of(&key);
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for sample in samples {
+        let id = |bytes: &Option<Vec<u8>>| bytes.as_deref().and_then(|bytes| id_of(bytes).ok());
+        let Some(id_of_value) = id(&sample.value) else { continue };
+        if seen.insert(id_of_value)
+            && let Found::Schema(schema) = registry.schema(id_of_value)?
+        {
+            found.rows.extend(row_of(&schema, layout).map(|row| ConnectSchema::from_avro(&schema, row)));
+        }
+        if found.primary_key.is_empty()
+            && let Some(id) = id(&sample.key)
+            && let Found::Schema(schema) = registry.schema(id)?
+        {
+            found.primary_key = key_of(&schema);
+        }
+    }
+    Ok(found)
 }
 
 impl ConnectSchema {
     /// The schema that Kafka Connect's converter made this Avro type of.
     pub(crate) fn from_avro(schema: &Schema, node: NodeId) -> Self {
         convert(schema, node, &mut Vec::new())
-    }
-
-    /// The fields of a struct.
-    pub(crate) fn fields(&self) -> impl Iterator<Item = (&str, &Self)> {
-        let fields = if let Kind::Struct(fields) = &self.kind { fields.as_slice() } else { &[] };
-        fields.iter().map(|(name, schema)| (name.as_str(), schema))
     }
 }
 

@@ -31,7 +31,7 @@ mod tests;
 mod text;
 mod value;
 
-pub(crate) use infer::{TopicSchema, topic_schema};
+pub(crate) use infer::{schema_prefix, topic_schemas};
 
 /// The formats whose schemas are in a registry.
 const CONFLUENT: [&str; 2] = ["debezium-avro-confluent", "avro-confluent"];

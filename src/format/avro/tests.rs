@@ -100,7 +100,7 @@ fn convert(of: &Value, value: apache_avro::types::Value, data_type: &DataType) -
 }
 
 fn datum_of(schema: &apache_avro::Schema, value: apache_avro::types::Value) -> Vec<u8> {
-    let writer = apache_avro::GenericDatumWriter::builder(schema).build().unwrap();
+    let writer = apache_avro::writer::datum::GenericDatumWriter::builder(schema).build().unwrap();
     writer.write_value_to_vec(value).unwrap()
 }
 

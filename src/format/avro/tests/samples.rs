@@ -1,7 +1,9 @@
 //! The captured records of three databases, beside the JSON of the same changes.
 
 use super::*;
+use crate::format::infer::{Sample, infer};
 use crate::format::tests::{lines, of_format};
+use crate::format::watch::Watch;
 
 /// The columns of all tables, as a user would declare them who wants both formats to say the same.
 fn columns(database: &str, table: &str) -> Vec<(&'static str, DataType)> {
@@ -181,23 +183,23 @@ fn a_column_that_comes_later_is_null_before() {
 }
 
 #[test]
-fn a_decoder_tells_of_new_columns_once() {
-    let spec = spec(&[("customer_id", DataType::Int32)]);
-    let mut decoder = confluent("debezium-avro-confluent", &spec, &[]);
+fn new_columns_are_noticed_by_the_schema() {
+    let url = ("debezium-avro-confluent.url", REGISTRY.url.as_str());
+    let options = options(&[("format", "debezium-avro-confluent"), url]);
     let records = sample("mariadb_avro.sakila.customer");
     let tier = records.iter().position(|(_, value)| value.as_ref().is_some_and(|value| value[4] == 42)).unwrap();
-    let (old, new) = (raw(records[..tier].to_vec()), raw(records[tier..].to_vec()));
-    let mut columns = |records| {
-        decoder.prepare(records).unwrap();
-        let schema = decoder.new_row_schema()?;
-        Some(schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect::<Vec<_>>())
-    };
-    let first = columns(&old).unwrap();
-    assert_eq!(first.len(), 9);
-    assert_eq!(first[..2], ["customer_id Int32", "store_id Int16"]);
-    assert_eq!(columns(&old), None);
-    assert_eq!(columns(&new).unwrap().last().map(String::as_str), Some("loyalty_tier Utf8"));
-    assert_eq!(columns(&new), None);
+    let of = |(key, value): &Record| Sample { key: key.clone(), value: value.clone() };
+    let samples: Vec<_> = records[..tier].iter().map(of).collect();
+    let known = infer(&options, &samples).unwrap().unwrap();
+    assert_eq!(known.primary_key, ["customer_id"]);
+    let names: Vec<_> = known.columns.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!((names.len(), names[..2].to_vec()), (9, vec!["customer_id", "store_id"]));
+    let mut watch = Watch::new(&options, known);
+    assert_eq!(watch.first_new(&raw(records[..tier].to_vec())), None);
+    assert_eq!(watch.first_new(&raw(records.clone())), Some(tier as i64));
+    let all = infer(&options, &records.iter().map(of).collect::<Vec<_>>()).unwrap().unwrap();
+    assert_eq!(all.columns.fields().last().map(|field| field.name().as_str()), Some("loyalty_tier"));
+    assert_eq!(Watch::new(&options, all).first_new(&raw(records)), None);
 }
 
 #[test]
