@@ -75,6 +75,8 @@ pub const OPTIONS: &[&str] = &[
     "csv.null-literal",
     "debezium-json.decimal.handling.mode",
     "debezium-avro-confluent.unwrapped",
+    "debezium-avro-confluent.unwrapped.add-fields-prefix",
+    "debezium-avro-confluent.unwrapped.tombstones",
     "debezium-avro-confluent.url",
     "debezium-avro-confluent.subject",
     "debezium-avro-confluent.basic-auth.credentials-source",

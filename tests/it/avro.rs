@@ -2,6 +2,7 @@
 
 use sqlx::{AnyConnection, Connection, Row};
 
+use crate::real_path::exists;
 use crate::run::{Running, block_on, wait_until};
 use crate::stack::{
     Database, assert_same, clickhouse_url, connect_url, kafka_brokers, mariadb_url, postgres_url, registry_url, script,
@@ -44,7 +45,7 @@ const POSTGRES: Source = Source {
         "CREATE PUBLICATION highwater_{name} FOR TABLES IN SCHEMA {name}",
     ],
     session: "SET search_path TO {name}, public",
-    drop: "DROP SCHEMA {name} CASCADE",
+    drop: "DROP SCHEMA {name} CASCADE; DROP PUBLICATION highwater_{name}",
     rows: "SELECT concat_ws(chr(9), id, name, coalesce(price::text, '\\N'), coalesce(many::text, '\\N'), coalesce(day::text, '\\N'),
              coalesce(to_char(at, 'YYYY-MM-DD HH24:MI:SS.US'), '\\N'), coalesce(to_char(seen, 'YYYY-MM-DD HH24:MI:SS.US'), '\\N'), ok,
              coalesce(doc::text, '\\N'), coalesce(tier, '\\N')) FROM item",
@@ -98,6 +99,7 @@ fn mirrored(source: &Source) {
     let variables = [("TOPIC_PREFIX", name.as_str()), ("SOURCE_DATABASE", name.as_str()), ("SLOT_NAME", slot.as_str())];
     script("connect.sh", &["register", "--name", &name, source.connector], &variables);
     let registered = Registered(name.clone());
+    wait_until("the topic is there", || exists(&format!("{name}.{name}.item")));
 
     let (database, folder) = (Database::new("avro"), tempfile::tempdir().unwrap());
     let query = folder.path().join("item.sql");
@@ -139,7 +141,7 @@ fn mirrored(source: &Source) {
     execute(&mut connection, "UPDATE item SET name = concat(name, '!')");
     // Each row has been touched since the column was added, so each has come with it.
     let ask = "SELECT id, name, price, many, day, at, seen, toInt8(ok), doc, tier FROM {db}.item";
-    let count = database_rows(&mut connection, "SELECT CAST(count(*) AS CHAR(9)) FROM item").remove(0);
+    let count = database_rows(&mut connection, "SELECT concat('', count(*)) FROM item").remove(0);
     let touched = format!("SELECT countIf(endsWith(name, '!')) = {}, count() FROM {{db}}.item", count.trim());
     wait_until("all changes are mirrored", || database.ask(&touched) == format!("1\t{}", count.trim()));
     assert_eq!(running.stop(), 0);

@@ -36,6 +36,8 @@ struct Target {
     nothing: Rows,
     /// Whether the value that is being read goes to the envelope's columns.
     in_envelope: bool,
+    /// Whether a row that does not say what happened to it is an upsert.
+    upserts: bool,
 }
 
 /// What became of a record that is no dead letter.
@@ -47,18 +49,14 @@ enum Outcome {
 
 impl AvroDecoder {
     pub(super) fn new(framing: Framing, columns: Columns, assembly: Assembly, envelope: Option<Rows>) -> Self {
-        let target = Target { assembly, envelope, nothing: Rows::none(), in_envelope: false };
+        let upserts = columns.layout == Layout::Unwrapped;
+        let target = Target { assembly, envelope, nothing: Rows::none(), in_envelope: false, upserts };
         Self { framing, columns, target }
-    }
-
-    /// Whether a tombstone is a delete, of which only the key is known.
-    fn tombstones_delete(&self) -> bool {
-        self.columns.layout == Layout::Unwrapped
     }
 
     fn record(&mut self, records: &RawBatch, record: &RawRecord<'_>, current: &mut Current) {
         let tombstones = self.columns.layout != Layout::Rows;
-        if let (None, Some(key), true) = (record.value, record.key, self.tombstones_delete()) {
+        if let (None, Some(key), true) = (record.value, record.key, self.columns.tombstones_delete) {
             return self.tombstone(records, record, key);
         }
         let Some(value) = self.target.assembly.bounded_value(record, tombstones) else { return };
@@ -125,6 +123,8 @@ impl Target {
                 let op = match (notes.deleted, Op::from_letter(notes.op)) {
                     (true, _) => Op::Delete,
                     (false, Some(op)) => op,
+                    // The row is this now; whether there was one before nobody can tell.
+                    (false, None) if self.upserts => Op::Update,
                     (false, None) => Op::Create,
                 };
                 Ok(Outcome::Row { op, source_time: notes.source_time, before_present: false })
@@ -281,7 +281,7 @@ impl Target {
 
 impl Decoder for AvroDecoder {
     fn prepare(&mut self, records: &RawBatch) -> Result<()> {
-        let keys = self.tombstones_delete();
+        let keys = self.columns.tombstones_delete;
         self.framing.prepare(records, &self.columns, keys)
     }
 

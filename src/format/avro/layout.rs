@@ -17,14 +17,16 @@ pub(super) enum Layout {
     Rows,
 }
 
-/// The columns that are wanted of every record.
+/// What is wanted of every record.
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) layout: Layout,
-    names: Vec<String>,
-    /// Paths in the envelope; of an unwrapped row, the fields that stand for them.
-    envelope: Vec<String>,
-    source_time: bool,
+    /// Whether a record without a value is a delete.
+    pub(super) tombstones_delete: bool,
+    names: Vec<(String, usize)>,
+    /// Columns by paths in the envelope; of an unwrapped row, by the fields that stand for them.
+    envelope: Vec<(String, usize)>,
+    notes: Vec<(String, Note)>,
 }
 
 /// How records of one schema are decoded.
@@ -55,37 +57,49 @@ pub(super) enum Part {
 }
 
 impl Columns {
-    pub(super) fn new(spec: &DecodeSpec, layout: Layout) -> Self {
+    /// `prefix` is before the names of the fields that unwrapping added to rows.
+    pub(super) fn new(spec: &DecodeSpec, layout: Layout, prefix: &str, tombstones_delete: bool) -> Self {
         let names = |schema: &datafusion::arrow::datatypes::Schema| {
-            schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>()
+            schema.fields().iter().map(|field| field.name().clone()).zip(0..).collect::<Vec<_>>()
         };
-        let path = |path: String| match layout {
-            Layout::Envelope => path,
-            Layout::Unwrapped | Layout::Rows => format!("__{}", path.replace('.', "_")),
-        };
-        Self {
-            layout,
-            names: names(&spec.columns),
-            envelope: names(&spec.envelope).into_iter().map(path).collect(),
-            source_time: spec.source_time,
+        let mut notes = Vec::new();
+        let mut envelope = names(&spec.envelope);
+        match layout {
+            Layout::Envelope => {
+                notes.push(("op".to_owned(), Note::Op));
+                notes.extend(spec.source_time.then(|| ("source.ts_ms".to_owned(), Note::SourceTime)));
+            }
+            Layout::Unwrapped => {
+                notes.push((format!("{prefix}op"), Note::Op));
+                notes.push((format!("{prefix}deleted"), Note::Deleted));
+                let added = |(path, column): (String, usize)| added_names(prefix, &path).map(|name| (name, column));
+                envelope = envelope.into_iter().flat_map(added).collect();
+                let time = added_names(prefix, "source.ts_ms").map(|name| (name, Note::SourceTime));
+                notes.extend(time.into_iter().take(1).filter(|_| spec.source_time));
+            }
+            Layout::Rows => envelope.clear(),
         }
+        Self { layout, tombstones_delete, names: names(&spec.columns), envelope, notes }
     }
 
-    fn row(&self, notes: Vec<(&'static str, Note)>) -> Wanted<'_> {
-        Wanted { columns: numbered(&self.names), notes, paths: false }
+    fn row(&self) -> Wanted<'_> {
+        Wanted { columns: borrowed(&self.names), notes: Vec::new(), paths: false }
     }
 
-    fn around(&self, notes: Vec<(&'static str, Note)>) -> Wanted<'_> {
-        Wanted { columns: numbered(&self.envelope), notes, paths: self.layout == Layout::Envelope }
-    }
-
-    fn source_note(&self, name: &'static str) -> Option<(&'static str, Note)> {
-        self.source_time.then_some((name, Note::SourceTime))
+    fn around(&self) -> Wanted<'_> {
+        let paths = self.layout == Layout::Envelope;
+        Wanted { columns: borrowed(&self.envelope), notes: borrowed(&self.notes), paths }
     }
 }
 
-fn numbered(names: &[String]) -> Vec<(&str, usize)> {
-    names.iter().enumerate().map(|(column, name)| (name.as_str(), column)).collect()
+/// The names that a field of the envelope may have in an unwrapped row: Debezium leaves out `source` where it was not asked for it.
+fn added_names(prefix: &str, path: &str) -> [String; 2] {
+    let last = path.rsplit('.').next().unwrap_or(path);
+    [format!("{prefix}{}", path.replace('.', "_")), format!("{prefix}{last}")]
+}
+
+fn borrowed<T: Copy>(names: &[(String, T)]) -> Vec<(&str, T)> {
+    names.iter().map(|(name, of)| (name.as_str(), *of)).collect()
 }
 
 impl Plan {
@@ -118,7 +132,7 @@ fn kind(schema: &Schema, columns: &Columns) -> Kind {
     };
     let name = if name.is_empty() { schema.name(node).unwrap_or("without a name") } else { name };
     if columns.layout == Layout::Rows {
-        return Kind::Row(columns.row(Vec::new()).walk(schema, schema.root), None);
+        return Kind::Row(columns.row().walk(schema, schema.root), None);
     }
     let has_row = row_of(schema, Layout::Envelope).is_some();
     if !has_row && is_aside(name) {
@@ -133,10 +147,8 @@ fn kind(schema: &Schema, columns: &Columns) -> Kind {
              ExtractNewRecordState, set 'debezium-avro-confluent.unwrapped' = 'true'"
         )),
         Layout::Envelope => {
-            let mut notes = vec![("op", Note::Op)];
-            notes.extend(columns.source_note("source.ts_ms"));
-            let (image, around) = (columns.row(Vec::new()), columns.around(notes));
-            let others = around.fields(schema, fields);
+            let image = columns.row();
+            let others = columns.around().fields(schema, fields);
             let part = |((name, node), other): (&(String, NodeId), Field)| match name.as_str() {
                 "before" => Part::Before(*node, image.walk(schema, *node)),
                 "after" => Part::After(image.walk(schema, *node)),
@@ -145,10 +157,10 @@ fn kind(schema: &Schema, columns: &Columns) -> Kind {
             Kind::Envelope(fields.iter().zip(others).map(part).collect())
         }
         _ => {
-            let mut notes = vec![("__op", Note::Op), ("__deleted", Note::Deleted)];
-            notes.extend(columns.source_note("__source_ts_ms"));
-            let around = (!columns.envelope.is_empty()).then(|| columns.around(Vec::new()).walk(schema, schema.root));
-            Kind::Row(columns.row(notes).walk(schema, schema.root), around)
+            let row = Wanted { notes: borrowed(&columns.notes), ..columns.row() };
+            let around = Wanted { notes: Vec::new(), ..columns.around() };
+            let around = (!columns.envelope.is_empty()).then(|| around.walk(schema, schema.root));
+            Kind::Row(row.walk(schema, schema.root), around)
         }
     }
 }

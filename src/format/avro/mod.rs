@@ -46,7 +46,17 @@ pub(crate) fn decoder(
 ) -> Result<Box<dyn Decoder>> {
     let layout = layout_of(options, format)?;
     let envelope = if spec.envelope.fields().is_empty() { None } else { Some(Rows::new(&spec.envelope, dialect)?) };
-    let wanted = layout::Columns::new(spec, layout);
+    let prefix = options.get("debezium-avro-confluent.unwrapped.add-fields-prefix").unwrap_or("__");
+    let tombstones = "debezium-avro-confluent.unwrapped.tombstones";
+    let tombstones_delete = match options.get(tombstones).unwrap_or("delete") {
+        "delete" => layout == Layout::Unwrapped,
+        "ignore" => false,
+        other => {
+            let expected = "'delete' or, where deletes are rewritten as well, 'ignore'";
+            return Err(options.invalid(tombstones, other, expected));
+        }
+    };
+    let wanted = layout::Columns::new(spec, layout, prefix, tombstones_delete);
     let framing = if CONFLUENT.contains(&format) {
         Framing::confluent(Registry::shared(options, format)?)
     } else if options.get("connector") == Some("filesystem") && options.get("records") != Some("kafka") {

@@ -181,7 +181,7 @@ fn rows_without_their_envelope() {
     let nullable = |name: &str, of: &str| json!({"name": name, "type": ["null", of]});
     let fields = json!([
         {"name": "id", "type": "int"}, nullable("a_b", "string"), nullable("__op", "string"),
-        nullable("__deleted", "string"), nullable("__source_ts_ms", "long"), nullable("__source_lsn", "long"),
+        nullable("__deleted", "string"), nullable("__source_ts_ms", "long"), nullable("__lsn", "long"),
     ]);
     let key = row("Key", &json!([{"name": "id", "type": "int"}]));
     let world = World::new(&[(1, row("Value", &fields)), (2, row("Value", &ids())), (3, key)]);
@@ -194,7 +194,7 @@ fn rows_without_their_envelope() {
     let full = |id: i32, op: Value, deleted: &str| {
         world.record(
             1,
-            &json!({"id": id, "a_b": "x", "__op": op, "__deleted": deleted, "__source_ts_ms": 7, "__source_lsn": 8}),
+            &json!({"id": id, "a_b": "x", "__op": op, "__deleted": deleted, "__source_ts_ms": 7, "__lsn": 8}),
         )
     };
     let tombstone = (Some(world.datum(3, &json!({"id": 6}))), None);
@@ -210,7 +210,7 @@ fn rows_without_their_envelope() {
             (Some(b"?".to_vec()), None),
         ],
     );
-    assert_eq!(lines(&batch), ["u|1|x|u", "d|2|x|d", "d|3|x|null", "c|4|x|null", "c|5|null|null", "d|6|null|null"]);
+    assert_eq!(lines(&batch), ["u|1|x|u", "d|2|x|d", "d|3|x|null", "u|4|x|null", "u|5|null|null", "d|6|null|null"]);
     assert_eq!(batch.source_times[..1], [7]);
     assert_eq!(rows(batch.envelope.as_ref().unwrap()), ["8", "8", "8", "8", "null", "null"]);
     assert!(
