@@ -79,9 +79,10 @@ impl Kind {
                 cut(&format!("DATE_FORMAT({name}, '%Y-%m-%d %H:%i:%s.%f')"), 19, digits, "SUBSTRING")
             }
             Self::Time(digits) => cut(&format!("TIME_FORMAT({name}, '%H:%i:%s.%f')"), 8, digits, "SUBSTRING"),
-            Self::Micros => {
-                format!("CAST(TIME_TO_SEC({name}) * 1000000 + IF({name} < 0, -1, 1) * MICROSECOND({name}) AS CHAR)")
-            }
+            // MariaDB's TIME_TO_SEC has the fraction as well, MySQL's has not.
+            Self::Micros => format!(
+                "CAST(CAST(TRUNCATE(TIME_TO_SEC({name}), 0) AS SIGNED) * 1000000 + IF({name} < 0, -1, 1) * MICROSECOND({name}) AS CHAR)"
+            ),
             Self::Text | Self::Uuid | Self::Json | Self::Array => format!("CONVERT({name} USING utf8mb4)"),
             Self::Bytes => format!("HEX({name})"),
             // As a FLOAT it would show six digits only.

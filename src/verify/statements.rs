@@ -88,7 +88,7 @@ impl Subject {
     pub fn cut(&self, side: Side, range: &Slice, rows: u64) -> String {
         let dialect = self.dialect_of(side);
         let keys = &self.pairing.keys()[..self.ordered()];
-        let texts = list(keys, |key| key.kind.text(dialect, key.name(side)));
+        let texts = named(keys, |key| key.kind.text(dialect, key.name(side)));
         let order = list(keys, |key| dialect.name(key.name(side)));
         let from = self.from(side, &self.condition(side, range));
         format!("SELECT {texts} FROM {from} ORDER BY {order} LIMIT 1 OFFSET {}", rows.saturating_sub(1))
@@ -131,7 +131,7 @@ impl Subject {
     /// tells any change of them.
     pub fn old_rows(&self, old: &Old, after: Option<&Key>, rows: usize) -> String {
         let (dialect, keys) = (self.dialect, self.pairing.keys());
-        let texts = list(&self.pairing.pairs, |pair| pair.kind.text(dialect, &pair.source));
+        let texts = named(&self.pairing.pairs, |pair| pair.kind.text(dialect, &pair.source));
         let order = list(keys, |key| dialect.name(&key.source));
         let after = after.map_or("1 = 1".to_owned(), |after| bound(Side::Source, dialect, keys, after, ">", ">"));
         let from = self.from(Side::Source, &format!("{} AND {after}", old.condition));
@@ -199,6 +199,12 @@ impl Old {
             guard: dialect.md5(&dialect.concat(&texts)),
         }
     }
+}
+
+/// Texts under names of their own: PostgreSQL calls the text of a column as the column, and would sort by it.
+fn named(pairs: &[Pair], write: impl Fn(&Pair) -> String) -> String {
+    let texts = pairs.iter().enumerate().map(|(at, pair)| format!("{} AS highwater_{at}", write(pair)));
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 fn list(pairs: &[Pair], write: impl Fn(&Pair) -> String) -> String {
