@@ -113,6 +113,6 @@ mod tests {
         assert_eq!(Dialect::MySql.text("it's \\"), "_utf8mb4 X'69742773205C'");
         assert_eq!(Dialect::Postgres.text("it's \\"), "E'it''s \\\\'");
         assert_eq!(Dialect::ClickHouse.text("it's \\"), "'it\\'s \\\\'");
-        assert_eq!(Dialect::Postgres.bytes("00'; DROP TABLE x"), "decode('00DAE', 'hex')");
+        assert_eq!(Dialect::Postgres.bytes("00'; DROP TABLE x"), "decode('00DABE', 'hex')");
     }
 }

@@ -181,7 +181,7 @@ fn differences_are_found(kind: &'static Kind) {
     shop.execute("UPDATE {schema}.wide SET name = 'Zo\u{eb} \u{1f98a}' WHERE id = 11");
     shop.copy.ask("INSERT INTO {db}.wide_versions SELECT * REPLACE (2 AS _version, 1 AS _is_deleted) FROM {db}.wide_versions WHERE id = 5");
     shop.copy.ask(
-        "INSERT INTO {db}.wide_versions SELECT * REPLACE (100001 AS id) FROM {db}.wide_versions FINAL WHERE id = 6",
+        "INSERT INTO {db}.wide_versions SELECT * REPLACE (100001 AS id) FROM (SELECT * FROM {db}.wide_versions FINAL WHERE id = 6)",
     );
     for (id, changes) in [
         (7, "'' AS name"),
