@@ -11,6 +11,7 @@ mod kafka_source;
 mod malformed;
 mod million;
 mod oracle;
+mod pipelines;
 mod real_path;
 mod run;
 mod stack;

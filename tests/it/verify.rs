@@ -259,7 +259,7 @@ fn differences_are_found(kind: &'static Kind) {
     let said = shop.verify("wide", &["--where", "id BETWEEN 100 AND 2000"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(said.out.contains("1,901 rows in the source, 1,901 in the copy"), "{}", said.out);
-    let said = shop.verify("wide", &["--max-differences", "3"]);
+    let said = shop.verify("wide", &["--max-differences", "3", "--range-rows", "300"]);
     assert!(said.code == Some(1) && said.out.contains("the search ended early"), "{said:?}");
 }
 
