@@ -44,26 +44,26 @@ impl Dialect {
         }
     }
 
-    /// The MD5 of a text as 32 lower-case hexadecimal digits.
-    pub fn md5(self, text: &str) -> String {
+    /// The SHA-256 of a text as 64 lower-case hexadecimal digits. (Newer MySQL servers have MD5 as a component only.)
+    pub fn sha256(self, text: &str) -> String {
         match self {
-            Self::MySql => format!("MD5({text})"),
+            Self::MySql => format!("SHA2({text}, 256)"),
             // Of the bytes in UTF-8, whatever the database's encoding is.
-            Self::Postgres => format!("md5(convert_to({text}, 'UTF8'))"),
-            Self::ClickHouse => format!("lower(hex(MD5({text})))"),
+            Self::Postgres => format!("encode(sha256(convert_to({text}, 'UTF8')), 'hex')"),
+            Self::ClickHouse => format!("lower(hex(SHA256({text})))"),
         }
     }
 
-    /// The exclusive or, over all rows, of the first 64 bits of an MD5 in hexadecimal digits; as decimal text, which
+    /// The exclusive or, over all rows, of the first 64 bits of a hash in hexadecimal digits; as decimal text, which
     /// PostgreSQL gives a sign.
-    pub fn xor(self, md5: &str) -> String {
+    pub fn xor(self, hash: &str) -> String {
         match self {
-            Self::MySql => format!("CAST(BIT_XOR(CAST(CONV(SUBSTRING({md5}, 1, 16), 16, 10) AS UNSIGNED)) AS CHAR)"),
+            Self::MySql => format!("CAST(BIT_XOR(CAST(CONV(SUBSTRING({hash}, 1, 16), 16, 10) AS UNSIGNED)) AS CHAR)"),
             Self::Postgres => {
-                format!("coalesce(bit_xor(('x' || substr({md5}, 1, 16))::bit(64)::bigint), 0)::text")
+                format!("coalesce(bit_xor(('x' || substr({hash}, 1, 16))::bit(64)::bigint), 0)::text")
             }
             Self::ClickHouse => {
-                format!("toString(groupBitXor(reinterpretAsUInt64(reverse(unhex(substring({md5}, 1, 16))))))")
+                format!("toString(groupBitXor(reinterpretAsUInt64(reverse(unhex(substring({hash}, 1, 16))))))")
             }
         }
     }

@@ -213,3 +213,96 @@ fn cut(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> TableReport {
+        let column = |name: &str, source: Option<&str>, copy: Option<&str>| ColumnReport {
+            column: name.to_owned(),
+            source: source.map(str::to_owned),
+            copy: copy.map(str::to_owned),
+        };
+        let row = |key: &str, trouble| RowReport { key: vec![key.to_owned()], trouble };
+        TableReport {
+            table: "sakila.customer".to_owned(),
+            copy: "shop.customer".to_owned(),
+            source_rows: 12_345,
+            copy_rows: 12_344,
+            ranges: 4,
+            ranges_different: 2,
+            caught_up: 3,
+            unsettled: 1,
+            missing: 1,
+            extra: 1,
+            different: 3,
+            rows: vec![
+                row("5", Trouble::Missing),
+                row("6", Trouble::Extra),
+                row("7", Trouble::Repeated(2)),
+                row(
+                    "8",
+                    Trouble::Different(vec![
+                        column("email", None, Some("")),
+                        column("name", Some("a \"b\""), Some(&"long ".repeat(20))),
+                    ]),
+                ),
+            ],
+            columns: vec!["id".to_owned(), "email".to_owned(), "name".to_owned()],
+            skipped: vec![Skipped { column: "shape".to_owned(), of_source: true, reason: "why".to_owned() }],
+            notes: vec!["seconds only".to_owned()],
+            key: vec!["id".to_owned()],
+            cut_short: false,
+        }
+    }
+
+    #[test]
+    fn for_people() {
+        let expected = "\
+sakila.customer and shop.customer: DIFFERENT
+  12,345 rows in the source, 12,344 in the copy; 4 ranges compared, 2 differed at first
+  3 rows differed at first and agree now: changes were on their way
+  1 rows changed each time they were looked at, so nothing can be said of them; run again, or with a shorter --settle
+  1 rows missing in the copy, 1 only in the copy, 3 different
+    id=5  missing in the copy
+    id=6  only in the copy
+    id=7  2 times in the copy
+    id=8  email: NULL in the source, \"\" in the copy; name: \"a \\\"b\\\"\" in the source, \"long long long long long long long long long long long long …\" in the copy
+    … and 1 more (--max-rows)
+  note: seconds only
+  not compared: column \"shape\" of the source: why
+";
+        assert_eq!(report().to_text(), expected);
+        let equal =
+            TableReport { table: "a.b".to_owned(), copy: "c.d".to_owned(), ranges: 1, ..TableReport::default() };
+        assert_eq!(
+            equal.to_text(),
+            "a.b and c.d: equal\n  0 rows in the source, 0 in the copy; 1 ranges compared, 0 differed at first\n"
+        );
+    }
+
+    #[test]
+    fn for_scripts() {
+        let json = report().to_json();
+        assert_eq!(json["equal"], false);
+        assert_eq!((&json["missing"], &json["extra"], &json["different"]), (&json!(1), &json!(1), &json!(3)));
+        assert_eq!(json["rows"][0], json!({"key": {"id": "5"}, "trouble": "missing"}));
+        assert_eq!(json["rows"][2], json!({"key": {"id": "7"}, "trouble": "repeated", "times": 2}));
+        assert_eq!(json["rows"][3]["columns"][0], json!({"column": "email", "source": null, "copy": ""}));
+        assert_eq!(json["not_compared"], json!([{"column": "shape", "side": "source", "reason": "why"}]));
+    }
+
+    #[test]
+    fn what_is_equal() {
+        let equal = TableReport { caught_up: 5, ranges_different: 1, ..TableReport::default() };
+        assert!(equal.is_equal());
+        for different in [
+            TableReport { missing: 1, ..TableReport::default() },
+            TableReport { unsettled: 1, ..TableReport::default() },
+            TableReport { cut_short: true, ..TableReport::default() },
+        ] {
+            assert!(!different.is_equal());
+        }
+    }
+}

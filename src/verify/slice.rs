@@ -14,7 +14,7 @@ pub enum Slice {
         /// The same.
         until: Option<Vec<String>>,
     },
-    /// Keys whose MD5 begins with these hexadecimal digits.
+    /// Keys whose hash begins with these hexadecimal digits.
     Bucket(String),
 }
 
@@ -37,10 +37,10 @@ impl Pair {
     }
 }
 
-/// The MD5 of a key, an SQL expression.
-pub fn key_md5(side: Side, dialect: Dialect, keys: &[Pair]) -> String {
+/// The SHA-256 of a key, an SQL expression.
+pub fn key_hash(side: Side, dialect: Dialect, keys: &[Pair]) -> String {
     let texts: Vec<_> = keys.iter().map(|key| dialect.marked(&key.kind.text(dialect, key.name(side)))).collect();
-    dialect.md5(&dialect.concat(&texts))
+    dialect.sha256(&dialect.concat(&texts))
 }
 
 impl Slice {
@@ -61,8 +61,8 @@ impl Slice {
             }
             Self::Bucket(digits) if digits.is_empty() => "1 = 1".to_owned(),
             Self::Bucket(digits) => {
-                let (function, md5) = (substring(dialect), key_md5(side, dialect, keys));
-                format!("{function}({md5}, 1, {}) = '{digits}'", digits.len())
+                let (function, hash) = (substring(dialect), key_hash(side, dialect, keys));
+                format!("{function}({hash}, 1, {}) = '{digits}'", digits.len())
             }
         }
     }
@@ -132,6 +132,9 @@ mod tests {
         let keys = [key("a", Kind::Text)];
         let condition = Slice::Bucket("0f".into()).condition(Side::Source, Dialect::MySql, &keys);
         let text = "CONVERT(`a` USING utf8mb4)";
-        assert_eq!(condition, format!("SUBSTRING(MD5(IFNULL(CONCAT(LENGTH({text}), ':', {text}), 'n')), 1, 2) = '0f'"));
+        assert_eq!(
+            condition,
+            format!("SUBSTRING(SHA2(IFNULL(CONCAT(LENGTH({text}), ':', {text}), 'n'), 256), 1, 2) = '0f'")
+        );
     }
 }

@@ -5,7 +5,7 @@ use super::copy::Copy;
 use super::dialect::Dialect;
 use super::pairing::{Pair, Pairing};
 use super::rows::Key;
-use super::slice::{Side, Slice, bound, key_md5, substring};
+use super::slice::{Side, Slice, bound, key_hash, substring};
 use super::source::{Described, SourceColumn, SourceTable};
 
 /// A table, its copy, and what of them is compared.
@@ -54,18 +54,18 @@ impl Subject {
         slice.condition(side, self.dialect_of(side), self.pairing.keys())
     }
 
-    /// The MD5 of the hashed columns of a row.
-    pub fn row_md5(&self, side: Side) -> String {
+    /// The SHA-256 of the hashed columns of a row.
+    pub fn row_hash(&self, side: Side) -> String {
         let dialect = self.dialect_of(side);
         let texts: Vec<_> =
             self.pairing.hashed().map(|pair| dialect.marked(&pair.kind.text(dialect, pair.name(side)))).collect();
-        dialect.md5(&dialect.concat(&texts))
+        dialect.sha256(&dialect.concat(&texts))
     }
 
     fn digest_columns(&self, side: Side) -> String {
         let dialect = self.dialect_of(side);
-        let keys = dialect.xor(&key_md5(side, dialect, self.pairing.keys()));
-        format!("{}, {keys}, {}", dialect.count(), dialect.xor(&self.row_md5(side)))
+        let keys = dialect.xor(&key_hash(side, dialect, self.pairing.keys()));
+        format!("{}, {keys}, {}", dialect.count(), dialect.xor(&self.row_hash(side)))
     }
 
     /// Rows, hash of the keys, hash of the rows.
@@ -76,10 +76,10 @@ impl Subject {
     /// The same for each of the buckets, with `digits` digits, that a bucket has.
     pub fn digests_of_buckets(&self, side: Side, bucket: &Slice, digits: usize) -> String {
         let dialect = self.dialect_of(side);
-        let (function, md5) = (substring(dialect), key_md5(side, dialect, self.pairing.keys()));
+        let (function, hash) = (substring(dialect), key_hash(side, dialect, self.pairing.keys()));
         let from = self.from(side, &self.condition(side, bucket));
         format!(
-            "SELECT {function}({md5}, 1, {digits}), {} FROM {from} GROUP BY 1 ORDER BY 1",
+            "SELECT {function}({hash}, 1, {digits}), {} FROM {from} GROUP BY 1 ORDER BY 1",
             self.digest_columns(side)
         )
     }
@@ -168,7 +168,7 @@ impl Subject {
 pub struct Old {
     /// The condition that a row is one.
     pub condition: String,
-    /// The MD5 of a whole row, of every column that the source has.
+    /// The SHA-256 of a whole row, of every column that the source has.
     pub guard: String,
 }
 
@@ -196,7 +196,7 @@ impl Old {
             .collect();
         Self {
             condition: format!("{} < CAST({time} AS {type_name})", dialect.name(&column.name)),
-            guard: dialect.md5(&dialect.concat(&texts)),
+            guard: dialect.sha256(&dialect.concat(&texts)),
         }
     }
 }

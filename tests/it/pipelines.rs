@@ -176,6 +176,57 @@ fn archive_of_two_databases() {
     assert_eq!(own.rows("SELECT * FROM {db}.shipments"), expected_shipments);
 }
 
+/// Rows are purged from the source while the job runs: Debezium sends the deletes, and the archive keeps the rows.
+#[test]
+fn purging_what_a_live_archive_has() {
+    let _ = (connect_url(), kafka_brokers(), clickhouse_url());
+    let (mut source, database) = (Source::mariadb(), Database::new("purge"));
+    source.execute("CREATE TABLE {s}.chista (id INT PRIMARY KEY, name VARCHAR(40), made DATETIME(3))");
+    source.execute("INSERT INTO {s}.chista VALUES (1, 'old', '2024-01-01'), (2, 'older', '2023-01-01'), (3, 'new', UTC_TIMESTAMP(3))");
+    let connector = Connector::register("mariadb-chista", &source.name);
+    let query = format!(
+        "CREATE TABLE chista (id BIGINT, name STRING, made TIMESTAMP(3), PRIMARY KEY (id) NOT ENFORCED)
+         WITH ('connector' = 'kafka', 'topic' = '{}', 'properties.bootstrap.servers' = '${{KAFKA_BROKERS}}', 'format' = 'debezium-json');
+         CREATE TABLE archive WITH ('connector' = 'clickhouse', 'url' = '${{CLICKHOUSE_URL}}', 'table' = '${{DATABASE}}.chista', 'deletes' = 'ignore');
+         INSERT INTO archive SELECT * FROM chista;",
+        connector.topic("chista")
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("archive.sql").display().to_string();
+    fs::write(&file, &query).unwrap();
+    let checkpoints = folder.path().join("checkpoints").display().to_string();
+    let variables = [("DATABASE", database.0.as_str())];
+    let run = ["run", &file, "--name", &database.0, "--checkpoint-dir", &checkpoints, "--flush-interval", "200ms"];
+    let running = Running::start(arguments(&run, &variables), &folder.path().join("log"));
+    let names = || match database.ask("EXISTS TABLE {db}.chista").as_str() {
+        "1" => database.rows("SELECT name FROM {db}.chista"),
+        _ => Vec::new(),
+    };
+    wait_until("the rows are archived", || names() == ["new", "old", "older"]);
+    let url = mariadb_url();
+    let purge = [
+        "verify",
+        &file,
+        "--source",
+        &url,
+        "--purge-archived",
+        "--older-than",
+        "90d",
+        "--time-column",
+        "made",
+        "--yes",
+    ];
+    let said = highwater(arguments(&purge, &variables));
+    assert!(said.code == Some(0) && said.out.contains("2 deleted"), "{said:?}");
+    // The deletes come before this row.
+    source.execute("INSERT INTO {s}.chista VALUES (4, 'last', UTC_TIMESTAMP(3))");
+    wait_until("the last row is archived", || names().contains(&"last".to_owned()));
+    source.execute("UPDATE {s}.chista SET name = 'newer' WHERE id = 3");
+    wait_until("updates go on", || names().contains(&"newer".to_owned()));
+    assert_eq!(names(), ["last", "newer", "old", "older"]);
+    assert_eq!(running.stop(), 0);
+}
+
 /// A changed configuration restarts the connector; a restart makes sure of it.
 fn chista_restarts(connector: &Connector) {
     script("connect.sh", &["restart", &connector.name], &[]);

@@ -120,8 +120,13 @@ pub(crate) async fn run(args: &VerifyArgs) -> Result<ExitCode> {
     }
     let equal = reports.iter().all(TableReport::is_equal);
     if args.format == Format::Json {
-        let tables: Vec<_> = reports.iter().map(TableReport::to_json).chain(purges).collect();
-        let json = serde_json::json!({ "equal": equal, "tables": tables });
+        let json = match args.purge.is_asked_for() {
+            true => serde_json::json!({ "tables": purges }),
+            false => {
+                let tables: Vec<_> = reports.iter().map(TableReport::to_json).collect();
+                serde_json::json!({ "equal": equal, "tables": tables })
+            }
+        };
         println!("{}", serde_json::to_string_pretty(&json).map_err(Error::internal)?);
     }
     Ok(if equal { ExitCode::SUCCESS } else { ExitCode::from(1) })
