@@ -106,6 +106,18 @@ pub fn main() -> ExitCode {
     outcome.unwrap_or_else(|error| fail(&error))
 }
 
+/// Writes results to standard output. Whoever reads them may have had enough (`| head`), which is no error.
+fn print_result(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::permanent("cannot write to standard output", cause))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn fail(error: &Error) -> ExitCode {
     eprintln!("error: {error}");
     ExitCode::from(error.exit_code())

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::name_and_value;
+use super::{name_and_value, print_result};
 use crate::error::{Error, Result};
 use crate::sink::clickhouse::ClickHouseClient;
 use crate::sql::query::load;
@@ -72,8 +72,8 @@ pub(crate) async fn run(args: &QueryArgs) -> Result<()> {
             args.clickhouse_password.as_deref(),
         )?,
     };
-    print!("{}", client.query_text(args.sql.trim().trim_end_matches(';'), args.format.in_clickhouse()).await?);
-    Ok(())
+    let rows = client.query_text(args.sql.trim().trim_end_matches(';'), args.format.in_clickhouse()).await?;
+    print_result(&rows)
 }
 
 /// The ClickHouse of the first table that the files fill there.

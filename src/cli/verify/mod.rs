@@ -12,9 +12,9 @@ use indicatif::{HumanCount, ProgressBar};
 
 use self::purge::PurgeArgs;
 use self::targets::{Target, targets};
-use super::name_and_value;
 use super::run::duration;
-use crate::error::{Error, Result};
+use super::{name_and_value, print_result};
+use crate::error::Result;
 use crate::telemetry::LIVE_LINES;
 use crate::verify::compare::{Settings, compare};
 use crate::verify::copy::Copy;
@@ -113,7 +113,7 @@ pub(crate) async fn run(args: &VerifyArgs) -> Result<ExitCode> {
         } else {
             let report = compared(&mut source, &subject, args).await?;
             if args.format == Format::Text {
-                print!("{}", report.to_text());
+                print_result(&report.to_text())?;
             }
             reports.push(report);
         }
@@ -127,7 +127,7 @@ pub(crate) async fn run(args: &VerifyArgs) -> Result<ExitCode> {
                 serde_json::json!({ "equal": equal, "tables": tables })
             }
         };
-        println!("{}", serde_json::to_string_pretty(&json).map_err(Error::internal)?);
+        print_result(&format!("{json:#}\n"))?;
     }
     Ok(if equal { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Format;
 use super::targets::Target;
+use crate::cli::print_result;
 use crate::cli::run::{duration, stop_on_signals};
 use crate::error::{Error, Result};
 use crate::verify::purge::{Purged, Settings, check, count, purge};
@@ -104,11 +105,8 @@ impl PurgeArgs {
         let stopped = stop_on_signals()?;
         let purged = purge(source, subject, &old, &settings, &|_| !*stopped.borrow()).await?;
         if format == Format::Text {
-            println!("{what}");
-            print!("{}", to_text(&purged, subject, self.dry_run));
-            if *stopped.borrow() {
-                println!("  stopped before the end; the rest is as it was");
-            }
+            let stopped = if *stopped.borrow() { "  stopped before the end; the rest is as it was\n" } else { "" };
+            print_result(&format!("{what}\n{}{stopped}", to_text(&purged, subject, self.dry_run)))?;
         }
         Ok(to_json(subject, &settings, &purged))
     }
