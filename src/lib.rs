@@ -42,4 +42,5 @@ pub mod source;
 pub mod sql;
 pub mod telemetry;
 pub mod type_name;
+pub mod verify;
 pub mod window;
