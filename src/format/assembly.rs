@@ -227,7 +227,8 @@ impl Assembly {
             dead_letters: std::mem::take(&mut self.dead_letters),
         };
         let whole = rows.and_then(|rows| {
-            let before = before.map(|(rows, present)| Ok::<_, ArrowError>(Before { rows: rows?, present })).transpose()?;
+            let before =
+                before.map(|(rows, present)| Ok::<_, ArrowError>(Before { rows: rows?, present })).transpose()?;
             Ok((rows, before, envelope?))
         });
         match whole {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, BinaryArray, BinaryBuilder, Int32Array, MapBuilder, RecordBatch, StringArray, StringBuilder, new_null_array,
+    ArrayRef, BinaryArray, BinaryBuilder, Int32Array, MapBuilder, RecordBatch, StringArray, StringBuilder,
+    new_null_array,
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};

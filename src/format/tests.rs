@@ -130,7 +130,7 @@ fn a_decoder_says_what_it_does_not_understand() {
     let error = |list: &[(&str, &str)]| decoder(&options(list), &spec).err().unwrap().to_string();
     assert_eq!(
         error(&[("format", "debezium_json")]),
-        "table \"t\": option 'format' is 'debezium_json', expected one of debezium-json, json, csv; \
+        "table \"t\": option 'format' is 'debezium_json', expected one of debezium-json, maxwell-json, canal-json, json, csv; \
          did you mean \"debezium-json\"?"
     );
     assert_eq!(error(&[]), "table \"t\" needs the option 'format'");

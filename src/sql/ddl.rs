@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Ident};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::catalog::{Table, Watermark};
 use super::diagnose::unknown_column;
 use super::interval::interval_millis;
+use super::metadata::{Metadata, MetadataOf, metadata};
 use super::names::Names;
 use super::tokens::StatementReader;
 use super::types::arrow_type;
 use crate::connector::{CONNECTORS, known_options};
-use crate::error::{Place, Result, suggestion};
+use crate::error::{Error, Place, Result, suggestion};
 use crate::format::FORMATS;
 use crate::options::Options;
 
@@ -45,6 +46,7 @@ impl StatementReader<'_> {
             return Err(self.error(message).into());
         }
         let (options, option_places) = self.options(&name)?;
+        let (options, option_places) = self.plain_options(options, option_places)?;
         self.end()?;
         let table = self.checked(definition, name, options, place, option_places)?;
         check_options(&table)?;
@@ -81,6 +83,15 @@ impl StatementReader<'_> {
         let declared = self.parse(|parser| parser.parse_data_type())?;
         let data_type = arrow_type(&declared)
             .map_err(|message| self.text.error(type_place, format!("column \"{name}\": {message}")))?;
+        if self.take_words(&["METADATA"]) {
+            let key_place = self.place();
+            let from = self.take_words(&["FROM"]);
+            let key_place = if from { self.place() } else { key_place };
+            let key = if from { self.string("the metadata's key, such as 'timestamp'")? } else { name.clone() };
+            let key_place = if from { key_place } else { place };
+            self.take_words(&["VIRTUAL"]);
+            table.metadata.push((name.clone(), key, key_place));
+        }
         let mut nullable = true;
         loop {
             if self.take_words(&["NOT", "NULL"]) {
@@ -171,9 +182,14 @@ impl StatementReader<'_> {
             names.resolve(column).ok_or_else(unknown)
         };
         let mut fields = definition.fields.clone();
+        let metadata = self.metadata(&definition.metadata, &mut fields, &options)?;
         let mut primary_key = Vec::new();
         for (column, place) in &definition.primary_key {
             let column = resolve(column, *place)?;
+            if metadata.contains_key(&column) {
+                let message = format!("PRIMARY KEY names columns of the row; \"{column}\" is METADATA");
+                return Err(self.text.error(*place, message).into());
+            }
             fields.iter_mut().filter(|field| field.name() == &column).for_each(|field| field.set_nullable(false));
             primary_key.push(column);
         }
@@ -193,12 +209,94 @@ impl StatementReader<'_> {
             name,
             columns,
             comments: definition.comments,
+            metadata,
             primary_key,
             watermark,
             options,
             place: self.text.place(place),
             option_places,
         })
+    }
+}
+
+impl StatementReader<'_> {
+    /// What the METADATA columns are taken from. Which of them may be null is not the declaration's to say.
+    fn metadata(
+        &self,
+        declared: &[(String, String, Location)],
+        fields: &mut [Field],
+        options: &Options,
+    ) -> Result<BTreeMap<String, Metadata>> {
+        let mut columns = BTreeMap::new();
+        let mut paths: BTreeMap<String, (DataType, String)> = BTreeMap::new();
+        for (column, key, place) in declared {
+            let Some(field) = fields.iter_mut().find(|field| field.name() == column) else { continue };
+            let failed = |message: String| self.text.error(*place, format!("column \"{column}\": {message}"));
+            if let Some(connector @ ("clickhouse" | "print" | "blackhole")) = options.get("connector") {
+                let message = format!(
+                    "connector '{connector}' is only written to, and METADATA is of records that are read; leave it out"
+                );
+                return Err(failed(message).into());
+            }
+            let metadata = metadata(options, key, field.data_type()).map_err(failed)?;
+            if metadata.nullable && !field.is_nullable() {
+                return Err(failed(format!("METADATA '{key}' may be missing; leave out NOT NULL")).into());
+            }
+            if let MetadataOf::Envelope { path, data_type } = &metadata.of {
+                let (first, by) = paths.entry(path.clone()).or_insert_with(|| (data_type.clone(), column.clone()));
+                if first != data_type {
+                    return Err(failed(format!(
+                        "METADATA '{key}' is of another type in \"{by}\"; declare it once, and CAST"
+                    ))
+                    .into());
+                }
+            }
+            field.set_nullable(metadata.nullable);
+            columns.insert(column.clone(), metadata);
+        }
+        Ok(columns)
+    }
+
+    /// Flink writes `'value.format'`, and the format's options after `value.`; here they are the same without.
+    fn plain_options(
+        &self,
+        options: Options,
+        mut places: BTreeMap<String, Place>,
+    ) -> Result<(Options, BTreeMap<String, Place>)> {
+        let mut values = BTreeMap::new();
+        let format = options.get("value.format").or_else(|| options.get("format")).unwrap_or_default().to_owned();
+        for (name, value) in options.all() {
+            let place = places.get(name).cloned();
+            let failed = |message: String| place.as_ref().map(|place| place.error(message));
+            let plain = match name.strip_prefix("value.") {
+                Some("fields-include") if value == "ALL" => continue,
+                Some("fields-include") => {
+                    let message =
+                        "option 'value.fields-include' is 'ALL' here: all columns are read from the record's value";
+                    return Err(failed(message.to_owned()).map_or_else(|| Error::config(message), Into::into));
+                }
+                Some(rest) if rest == "format" || rest.split('.').next() == Some(format.as_str()) => rest.to_owned(),
+                _ => name.clone(),
+            };
+            if name.starts_with("key.") {
+                let message = format!(
+                    "option '{name}' is not supported: columns are read from the record's value; \
+                     the key itself is a column that is declared STRING METADATA FROM 'key'"
+                );
+                return Err(failed(message.clone()).map_or_else(|| Error::config(message), Into::into));
+            }
+            if let Some(other) = values.insert(plain.clone(), value.clone())
+                && other != *value
+            {
+                let message =
+                    format!("options '{plain}' and 'value.{plain}' are the same, and are given different values");
+                return Err(failed(message.clone()).map_or_else(|| Error::config(message), Into::into));
+            }
+            if let Some(place) = place {
+                places.insert(plain, place);
+            }
+        }
+        Ok((Options::new(options.table(), values), places))
     }
 }
 
@@ -221,8 +319,7 @@ fn check_options(table: &Table) -> Result<()> {
         let formats: Vec<_> =
             FORMATS.iter().copied().chain(["parquet"].into_iter().filter(|_| connector == "filesystem")).collect();
         if !formats.contains(&format) {
-            let not_yet =
-                format.contains("avro") || matches!(format, "protobuf" | "canal-json" | "maxwell-json" | "raw");
+            let not_yet = format.contains("avro") || matches!(format, "protobuf" | "raw");
             let hint = if not_yet { String::new() } else { suggestion(format, formats.iter().copied()) };
             let hint =
                 if hint.is_empty() { format!("; connector '{connector}' has {}", formats.join(", ")) } else { hint };
@@ -246,12 +343,14 @@ fn check_options(table: &Table) -> Result<()> {
 struct TableDefinition {
     fields: Vec<Field>,
     comments: BTreeMap<String, String>,
+    /// Columns, their metadata keys, and where these stand.
+    metadata: Vec<(String, String, Location)>,
     primary_key: Vec<(String, Location)>,
     watermark: Option<(Watermark, Location)>,
 }
 
 fn is_timestamp(field: &Field) -> bool {
-    matches!(field.data_type(), datafusion::arrow::datatypes::DataType::Timestamp(..))
+    matches!(field.data_type(), DataType::Timestamp(..))
 }
 
 /// The delay of `column` or `column - INTERVAL …`.

@@ -10,6 +10,7 @@ mod docs_test;
 #[cfg(test)]
 mod errors_test;
 pub mod interval;
+pub mod metadata;
 mod names;
 pub mod pipeline;
 pub mod query;

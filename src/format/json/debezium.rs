@@ -142,7 +142,7 @@ impl DebeziumJson {
                 return Ok(());
             }
             // A null payload is a tombstone, in its envelope.
-            0 if (event.payload == Image::Null && record.key.is_some()) || is_no_change(value) => {
+            0 if event.payload == Image::Null && record.key.is_some() => {
                 self.assembly.roll_back();
                 return Ok(());
             }
@@ -159,13 +159,7 @@ impl DebeziumJson {
 impl Scanner {
     /// The event that starts at the cursor, its image after the change decoded into `rows`.
     #[inline]
-    fn event(
-        &mut self,
-        cursor: &mut Cursor<'_>,
-        rows: &mut Rows,
-        envelope: &mut Rows,
-        depth: usize,
-    ) -> Step<Event> {
+    fn event(&mut self, cursor: &mut Cursor<'_>, rows: &mut Rows, envelope: &mut Rows, depth: usize) -> Step<Event> {
         let absent = Image::Absent;
         let mut event = Event { before: absent, after: absent, op: 0, source_time: NO_TIME, payload: absent };
         let mut place = 0;
@@ -284,7 +278,11 @@ impl Decoder for DebeziumJson {
             if let Some(value) = self.assembly.value(&record, true)
                 && let Err(fault) = self.record(&record, value)
             {
-                self.assembly.reject(&record, &fault);
+                if is_no_change(value) {
+                    self.assembly.roll_back();
+                } else {
+                    self.assembly.reject(&record, &fault);
+                }
             }
         }
         self.assembly.finish(records)

@@ -16,7 +16,7 @@ use super::super::fault::{Fault, Step};
 use super::block::Isa;
 use super::connect::ConnectEnvelope;
 use super::cursor::Cursor;
-use super::foreign::{begins_like_no_change, is_no_change};
+use super::foreign::{begins_like_no_change, key_of_no_change};
 use super::keys::{Key, Keys};
 use super::read_row;
 use super::tree::millis;
@@ -104,14 +104,13 @@ impl Unwrapped {
         if in_envelope && cursor.peek() == b'n' {
             return Err(Fault::null_value());
         }
-        let object = &value[cursor.pos..];
         let mut found = self.row(&mut cursor)?;
         if in_envelope {
             ConnectEnvelope::leave(&mut cursor)?;
         } else {
             cursor.end()?;
         }
-        if found.op.is_none() && found.deleted.is_none() && begins_like_no_change(object) && self.is_no_change(record, value) {
+        if found.op.is_none() && found.deleted.is_none() && self.is_no_change(record, value) {
             self.assembly.roll_back();
             return Ok(());
         }
@@ -126,12 +125,16 @@ impl Unwrapped {
         self.assembly.complete(record, op, found.time, false)
     }
 
-    /// A table may well have a row of one number called `ts_ms`; a heartbeat has its own key.
-    #[cold]
-    fn is_no_change(&self, record: &RawRecord<'_>, value: &[u8]) -> bool {
-        let names = |key: &[u8], name: &str| memchr::memmem::find(key, name.as_bytes()).is_some();
-        let keys = ["serverName", "databaseName", "prefix", "\"id\""];
-        is_no_change(value) && record.key.is_some_and(|key| keys.iter().any(|name| names(key, name)))
+    /// A table may well have a row of one number called `ts_ms`; but a heartbeat has a key of its own.
+    #[inline]
+    fn is_no_change(&mut self, record: &RawRecord<'_>, value: &[u8]) -> bool {
+        let mut cursor = Cursor::new(value, self.isa);
+        self.connect.enter(&mut cursor);
+        let has_key = |name: &str| {
+            let quoted = format!("\"{name}\"");
+            record.key.is_some_and(|key| memchr::memmem::find(key, quoted.as_bytes()).is_some())
+        };
+        begins_like_no_change(&value[cursor.pos..]) && key_of_no_change(value).is_some_and(has_key)
     }
 
     /// Reads the flat object at the cursor.
@@ -325,6 +328,7 @@ impl Decoder for Unwrapped {
                         self.assembly.roll_back();
                         self.no_value(&record, &headers);
                     }
+                    _ if self.is_no_change(&record, value) => self.assembly.roll_back(),
                     _ => self.assembly.reject(&record, &fault),
                 }
             }

@@ -85,8 +85,7 @@ impl Message {
             let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
             // SAFETY: as above; name (which ends in a zero) and value stay where they are until the message is destroyed.
             unsafe {
-                let found =
-                    sys::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size);
+                let found = sys::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size);
                 let there = found == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && !name.is_null();
                 there.then(|| (CStr::from_ptr(name).to_string_lossy(), bytes(value, size)))
             }
