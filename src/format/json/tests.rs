@@ -15,6 +15,7 @@ mod damage;
 mod naive;
 mod others;
 mod unwrapped;
+mod whole;
 
 /// The records of a captured topic, as they were in Kafka.
 fn sample(topic: &str) -> Vec<Record> {

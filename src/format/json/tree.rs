@@ -25,7 +25,8 @@ pub(crate) struct Tree {
 /// A wanted value, or one that has wanted values in it.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
-    column: Option<usize>,
+    /// Several where one format's value is what two paths mean.
+    columns: Vec<usize>,
     is_time: bool,
     inner: Option<Tree>,
 }
@@ -63,7 +64,7 @@ pub(crate) fn nodes<'a>(paths: impl IntoIterator<Item = (&'a str, Leaf)>) -> Vec
         });
         match (rest, leaf) {
             (Some(rest), leaf) => firsts[at].2.push((rest, leaf)),
-            (None, Leaf::Column(column)) => firsts[at].1.column = Some(column),
+            (None, Leaf::Column(column)) => firsts[at].1.columns.push(column),
             (None, Leaf::Time) => firsts[at].1.is_time = true,
         }
     }
@@ -76,7 +77,8 @@ impl Node {
         cursor.skip_space();
         let start = cursor.pos;
         let mut is_passed = false;
-        if let Some(column) = self.column {
+        for &column in &self.columns {
+            cursor.pos = start;
             rows.read(column, cursor).map_err(|fault| fault.in_envelope())?;
             is_passed = true;
         }
