@@ -148,7 +148,10 @@ impl InputPlan {
                 format!("column \"{column}\" is NOT NULL, and the record has no value for it"),
             );
         }
-        let kept = (0..changes.len()).filter(|row| !missing.contains_key(row)).map(|row| row as u32);
+        // A record of several rows is used as a whole or not at all.
+        let refused: BTreeSet<i64> = missing.keys().map(|&row| changes.offsets[row]).collect();
+        let is_kept = |row: &usize| !refused.contains(&changes.offsets[*row]);
+        let kept = (0..changes.len()).filter(is_kept).map(|row| row as u32);
         let kept = UInt32Array::from_iter_values(kept);
         *changes = ChangeBatch { dead_letters: letters.into_letters(), ..changes.take(&kept)? };
         Ok(())
