@@ -181,7 +181,7 @@ pub fn event_times(column: &ArrayRef, none: i64) -> Result<Vec<i64>> {
         TimeUnit::Microsecond => value.div_euclid(1_000),
         TimeUnit::Nanosecond => value.div_euclid(1_000_000),
     };
-    let integers = datafusion::arrow::compute::cast(column, &DataType::Int64)?;
+    let integers = cast(column, &DataType::Int64)?;
     let integers = integers.as_primitive::<Int64Type>();
     Ok(match integers.null_count() {
         0 => integers.values().iter().map(|&value| to_millis(value)).collect(),

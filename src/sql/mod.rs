@@ -18,6 +18,7 @@ pub mod refusal;
 pub mod relation;
 pub mod statement;
 mod syntax;
+mod table_options;
 pub mod text;
 mod tokens;
 mod trace;

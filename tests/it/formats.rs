@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::run::{bounded, run};
+use crate::stack::{Database, clickhouse_url};
 
 fn data(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name).display().to_string()
@@ -160,5 +161,93 @@ fn records_of_maxwell_make_rows() {
             r#"{"id":111,"_op":"u","xid":7152,"_transaction_id":"7152"}"#,
             r#"{"id":111,"_op":"d","xid":7322,"_transaction_id":"7322"}"#,
         ]
+    );
+}
+
+#[test]
+fn clickhouse_keeps_both_images_headers_and_all_rows_of_a_message() {
+    let database = Database::new("formats");
+    let url = clickhouse_url();
+    let changelog = |table: &str| {
+        format!(
+            "CREATE TABLE t (customer_id INT, store_id SMALLINT, email STRING, headers MAP<STRING, BYTES> METADATA, PRIMARY KEY (customer_id) NOT ENFORCED)
+             WITH ('connector' = 'filesystem', 'records' = 'kafka', 'path' = '{}', 'format' = 'debezium-json');
+             CREATE TABLE log WITH ('connector' = 'clickhouse', 'url' = '{url}', 'table' = '{}.{table}');
+             INSERT INTO log SELECT * FROM CHANGES(t);",
+            data("debezium/mysql_json.sakila.customer.jsonl"),
+            database.0
+        )
+    };
+    run(&changelog("log"), bounded("formats_log")).unwrap();
+    assert_eq!(
+        database.ask("SELECT type FROM system.columns WHERE database = '{db}' AND table = 'log' AND name IN ('headers', '_before', '_transaction_id') ORDER BY name"),
+        "Tuple(customer_id Nullable(Int32), store_id Nullable(Int16), email Nullable(String))\nNullable(String)\nMap(String, Nullable(String))"
+    );
+    // Every update and delete has its image before, inserts have none; the connector provides the transactions of what it streamed.
+    assert_eq!(
+        database.ask("SELECT countIf(_op IN ('u', 'd') AND _before.customer_id IS NULL), countIf(_op IN ('c', 'r') AND _before.customer_id IS NOT NULL), countIf(_op = 'u' AND (_before.email IS DISTINCT FROM email OR _before.store_id != store_id)) > 0, countIf((_transaction_id IS NULL) != (_op = 'r')) FROM {db}.log"),
+        "0\t0\t1\t0"
+    );
+    assert_eq!(database.ask("SELECT DISTINCT headers['__debezium.context.connectorName'] FROM {db}.log"), "mysql");
+    // A table of before, without the new columns.
+    database.ask("CREATE TABLE {db}.old AS {db}.log");
+    database.ask("ALTER TABLE {db}.old DROP COLUMN _before, DROP COLUMN _transaction_id");
+    run(&changelog("old"), bounded("formats_old")).unwrap();
+    assert_eq!(database.ask("SELECT count() FROM {db}.old"), database.ask("SELECT count() FROM {db}.log"));
+
+    let stock = format!(
+        "CREATE TABLE t (id INT, name STRING, PRIMARY KEY (id) NOT ENFORCED)
+         WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'canal-json');
+         CREATE TABLE log WITH ('connector' = 'clickhouse', 'url' = '{url}', 'table' = '{db}.stock_log');
+         CREATE TABLE mirror WITH ('connector' = 'clickhouse', 'url' = '{url}', 'table' = '{db}.stock');
+         INSERT INTO log SELECT * FROM CHANGES(t);
+         INSERT INTO mirror SELECT id, name FROM t;",
+        data("other/canal.jsonl"),
+        db = database.0
+    );
+    run(&stock, bounded("formats_stock")).unwrap();
+    assert_eq!(database.ask("SELECT count(), uniqExact(_offset) FROM {db}.stock_log"), "7\t4");
+    assert_eq!(database.ask("SELECT id, name FROM {db}.stock ORDER BY id"), "101\tscooter\n103\tnull");
+}
+
+#[test]
+fn headers_of_kafka_say_what_happened_to_unwrapped_rows() {
+    use rdkafka::message::{Header, OwnedHeaders};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    let topic = crate::topic::Topic::create("headers", 1);
+    let producer: BaseProducer =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", crate::stack::kafka_brokers()).create().unwrap();
+    for (op, value) in [
+        ("r", Some(r#"{"id":1,"name":"a"}"#)),
+        ("u", Some(r#"{"id":1,"name":"b"}"#)),
+        ("d", None),
+        ("c", Some(r#"{"id":1,"name":"c"}"#)),
+    ] {
+        let headers = OwnedHeaders::new()
+            .insert(Header { key: "__op", value: Some(op) })
+            .insert(Header { key: "__source_ts_ms", value: Some("1795244611000") });
+        let record: BaseRecord<'_, str, str> =
+            BaseRecord::to(&topic.name).partition(0).key(r#"{"id":1}"#).headers(headers).timestamp(1_795_244_611_500);
+        producer.send(value.into_iter().fold(record, BaseRecord::payload)).unwrap();
+    }
+    producer.flush(std::time::Duration::from_secs(30)).unwrap();
+    let text = format!(
+        "CREATE TABLE t (id INT, name STRING, h STRING METADATA FROM 'headers', kind STRING METADATA FROM 'timestamp-type', epoch INT METADATA FROM 'leader-epoch',
+           PRIMARY KEY (id) NOT ENFORCED)
+         WITH ('connector' = 'kafka', 'topic' = '{}', 'properties.bootstrap.servers' = '{}', 'value.format' = 'debezium-json',
+           'value.debezium-json.unwrapped' = 'true');
+         CREATE TABLE out WITH ('connector' = 'filesystem', 'path' = '{{dir}}/out.json');
+         INSERT INTO out SELECT _op, _source_ts, id, name, h, kind, epoch >= 0 AS has_epoch FROM CHANGES(t);",
+        topic.name,
+        crate::stack::kafka_brokers()
+    );
+    let line = |op: &str, name: &str| {
+        format!(
+            r#"{{"_op":"{op}","_source_ts":"2026-11-21T07:03:31Z","id":1,"name":{name},"h":"{{\"__op\":\"{op}\",\"__source_ts_ms\":\"1795244611000\"}}","kind":"CreateTime","has_epoch":true}}"#
+        )
+    };
+    assert_eq!(
+        outputs(&text, &["out.json"])[0],
+        [line("r", r#""a""#), line("u", r#""b""#), line("d", "null"), line("c", r#""c""#)]
     );
 }

@@ -7,6 +7,7 @@
 //! What is kept is checked in full. What is skipped is only looked at as far as finding its end needs: strings end,
 //! brackets balance (of either kind), nothing follows.
 
+mod added;
 pub(crate) mod block;
 pub(crate) mod canal;
 mod connect;
