@@ -45,7 +45,7 @@ impl StatementReader<'_> {
             return Err(self.error(message).into());
         }
         let (options, option_places) = self.options(&name)?;
-        let (options, option_places) = self.plain_options(options, option_places)?;
+        let (options, option_places) = self.plain_options(&options, option_places)?;
         self.end()?;
         let table = self.checked(definition, name, options, place, option_places)?;
         check_options(&table)?;

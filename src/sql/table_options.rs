@@ -13,7 +13,7 @@ impl StatementReader<'_> {
     /// Flink writes `'value.format'`, and the format's options after `value.`; here they are the same without.
     pub(super) fn plain_options(
         &self,
-        options: Options,
+        options: &Options,
         mut places: BTreeMap<String, Place>,
     ) -> Result<(Options, BTreeMap<String, Place>)> {
         let mut values = BTreeMap::new();

@@ -76,7 +76,7 @@ impl DebeziumJson {
         for (key, node) in nodes(wanted.chain(time)) {
             match key {
                 // The source's time alone has a shorter way.
-                "source" if assembly.envelope.rows.names().any(|path| is_source(path)) => whole_source = Some(node),
+                "source" if assembly.envelope.rows.names().any(is_source) => whole_source = Some(node),
                 key if ENVELOPE.contains(&key) => {}
                 key => {
                     names.push(key);

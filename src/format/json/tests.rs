@@ -30,7 +30,9 @@ fn sample(topic: &str) -> Vec<Record> {
 }
 
 /// Records with their headers.
-struct Headed(Vec<(Record, Vec<(String, Option<String>)>)>);
+struct Headed(Vec<(Record, TextHeaders)>);
+
+type TextHeaders = Vec<(String, Option<String>)>;
 
 impl Headed {
     fn batch(self) -> RawBatch {

@@ -53,9 +53,12 @@ impl Tree {
     }
 }
 
+/// A first key, what is wanted of its value as a whole, and the paths within it.
+type First<'a> = (&'a str, Node, Vec<(&'a str, Leaf)>);
+
 /// The first keys of some paths, each with all that is wanted below it.
 pub(crate) fn nodes<'a>(paths: impl IntoIterator<Item = (&'a str, Leaf)>) -> Vec<(&'a str, Node)> {
-    let mut firsts: Vec<(&str, Node, Vec<(&str, Leaf)>)> = Vec::new();
+    let mut firsts: Vec<First<'_>> = Vec::new();
     for (path, leaf) in paths {
         let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
         let at = firsts.iter().position(|(key, ..)| *key == first).unwrap_or_else(|| {

@@ -86,7 +86,7 @@ impl Unwrapped {
             return Ok(());
         }
         if found.op.is_none() {
-            self.from_headers(&headers(), &mut found)?;
+            self.read_headers(&headers(), &mut found)?;
         }
         let op = match found {
             Found { deleted: Some(true), .. } => Op::Delete,
@@ -129,7 +129,7 @@ impl Unwrapped {
     }
 
     /// The transform can add its fields to the headers instead.
-    fn from_headers(&mut self, headers: &[(String, Option<Vec<u8>>)], found: &mut Found) -> Step<()> {
+    fn read_headers(&mut self, headers: &[(String, Option<Vec<u8>>)], found: &mut Found) -> Step<()> {
         for (name, value) in headers {
             let (Some(at), Some(value)) = (self.names.iter().position(|known| known == name), value) else { continue };
             let wanted = Use { column: None, ..self.uses[at].clone() };
@@ -160,7 +160,7 @@ impl Unwrapped {
             cursor.end()?;
         }
         let mut found = NOTHING;
-        self.from_headers(&headers(), &mut found)?;
+        self.read_headers(&headers(), &mut found)?;
         self.assembly.complete(record, Op::Delete, found.time, false)
     }
 

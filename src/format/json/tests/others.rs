@@ -176,6 +176,9 @@ fn what_is_around_the_row_is_read_by_its_path() {
     }
 }
 
+/// A value and its headers.
+type Sent = (&'static str, &'static [(&'static str, Option<&'static str>)]);
+
 #[test]
 fn a_record_says_its_key_and_headers() {
     let entries = DataType::Struct(
@@ -190,11 +193,11 @@ fn a_record_says_its_key_and_headers() {
         ("@leader-epoch", DataType::Int32),
     ];
     let wanted = DecodeSpec { envelope: spec(&paths).columns, ..spec(&[("id", DataType::Int32)]) };
-    let record = |(number, (value, headers)): (usize, (&str, &[(&str, Option<&str>)]))| {
+    let record = |(number, (value, headers)): (usize, Sent)| {
         let headers = headers.iter().map(|(name, value)| (name.to_string(), value.map(str::to_owned)));
         ((Some(format!("k{number}").into_bytes()), Some(value.as_bytes().to_vec())), headers.collect())
     };
-    let records: [(&str, &[(&str, Option<&str>)]); 3] = [
+    let records: [Sent; 3] = [
         (r#"{"op":"x"}"#, &[("lost", Some("1"))]),
         (r#"{"op":"c","after":{"id":1},"ts_ms":5}"#, &[("a", Some("x")), ("b", None)]),
         (r#"{"op":"c","after":{"id":2}}"#, &[]),
