@@ -25,7 +25,9 @@ mod connect;
 mod csv;
 pub mod envelope;
 mod fault;
+pub mod infer;
 mod json;
+pub mod watch;
 
 /// What a decoder is asked for. Compiled once; the rest of a record is skipped without being parsed.
 #[derive(Debug, Clone)]

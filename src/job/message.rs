@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use datafusion::arrow::array::RecordBatch;
 
+use super::discovery::Drift;
 use crate::change::{OffsetRange, TopicPartition};
 use crate::error::Error;
 use crate::window::aggregate::WindowState;
@@ -26,11 +27,8 @@ pub enum ToLane {
         /// Whether a copy of the open windows is wanted.
         with_state: bool,
     },
-    /// Close the windows that end at or before the watermark, and answer with `Closed`.
-    Close {
-        /// The watermark of the lane's table.
-        watermark: i64,
-    },
+    /// Close the windows that end at or before the watermarks of these tables, by their places in the lane; answer with `Closed`.
+    Close(Vec<(usize, i64)>),
     /// End the thread.
     Stop,
 }
@@ -38,6 +36,8 @@ pub enum ToLane {
 /// A partition that a lane is given.
 #[derive(Debug, Clone)]
 pub struct Assignment {
+    /// The table that reads it, by its place in the lane.
+    pub table: usize,
     /// The partition.
     pub partition: TopicPartition,
     /// The first offset to read.
@@ -96,6 +96,8 @@ pub enum FromLane {
         /// The lane.
         lane: usize,
     },
+    /// A table has got columns that it does not know. The lane has stopped reading it before this record.
+    Drifted(Drift),
     /// The lane has ended because of this.
     Failed(Error),
 }

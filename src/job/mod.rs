@@ -3,10 +3,12 @@
 pub mod check;
 mod cycle;
 pub mod delivery;
+pub mod discovery;
 pub mod epoch;
 pub mod explain;
 pub mod input;
 pub mod lane;
+pub mod lanes;
 pub mod message;
 #[cfg(test)]
 mod model_tests;

@@ -7,8 +7,11 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit}
 use datafusion::sql::sqlparser::ast::Query as SqlQuery;
 use datafusion::sql::sqlparser::tokenizer::{Location, TokenWithSpan};
 
+use super::database::{DatabaseMirror, SourceDatabase};
+use super::diagnose::unknown_column;
 use super::metadata::Metadata;
-use crate::error::Place;
+use crate::error::{Place, Result};
+use crate::format::infer::RowSchema;
 use crate::format::is_changelog;
 use crate::options::Options;
 
@@ -29,6 +32,8 @@ pub struct Table {
     pub watermark: Option<Watermark>,
     /// Its `WITH (…)`.
     pub options: Options,
+    /// Whether its columns were left out and are those of its records, new ones included.
+    pub open: bool,
     /// Where its name stands.
     pub place: Place,
     /// Where the names of its options stand.
@@ -81,6 +86,10 @@ pub struct Script {
     pub views: Vec<View>,
     /// Inserts, in order.
     pub inserts: Vec<Insert>,
+    /// Databases that are read, by name.
+    pub databases: BTreeMap<String, SourceDatabase>,
+    /// Databases that mirror them.
+    pub mirrors: Vec<DatabaseMirror>,
 }
 
 /// The columns that `CHANGES(t)` adds to those of the table.
@@ -102,20 +111,35 @@ impl Table {
         self.options.get("format").unwrap_or("json")
     }
 
+    /// The table with the columns of its records. What it declares itself, its key and its watermark, stays.
+    pub fn with_rows(&self, rows: &RowSchema) -> Result<Self> {
+        let known = || rows.columns.fields().iter().map(|field| field.name().as_str());
+        let primary_key = if self.primary_key.is_empty() { rows.primary_key.clone() } else { self.primary_key.clone() };
+        let watermark = self.watermark.iter().map(|it| &it.column);
+        for name in primary_key.iter().chain(watermark) {
+            if !known().any(|column| column == name) {
+                return Err(self.place.error(unknown_column(name, Some(&self.name), known())).into());
+            }
+        }
+        let field = |field: &Arc<Field>| field.as_ref().clone().with_nullable(!primary_key.contains(field.name()));
+        let columns = Arc::new(Schema::new(rows.columns.fields().iter().map(field).collect::<Vec<_>>()));
+        Ok(Self { columns, primary_key, open: true, ..self.clone() })
+    }
+
+    /// Its columns and key.
+    pub fn rows(&self) -> RowSchema {
+        RowSchema { columns: Arc::clone(&self.columns), primary_key: self.primary_key.clone() }
+    }
+
     /// What state depends on, in words: where the records are from, how they are read, and the clock.
     pub fn fingerprint(&self) -> String {
         let option = |name: &str| self.options.get(name).unwrap_or_default();
         let watermark = self.watermark.as_ref().map(|it| (&it.column, it.delay));
+        let place = [option("topic"), option("topic-pattern"), option("path")].concat();
         let unwrapped = if option("debezium-json.unwrapped") == "true" { " unwrapped" } else { "" };
         let metadata: Vec<_> = self.metadata.iter().map(|(column, it)| format!(" {column} from {}", it.key)).collect();
-        format!(
-            "{} {}{} {}{unwrapped} {watermark:?}{}",
-            option("connector"),
-            option("topic"),
-            option("path"),
-            self.format(),
-            metadata.concat()
-        )
+        let metadata = metadata.concat();
+        format!("{} {place} {}{unwrapped} {watermark:?}{metadata}", option("connector"), self.format())
     }
 
     /// Where its rows are, as one text: two tables at one place are one table.
@@ -128,7 +152,10 @@ impl Table {
         };
         match option("connector") {
             "filesystem" => format!("filesystem {}", option("path")),
-            "kafka" => format!("kafka {} {}", option("properties.bootstrap.servers"), option("topic")),
+            "kafka" => {
+                let topics = [option("topic"), option("topic-pattern")].concat();
+                format!("kafka {} {topics}", option("properties.bootstrap.servers"))
+            }
             connector => format!("{connector} {} {table}", option("url")),
         }
     }

@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod closing;
 pub mod compile;
+pub mod database;
 mod ddl;
 pub mod diagnose;
 #[cfg(test)]
@@ -17,6 +18,7 @@ pub mod query;
 pub mod refusal;
 pub mod relation;
 pub mod statement;
+pub mod submission;
 mod syntax;
 mod table_options;
 pub mod text;
