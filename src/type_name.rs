@@ -39,6 +39,12 @@ pub fn sql_name(data_type: &DataType) -> String {
                 fields.iter().map(|field| format!("{} {}", field.name(), sql_name(field.data_type()))).collect();
             format!("ROW<{}>", fields.join(", "))
         }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(fields) if fields.len() == 2 => {
+                format!("MAP<{}, {}>", sql_name(fields[0].data_type()), sql_name(fields[1].data_type()))
+            }
+            other => other.to_string(),
+        },
         DataType::List(element) => format!("ARRAY<{}>", sql_name(element.data_type())),
         other => other.to_string(),
     }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::array::{Array, UInt32Array};
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::outputs::Outputs;
-use super::scan::Scan;
+use super::scan::{Scan, ScanColumn};
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op};
 use crate::error::{Error, Result};
 use crate::format::{self, DecodeSpec, Decoder};
 use crate::source::RawBatch;
-use crate::sql::catalog::Table;
+use crate::sql::catalog::{TRANSACTION_ID, TRANSACTION_PATH, Table};
+use crate::sql::metadata::MetadataOf;
 use crate::sql::pipeline::{Pipeline, Work};
 use crate::window::aggregate::{Refused, WindowPlan};
 use crate::window::stage::Stage;
@@ -48,8 +49,8 @@ pub struct InputPlan {
 /// The event time of a table. Milliseconds.
 #[derive(Debug)]
 pub struct EventTimeColumn {
-    /// Its place among the decoded columns.
-    pub column: usize,
+    /// What it is taken from.
+    pub column: ScanColumn,
     /// How far behind the greatest event time the clock stays.
     pub delay: i64,
     /// How far ahead of its broker timestamp an event time may be.
@@ -106,7 +107,7 @@ impl InputPlan {
         let windowed = pipelines.iter().any(|(_, pipeline)| matches!(pipeline.work, Work::Window { .. }));
         let event_time = match &table.watermark {
             Some(watermark) if windowed => Some(EventTimeColumn {
-                column: decode.columns.index_of(&watermark.column).map_err(Error::internal)?,
+                column: event_time_column(table, &watermark.column, &decode)?,
                 delay: watermark.delay,
                 max_future: table.options.duration("max-future", Duration::from_secs(24 * 3600))?.as_millis() as i64,
                 range: representable(pipelines),
@@ -114,7 +115,7 @@ impl InputPlan {
             _ => None,
         };
         let lane_pipeline = |(number, pipeline): &(usize, Arc<Pipeline>)| {
-            let scan = Scan::new(Arc::clone(&pipeline.scan), &decode.columns)?;
+            let scan = Scan::new(Arc::clone(&pipeline.scan), table, &decode)?;
             Ok(LanePipeline { number: *number, scan, work: lane_work(*number, pipeline, outputs) })
         };
         let pipelines = pipelines.iter().map(lane_pipeline).collect::<Result<_>>()?;
@@ -147,7 +148,10 @@ impl InputPlan {
                 format!("column \"{column}\" is NOT NULL, and the record has no value for it"),
             );
         }
-        let kept = (0..changes.len()).filter(|row| !missing.contains_key(row)).map(|row| row as u32);
+        // A record of several rows is used as a whole or not at all.
+        let refused: BTreeSet<i64> = missing.keys().map(|&row| changes.offsets[row]).collect();
+        let is_kept = |row: &usize| !refused.contains(&changes.offsets[*row]);
+        let kept = (0..changes.len()).filter(is_kept).map(|row| row as u32);
         let kept = UInt32Array::from_iter_values(kept);
         *changes = ChangeBatch { dead_letters: letters.into_letters(), ..changes.take(&kept)? };
         Ok(())
@@ -157,6 +161,10 @@ impl InputPlan {
     pub fn decoder(&self) -> Result<Box<dyn Decoder>> {
         format::decoder(&self.table.options, &self.decode)
     }
+}
+
+fn event_time_column(table: &Table, name: &str, decode: &DecodeSpec) -> Result<ScanColumn> {
+    ScanColumn::new(table.columns.field_with_name(name).map_err(Error::internal)?, table, decode)
 }
 
 /// The event times whose windows every target can hold: ClickHouse's DateTime, which windows of whole seconds have, is
@@ -210,9 +218,16 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
     let decoded = table.nullable_columns();
     let columns: Vec<_> =
         decoded.fields().iter().filter(|it| wants_images || names.contains(it.name().as_str())).cloned().collect();
+    let metadata = || names.iter().filter_map(|name| table.metadata.get(*name)).map(|metadata| &metadata.of);
+    let wanted = metadata().filter_map(|of| match of {
+        MetadataOf::Envelope { path, data_type } => Some((path.as_str(), data_type.clone())),
+        _ => None,
+    });
+    let transaction = names.contains(TRANSACTION_ID).then_some((TRANSACTION_PATH, DataType::Utf8));
+    let envelope: BTreeMap<_, _> =
+        wanted.chain(transaction).map(|(path, data_type)| (path, Field::new(path, data_type, true))).collect();
     DecodeSpec {
-        positions: table
-            .columns
+        positions: decoded
             .fields()
             .iter()
             .enumerate()
@@ -222,8 +237,8 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
         columns: Arc::new(Schema::new(columns)),
         declared: Arc::clone(&table.columns),
         before: (images || names.contains("_before")) && table.has_changes(),
-        source_time: names.contains("_source_ts"),
-        envelope: Arc::new(Schema::empty()),
+        source_time: names.contains("_source_ts") || metadata().any(|of| *of == MetadataOf::SourceTime),
+        envelope: Arc::new(Schema::new(envelope.into_values().collect::<Vec<_>>())),
     }
 }
 

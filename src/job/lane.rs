@@ -412,7 +412,7 @@ fn observe(
 ) -> Result<EventTimes> {
     let Some(event_time) = &plan.event_time else { return Ok(EventTimes::default()) };
     letters.set_range(&event_time.range);
-    let mut times = super::scan::event_times(changes.rows.column(event_time.column), NO_EVENT_TIME)?;
+    let mut times = super::scan::event_times(&event_time.column.of(changes)?, NO_EVENT_TIME)?;
     for (row, time) in times.iter_mut().enumerate() {
         let arrived = changes.timestamps[row];
         let is_ahead = arrived != NO_TIME && *time > arrived.saturating_add(event_time.max_future);

@@ -1,9 +1,11 @@
 //! Rows as text or Parquet, for the sinks that write files and the terminal.
 
 use std::io::Write;
+use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::arrow::csv;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::json;
 
 use super::{OutputTable, TableForm};
@@ -75,11 +77,32 @@ pub(super) fn json_lines(rows: &RecordBatch, out: impl Write) -> Result<()> {
     Ok(writer.finish()?)
 }
 
-/// Rows as CSV, with the names first if wanted.
+/// Rows as CSV, with the names first if wanted. What is nested is written as its JSON.
 pub(super) fn csv_lines(rows: &RecordBatch, header: bool, out: impl Write) -> Result<()> {
     csv::WriterBuilder::new()
         .with_header(header)
         .build(out)
-        .write(rows)
+        .write(&flat(rows)?)
         .map_err(|error| Error::config(format!("these rows cannot be written as CSV, use 'format' = 'json': {error}")))
+}
+
+/// The rows with structs, maps and lists as the texts of their JSON.
+fn flat(rows: &RecordBatch) -> Result<RecordBatch> {
+    if !rows.schema_ref().fields().iter().any(|field| field.data_type().is_nested()) {
+        return Ok(rows.clone());
+    }
+    let columns = rows.schema_ref().fields().iter().zip(rows.columns()).map(|(field, column)| {
+        if !field.data_type().is_nested() {
+            return Ok((field.name(), Arc::clone(column)));
+        }
+        let one = Arc::new(Schema::new(vec![field.as_ref().clone().with_name("_").with_nullable(true)]));
+        let mut lines = Vec::new();
+        json_lines(&RecordBatch::try_new(one, vec![Arc::clone(column)])?, &mut lines)?;
+        let lines = String::from_utf8(lines).map_err(Error::internal)?;
+        // Each line is `{"_":…}`, and no JSON has a line break of its own.
+        let texts = lines.lines().map(|line| line.get(5..line.len() - 1).filter(|text| *text != "null"));
+        Ok((field.name(), Arc::new(texts.collect::<StringArray>()) as ArrayRef))
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))?)
 }

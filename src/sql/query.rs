@@ -127,9 +127,17 @@ impl Planner {
     }
 
     fn target(&self, text: &Text, insert: &Insert, name: &str) -> Result<Arc<Table>> {
-        self.script.tables.get(name).cloned().ok_or_else(|| {
-            text.error(insert.place, unknown_table(name, self.script.tables.keys().map(String::as_str))).into()
-        })
+        let unknown = || unknown_table(name, self.script.tables.keys().map(String::as_str));
+        let target = self.script.tables.get(name).cloned().ok_or_else(|| text.error(insert.place, unknown()))?;
+        match target.metadata.keys().next() {
+            None => Ok(target),
+            Some(column) => {
+                let message = format!(
+                    "table \"{name}\" is filled, and its column \"{column}\" is METADATA, which is of records that are read; leave it out"
+                );
+                Err(text.error(insert.place, message).into())
+            }
+        }
     }
 
     async fn plan(&self, query: &SqlQuery, tokens: &[TokenWithSpan]) -> std::result::Result<LogicalPlan, Refusal> {

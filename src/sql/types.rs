@@ -38,6 +38,7 @@ pub fn arrow_type(declared: &SqlType) -> Result<DataType, String> {
         Custom(name, arguments) => custom(&name.to_string(), arguments)?,
         Array(ArrayElemTypeDef::AngleBracket(element) | ArrayElemTypeDef::Parenthesis(element)) => list(element)?,
         Array(ArrayElemTypeDef::SquareBracket(element, _)) => list(element)?,
+        Map(key, value) => map(key, value)?,
         other => return Err(format!("type {other} is not supported; {KNOWN}")),
     })
 }
@@ -94,4 +95,10 @@ fn custom(name: &str, arguments: &[String]) -> Result<DataType, String> {
 
 fn list(element: &SqlType) -> Result<DataType, String> {
     Ok(DataType::List(Arc::new(Field::new_list_field(arrow_type(element)?, true))))
+}
+
+fn map(key: &SqlType, value: &SqlType) -> Result<DataType, String> {
+    let key = Field::new("keys", arrow_type(key)?, false);
+    let entries = DataType::Struct(vec![key, Field::new("values", arrow_type(value)?, true)].into());
+    Ok(DataType::Map(Arc::new(Field::new("entries", entries, false)), false))
 }

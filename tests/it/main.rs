@@ -8,6 +8,7 @@ mod cli;
 mod clickhouse_sink;
 mod crash;
 mod filesystem;
+mod formats;
 mod kafka_source;
 mod malformed;
 mod million;

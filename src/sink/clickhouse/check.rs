@@ -180,7 +180,14 @@ pub(super) fn check(
         let sent = wanted.unwrap_or_else(|| field.data_type().to_string());
         let add = |verb: &str| Some(format!("{verb} COLUMN {} {sent}", quote_identifier(field.name())));
         let Some(column) = existing.column(field.name()) else {
-            if !is_optional(output, index) {
+            if was_added_later(output, field.name()) {
+                tracing::warn!(
+                    "the ClickHouse table {name} at {place} has no column {}, which is left out; to keep it, run ALTER TABLE {} ADD COLUMN {} {sent}",
+                    field.name(),
+                    name.quoted(),
+                    quote_identifier(field.name())
+                );
+            } else if !is_optional(output, index) {
                 mismatches.push(Mismatch {
                     column: field.name().clone(),
                     remedy: add("ADD"),
@@ -263,6 +270,11 @@ fn is_optional(output: &OutputTable, index: usize) -> bool {
             TableForm::Late | TableForm::DeadLetters => true,
             TableForm::Log | TableForm::Results => index >= output.visible,
         }
+}
+
+/// Columns that `*` of a changelog did not always have: a table that was made before goes on without them.
+fn was_added_later(output: &OutputTable, column: &str) -> bool {
+    output.form == TableForm::Log && matches!(column, "_transaction_id" | "_before")
 }
 
 /// Both sides as a small table, and what to do.
