@@ -36,10 +36,7 @@ impl Column {
     /// Whether this is a column of integers.
     pub(crate) fn is_integer(&self) -> bool {
         use Values::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
-        match self.values {
-            Int8(_) | Int16(_) | Int32(_) | Int64(_) | UInt8(_) | UInt16(_) | UInt32(_) | UInt64(_) => true,
-            _ => false,
-        }
+        matches!(self.values, Int8(_) | Int16(_) | Int32(_) | Int64(_) | UInt8(_) | UInt16(_) | UInt32(_) | UInt64(_))
     }
 
     /// Appends bits as the number that they make.
