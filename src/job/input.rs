@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use datafusion::arrow::array::{Array, UInt32Array};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 
+use super::keeping::Keeping;
 use super::outputs::Outputs;
 use super::scan::Scan;
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op};
@@ -16,6 +18,7 @@ use crate::format::{self, DecodeSpec, Decoder};
 use crate::source::RawBatch;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::{Pipeline, Work};
+use crate::state::BeforeImages;
 use crate::window::aggregate::{Refused, WindowPlan};
 use crate::window::stage::Stage;
 
@@ -43,6 +46,8 @@ pub struct InputPlan {
     pub dead_letters: OutputRef,
     /// The job's name.
     pub job: String,
+    /// How many partitions the table has now.
+    pub partitions: AtomicUsize,
 }
 
 /// The event time of a table. Milliseconds.
@@ -119,7 +124,15 @@ impl InputPlan {
         };
         let pipelines = pipelines.iter().map(lane_pipeline).collect::<Result<_>>()?;
         let dead_letters = outputs.dead_letters();
-        Ok(Self { table: Arc::clone(table), decode, event_time, pipelines, dead_letters, job: job.to_owned() })
+        Ok(Self {
+            table: Arc::clone(table),
+            decode,
+            event_time,
+            pipelines,
+            dead_letters,
+            job: job.to_owned(),
+            partitions: AtomicUsize::new(0),
+        })
     }
 
     /// Columns that are declared NOT NULL are decoded as nullable, because the image of a delete may lack them. A row
@@ -132,7 +145,10 @@ impl InputPlan {
             if column.null_count() > 0 && !declared.is_nullable() {
                 let is_key = self.table.primary_key.contains(declared.name());
                 let needed = |row: usize| exists(row) || (is_key && changes.ops[row] == Op::Delete);
-                let nulls = (0..column.len()).filter(|&row| column.is_null(row) && needed(row));
+                // What an event leaves out because it did not change is filled in later, or refused.
+                let place = changes.rows.schema_ref().index_of(field.name()).map_err(Error::internal)?;
+                let left_out = |row: usize| changes.unavailable.binary_search(&(row as u32, place as u32)).is_ok();
+                let nulls = (0..column.len()).filter(|&row| column.is_null(row) && needed(row) && !left_out(row));
                 missing.extend(nulls.map(|row| (row, declared.name().as_str())));
             }
         }
@@ -179,7 +195,9 @@ fn representable(pipelines: &[(usize, Arc<Pipeline>)]) -> RangeInclusive<i64> {
 
 /// Whether a query's table can be decoded as it is declared.
 pub fn check(pipeline: &Arc<Pipeline>, outputs: &Outputs) -> Result<()> {
-    InputPlan::new(&pipeline.table, &[(0, Arc::clone(pipeline))], outputs, "check")?.decoder().map(drop)
+    let plan = InputPlan::new(&pipeline.table, &[(0, Arc::clone(pipeline))], outputs, "check")?;
+    plan.decoder()?;
+    Keeping::new(&plan).map(drop)
 }
 
 fn lane_work(number: usize, pipeline: &Pipeline, outputs: &Outputs) -> LaneWork {
@@ -205,6 +223,9 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
             Work::Window { .. } => names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str())),
             Work::Append(_) => {}
         }
+    }
+    if table.has_changes() && (images || matches!(BeforeImages::of(&table.options), Ok(BeforeImages::Kept))) {
+        names.extend(table.primary_key.iter().map(String::as_str));
     }
     let wants_images = names.contains("_before") || names.contains("_after");
     let decoded = table.nullable_columns();
@@ -279,11 +300,16 @@ impl<'a> Letters<'a> {
         self.add(row, DeadReason::ExpressionFailed, message.to_owned());
     }
 
-    /// Adds the truncates of a batch, which a mirror cannot apply.
-    pub fn refuse_truncates(&mut self, changes: &ChangeBatch) {
-        for row in (0..changes.len()).filter(|&row| changes.ops[row] == Op::Truncate) {
-            self.add(row, DeadReason::Unsupported, "a truncate is not applied to the mirror".to_owned());
+    /// Adds the truncates of a batch, which a mirror cannot apply, and returns the other changes.
+    pub fn refuse_truncates(&mut self, changes: &ChangeBatch) -> Result<ChangeBatch> {
+        let is_truncate = |row: &usize| changes.ops[*row] == Op::Truncate;
+        for row in (0..changes.len()).filter(is_truncate) {
+            let message = "the table was truncated, and this topic is one of several partitions, whose rows are only known where they \
+                           are kept: the mirror still has them; set 'before-images' = 'kept', or 'truncate' = 'ignore' or 'stop'";
+            self.add(row, DeadReason::Unsupported, message.to_owned());
         }
+        let others = (0..changes.len()).filter(|row| !is_truncate(row)).map(|row| row as u32);
+        changes.take(&UInt32Array::from_iter_values(others))
     }
 
     /// Adds the record at an offset, on which an expression failed.
@@ -291,7 +317,8 @@ impl<'a> Letters<'a> {
         self.add_at(offset, DeadReason::ExpressionFailed, message.to_owned());
     }
 
-    fn add(&mut self, row: usize, reason: DeadReason, message: String) {
+    /// Adds a row that cannot be used.
+    pub fn add(&mut self, row: usize, reason: DeadReason, message: String) {
         self.add_at(self.offsets[row], reason, message);
     }
 

@@ -6,9 +6,11 @@ pub mod delivery;
 pub mod epoch;
 pub mod explain;
 pub mod input;
+pub mod keeping;
 pub mod lane;
-pub mod lanes;
+mod lanes;
 pub mod message;
+pub mod mirror;
 #[cfg(test)]
 mod model_tests;
 pub mod outputs;

@@ -27,7 +27,7 @@ use super::outputs::Outputs;
 use super::progress::Progress;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
-use crate::checkpoint::{Checkpoint, Manifest};
+use crate::checkpoint::{Checkpoint, Manifest, Truncate};
 use crate::error::{Error, Result};
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
@@ -65,6 +65,8 @@ pub struct Job {
     pub(super) state_saved: Instant,
     looked_around: Instant,
     pub(super) wants_state: bool,
+    /// Truncates to be applied to the other partitions of their topics, with the epochs that read them.
+    pub(super) truncates: BTreeSet<(u64, Truncate)>,
     pub(super) reached: BTreeSet<usize>,
     pub(super) ends: BTreeMap<crate::change::TopicPartition, i64>,
     pub(super) stopping: bool,
@@ -160,6 +162,7 @@ impl Job {
             state_saved: Instant::now(),
             looked_around: Instant::now(),
             wants_state: true,
+            truncates: BTreeSet::new(),
             reached: BTreeSet::new(),
             ends: BTreeMap::new(),
             stopping: false,
@@ -246,11 +249,17 @@ impl Job {
             FromLane::Reached { lane } => {
                 self.reached.insert(lane);
             }
+            FromLane::Truncated { epoch, truncate } => {
+                // Alone in its topic, the partition has done all that there is to do.
+                if self.inputs.iter().any(|it| it.name() == truncate.table && it.has_beside(&truncate)) {
+                    self.truncates.insert((epoch, truncate));
+                }
+            }
             FromLane::Failed(error) => return Err(error),
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
-            FromLane::Cut { lane, partitions, state, open_windows, .. } => {
+            FromLane::Cut { lane, partitions, state, keyed, open_windows, .. } => {
                 self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
-                if self.cut_came(lane, state, open_windows) {
+                if self.cut_came(lane, state, keyed, open_windows) {
                     self.close().await?;
                 }
             }

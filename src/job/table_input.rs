@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::input::{InputPlan, LaneWork};
@@ -10,7 +11,7 @@ use super::lanes::Lanes;
 use super::message::{Assignment, PartitionState};
 use super::settings::{Ending, Settings};
 use crate::change::{OffsetRange, TopicPartition};
-use crate::checkpoint::{Manifest, Position};
+use crate::checkpoint::{Manifest, Position, Truncate};
 use crate::error::Result;
 use crate::source::Source;
 use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME, IdleRules, PartitionReport, TableWatermark};
@@ -27,6 +28,8 @@ pub struct TableInput {
     watermark: TableWatermark,
     /// Where each partition stood at the last cut, and at the one before.
     standing: BTreeMap<TopicPartition, Standing>,
+    /// The generation of the versions of what is read from now on.
+    generation: u64,
     /// Whether the run ends with all windows closed: then a partition that has been read to its bound holds none back.
     closes_at_the_end: bool,
 }
@@ -35,6 +38,7 @@ pub struct TableInput {
 struct Standing {
     range: OffsetRange,
     clock: i64,
+    generation: u64,
 }
 
 impl TableInput {
@@ -56,7 +60,7 @@ impl TableInput {
         };
         let watermark = TableWatermark::new(BEGINNING_OF_TIME, (!is_bounded).then_some(idle));
         let closes_at_the_end = settings.ending == Ending::Bounded;
-        Ok(Self { plan, group, place, source, watermark, standing: BTreeMap::new(), closes_at_the_end })
+        Ok(Self { plan, group, place, source, watermark, standing: BTreeMap::new(), generation: 0, closes_at_the_end })
     }
 
     /// The table's name.
@@ -114,10 +118,19 @@ impl TableInput {
     }
 
     fn give(&mut self, lanes: &mut Lanes, partition: &TopicPartition, from: i64, clock: i64) -> Result<()> {
-        let lane = lanes.assign(Assignment { table: self.place, partition: partition.clone(), from, clock })?;
+        let generation = self.generation;
+        let assignment = Assignment { table: self.place, partition: partition.clone(), from, clock, generation };
+        let lane = lanes.assign(assignment)?;
         self.source.assign(lane, partition, from)?;
-        self.standing.insert(partition.clone(), Standing { range: OffsetRange { from, to: from }, clock });
+        self.standing.insert(partition.clone(), Standing { range: OffsetRange { from, to: from }, clock, generation });
+        self.plan.partitions.store(self.standing.len(), Relaxed);
         Ok(())
+    }
+
+    /// Whether the topic of a truncate has other partitions than the one that had it.
+    pub fn has_beside(&self, truncate: &Truncate) -> bool {
+        let mut partitions = self.standing.keys();
+        partitions.any(|it| *it.topic == *truncate.topic && it.partition != truncate.partition)
     }
 
     /// Takes in where a lane's partitions stand at a cut.
@@ -139,7 +152,7 @@ impl TableInput {
         for position in manifest.positions.iter().filter(|it| it.table == self.name()).cloned().collect::<Vec<_>>() {
             let partition = position.source();
             let range = OffsetRange { from: position.offset, to: position.offset };
-            self.standing.insert(partition, Standing { range, clock: position.clock });
+            self.standing.insert(partition, Standing { range, clock: position.clock, generation: position.generation });
         }
         let saved = manifest.watermarks.get(self.name()).copied();
         self.raise_watermark(saved.unwrap_or(BEGINNING_OF_TIME));
@@ -164,6 +177,8 @@ impl TableInput {
             from: standing.range.from,
             offset: standing.range.to,
             clock: standing.clock,
+            generation: standing.generation,
+            topic_id: None,
         })
     }
 

@@ -41,6 +41,9 @@ pub enum TableForm {
 pub const VERSION: &str = "_version";
 /// The mirror's tombstone column, UInt8: 1 for a row that was deleted.
 pub const IS_DELETED: &str = "_is_deleted";
+/// In the tombstone column: not a row but the order to take away every row with a lesser version. The table was truncated
+/// there, and the job does not know its rows. Its other columns say nothing.
+pub const EMPTIED: u8 = 2;
 /// Position columns of [`TableForm::Log`], [`TableForm::Late`] and [`TableForm::DeadLetters`]: Utf8, Int32, Int64, not null.
 pub const POSITION: [&str; 3] = ["_topic", "_partition", "_offset"];
 
