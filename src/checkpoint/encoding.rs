@@ -170,7 +170,7 @@ fn keyed(rows: &PartitionRows) -> Result<Vec<RecordBatch>> {
     let place: HashMap<String, String> = place.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let tagged = |batch: &RecordBatch| {
         let schema = batch.schema().as_ref().clone().with_metadata(place.clone());
-        Ok(batch.clone().with_schema(Arc::new(schema))?)
+        Ok(RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec())?)
     };
     rows.rows.iter().map(tagged).collect()
 }
@@ -181,7 +181,7 @@ fn unkeyed(rows: Vec<RecordBatch>) -> Result<PartitionRows, String> {
     let partition = place("partition")?.parse().map_err(|_| "the rows of a partition have no place")?;
     let source = TopicPartition { topic: place("topic")?.into(), partition };
     let plain = Arc::new(Schema::new(schema.fields().clone()));
-    let rows = rows.into_iter().map(|batch| batch.with_schema(Arc::clone(&plain)));
+    let rows = rows.iter().map(|batch| RecordBatch::try_new(Arc::clone(&plain), batch.columns().to_vec()));
     Ok(PartitionRows {
         table: place("table")?,
         source,

@@ -58,8 +58,16 @@ impl Job {
         let with_state = self.cut_is_last || is_due || self.wants_state;
         let epoch = self.epoch;
         self.order(|| ToLane::Cut { epoch, with_state });
+        self.raise_generations();
         let waiting = self.lanes().collect();
         self.step = Step::Cutting { waiting, state: with_state.then(State::default), open_windows: 0 };
+    }
+
+    /// Versions are of a new generation from here on, where keys have changed partitions.
+    pub(super) fn raise_generations(&self) {
+        for input in self.inputs.iter().filter(|input| !input.has_generation()) {
+            self.groups[input.group].order(|| input.generation());
+        }
     }
 
     /// Has truncates applied to the partitions that have not read them. They have no place there but this cut, so the

@@ -179,6 +179,10 @@ impl Lane {
             }
             ToLane::RestoreRows(rows) => self.restore_rows(&rows)?,
             ToLane::Truncate(truncate) => self.truncate(&truncate)?,
+            ToLane::Generation { table, generation } => {
+                let own = self.partitions.values_mut().filter(|partition| partition.table == table);
+                own.for_each(|partition| partition.generation = generation);
+            }
             ToLane::Run(course) => {
                 self.course = Some(Arc::new(course));
                 self.partitions.values_mut().for_each(|partition| partition.at_bound = false);
@@ -363,6 +367,7 @@ impl Lane {
             partition: name.clone(),
             range: partition.range,
             clock: partition.clock.time(),
+            generation: partition.generation,
             at_end: self.polled && self.retry_at.is_none() && self.reader.at_end(name),
             at_bound: partition.at_bound,
             last_arrival: partition.last_arrival,

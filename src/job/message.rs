@@ -22,6 +22,13 @@ pub enum ToLane {
     Truncate(Truncate),
     /// Add saved windows to those of a pipeline.
     Restore(Vec<(usize, Vec<WindowState>)>),
+    /// The versions of what is read from now on of a table, by its place in the lane, are of this generation.
+    Generation {
+        /// The table.
+        table: usize,
+        /// The generation.
+        generation: u64,
+    },
     /// Read, up to these offsets where given, then say `Reached` and wait.
     Run(Course),
     /// Read nothing more until the next `Run`.
@@ -126,6 +133,8 @@ pub struct PartitionState {
     pub range: OffsetRange,
     /// Its clock.
     pub clock: i64,
+    /// The generation of the versions of these records.
+    pub generation: u64,
     /// Whether it has been read to its end.
     pub at_end: bool,
     /// Whether it has been read to the bound of the course.

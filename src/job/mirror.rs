@@ -7,7 +7,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::kernels::cmp::distinct;
 use datafusion::arrow::compute::{concat_batches, take_record_batch};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Field, SchemaRef};
 
 use super::rows::conform;
 use super::scan::Scan;
@@ -42,6 +42,14 @@ impl Mirror<'_> {
     /// The rows of some changes, in their order. Changes on which an expression fails are refused alone, by their offsets.
     pub fn rows_or_refuse(&self, changes: &ChangeBatch, refuse: &mut dyn FnMut(i64, &str)) -> Result<Vec<RecordBatch>> {
         let length = changes.len() as u32;
+        if let Some(at) = changes.ops.iter().position(|op| *op == Op::Truncate) {
+            let at = at as u32;
+            let part = |rows: std::ops::Range<u32>| changes.take(&UInt32Array::from_iter_values(rows));
+            let mut done = self.rows_or_refuse(&part(0..at)?, refuse)?;
+            done.push(self.truncate(changes.offsets[at as usize])?);
+            done.extend(self.rows_or_refuse(&part(at + 1..length)?, refuse)?);
+            return Ok(done);
+        }
         match self.rows(changes) {
             Ok(rows) => Ok(rows.into_iter().collect()),
             Err(Error::Expression(message)) if length == 1 => {
@@ -82,8 +90,23 @@ impl Mirror<'_> {
             parts.add(rows, true)?;
         }
         parts.add(&kept, false)?;
-        parts.add_truncates()?;
         parts.in_order()
+    }
+
+    /// A truncate whose rows nobody knows here, as one row: the sink takes away what is older.
+    fn truncate(&self, offset: i64) -> Result<RecordBatch> {
+        let fields = self.schema.fields();
+        let empty = |field: &Arc<Field>| {
+            let null = new_null_array(field.data_type(), 1);
+            match field.is_nullable() {
+                true => Ok(null),
+                false => Ok(make_array(null.to_data().into_builder().nulls(None).build()?)),
+            }
+        };
+        let mut columns: Vec<ArrayRef> = fields[..fields.len() - 2].iter().map(empty).collect::<Result<_>>()?;
+        columns.push(Arc::new(UInt64Array::from_value(version(self.generation, offset), 1)));
+        columns.push(Arc::new(UInt8Array::from_value(EMPTIED, 1)));
+        conform(&columns, self.schema)
     }
 
     /// Whether a change may find a row in the mirror that it has to take away, if it brings none itself.
@@ -91,11 +114,10 @@ impl Mirror<'_> {
         let had_row = || changes.before.as_ref().is_some_and(|before| before.present[row]);
         match changes.ops[row] {
             Op::Delete => true,
-            Op::Truncate => false,
             Op::Read | Op::Create | Op::Update if self.knows_before => had_row(),
             // A snapshot that is taken again may find the row changed, so that the filter does not keep it any more.
             Op::Read | Op::Update => true,
-            Op::Create => false,
+            Op::Create | Op::Truncate => false,
         }
     }
 
@@ -157,34 +179,13 @@ impl Parts<'_> {
             return Ok(());
         }
         let sources: Vec<usize> = (0..rows.len()).map(|row| rows.source_row(row)).collect();
-        self.add_columns(rows.batch.columns().to_vec(), sources, u8::from(deleted))
-    }
-
-    fn add_columns(&mut self, mut columns: Vec<ArrayRef>, sources: Vec<usize>, mark: u8) -> Result<()> {
-        let version = |&row: &usize| version(self.mirror.generation, self.changes.offsets[row]);
-        columns.push(Arc::new(UInt64Array::from_iter_values(sources.iter().map(version))));
-        columns.push(Arc::new(UInt8Array::from_value(mark, sources.len())));
+        let versions = sources.iter().map(|&row| version(self.mirror.generation, self.changes.offsets[row]));
+        let mut columns = rows.batch.columns().to_vec();
+        columns.push(Arc::new(UInt64Array::from_iter_values(versions)));
+        columns.push(Arc::new(UInt8Array::from_value(u8::from(deleted), rows.len())));
         self.rows.push(conform(&columns, self.mirror.schema)?);
         self.order.extend(sources);
         Ok(())
-    }
-
-    /// A truncate whose rows nobody knows here: the sink takes away what is older.
-    fn add_truncates(&mut self) -> Result<()> {
-        let truncates: Vec<usize> = (0..self.changes.len()).filter(|&row| self.changes.ops[row] == Op::Truncate).collect();
-        if truncates.is_empty() {
-            return Ok(());
-        }
-        let fields = self.mirror.schema.fields();
-        let empty = |field: &Arc<datafusion::arrow::datatypes::Field>| {
-            let nulls = new_null_array(field.data_type(), truncates.len());
-            match field.is_nullable() {
-                true => Ok(nulls),
-                false => Ok(make_array(nulls.to_data().into_builder().nulls(None).build()?)),
-            }
-        };
-        let columns: Vec<ArrayRef> = fields[..fields.len() - 2].iter().map(empty).collect::<Result<_>>()?;
-        self.add_columns(columns, truncates, EMPTIED)
     }
 
     fn in_order(self) -> Result<Option<RecordBatch>> {

@@ -5,12 +5,15 @@ mod cycle;
 pub mod delivery;
 pub mod epoch;
 pub mod explain;
+pub mod generation;
 pub mod input;
 pub mod keeping;
 pub mod lane;
 mod lanes;
 pub mod message;
 pub mod mirror;
+#[cfg(test)]
+mod mirror_tests;
 #[cfg(test)]
 mod model_tests;
 pub mod outputs;

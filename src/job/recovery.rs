@@ -59,6 +59,7 @@ impl Job {
         // The partitions stand where they stood when these were to be applied.
         self.truncates = last.truncates.iter().map(|truncate| (last.epoch, truncate.clone())).collect();
         self.apply_truncates();
+        self.raise_generations();
         Ok(())
     }
 

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::cycle::{Step, fingerprints};
 use super::delivery::{Deliverer, Delivery};
 use super::epoch::EpochRows;
+use super::generation;
 use super::input::InputPlan;
 use super::lane::now;
 use super::lanes::Lanes;
@@ -27,7 +28,7 @@ use super::outputs::Outputs;
 use super::progress::Progress;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
-use crate::checkpoint::{Checkpoint, Manifest, Truncate};
+use crate::checkpoint::{Checkpoint, Manifest, Recovered, Truncate};
 use crate::error::{Error, Result};
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
@@ -171,7 +172,8 @@ impl Job {
             has_checkpoint: false,
         };
         match recovered {
-            Some(recovered) => {
+            Some(mut recovered) => {
+                job.renew(&mut recovered)?;
                 job.recover(&recovered).await?;
                 job.state_epoch = recovered.with_state.manifest.epoch;
                 job.epoch = recovered.last.manifest.epoch + 1;
@@ -183,6 +185,14 @@ impl Job {
         }
         job.set_out()?;
         Ok(job)
+    }
+
+    /// Notices topics that were created anew since the checkpoint.
+    fn renew(&mut self, recovered: &mut Recovered) -> Result<()> {
+        let inputs = &mut self.inputs;
+        let find = || inputs.iter_mut().map(|input| input.renewed(&recovered.last.manifest)).collect::<Result<Vec<_>>>();
+        let renewed: Vec<_> = tokio::task::block_in_place(find)?.into_iter().flatten().collect();
+        generation::renew(recovered, &renewed, self.settings.new_generation)
     }
 
     /// Sends the lanes on their way: without end, or up to the ends that the topics have now.
@@ -318,6 +328,7 @@ impl Job {
             }
             if is_endless && looks_around {
                 self.looked_around = Instant::now();
+                tokio::task::block_in_place(|| input.check_topics())?;
                 match tokio::task::block_in_place(|| input.notice_partitions(&mut groups[input.group])) {
                     Ok(appeared) => self.wants_state |= appeared,
                     Err(error) if error.is_transient() => tracing::debug!("cannot look for new partitions: {error}"),

@@ -50,8 +50,8 @@ mod tests {
     fn the_first_record_tells() {
         let file = |connector: &str| format!("tests/data/debezium/{connector}_json.sakila.customer.jsonl");
         for (connector, expected) in [("postgres", true), ("mariadb", false), ("mysql", false)] {
-            let text = std::fs::read(file(connector)).unwrap();
-            assert_eq!(needs_keeping("debezium-json", &text), expected, "{connector}");
+            let text = std::fs::read_to_string(file(connector)).unwrap().replace("\\\"", "\"");
+            assert_eq!(needs_keeping("debezium-json", text.as_bytes()), expected, "{connector}");
         }
         assert!(needs_keeping("debezium-avro", b"\x00\x06abc\x14postgresql\x00"));
     }

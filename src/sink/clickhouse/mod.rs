@@ -10,6 +10,7 @@
 mod check;
 mod client;
 mod ddl;
+mod emptied;
 mod encode;
 mod insert;
 mod look;
@@ -210,9 +211,16 @@ impl ClickHouseSink {
     /// Sends every chunk of a block, in order.
     async fn send_all(&self, block: &Block) -> Result<()> {
         let plan = self.plan()?;
-        for chunk in split(plan.rows(block, &self.output.job)?, plan.parting, self.chunk_rows)? {
+        let (rest, emptied) = match self.output.form {
+            TableForm::Mirror => emptied::take_out(block)?,
+            _ => (None, Vec::new()),
+        };
+        for chunk in split(plan.rows(rest.as_ref().unwrap_or(block), &self.output.job)?, plan.parting, self.chunk_rows)? {
             let pieces: Vec<&Piece> = chunk.pieces.iter().collect();
             plan.send(&self.client, &pieces, &format!("{}{}", block.token, chunk.suffix)).await?;
+        }
+        for version in emptied {
+            plan.empty(&self.client, version).await?;
         }
         Ok(())
     }
