@@ -8,7 +8,7 @@ use crate::source::{file as file_source, kafka};
 pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];
 
 /// Options that every table may have.
-const COMMON: [&str; 9] = [
+const COMMON: [&str; 10] = [
     "connector",
     "late-table",
     "dead-letter-table",
@@ -17,6 +17,7 @@ const COMMON: [&str; 9] = [
     "idle-close",
     "before-images",
     "truncate",
+    "mirror",
     "generation",
 ];
 

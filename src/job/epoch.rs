@@ -107,7 +107,7 @@ fn reversed_hash(text: &str) -> u32 {
 /// ranges alone, because windows had a say in them.
 pub fn is_inline(form: &TableForm) -> bool {
     match form {
-        TableForm::Log | TableForm::Mirror => false,
+        TableForm::Log | TableForm::Mirror | TableForm::Multiset => false,
         TableForm::Results | TableForm::Late | TableForm::DeadLetters => true,
     }
 }

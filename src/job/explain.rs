@@ -64,7 +64,7 @@ fn pipeline_lines(pipeline: &Pipeline, output: &OutputTable) -> Vec<String> {
     };
     let mut lines = vec![format!("reads {reads}")];
     match &pipeline.work {
-        Work::Append(stages) | Work::Mirror { stages, .. } => lines.extend(stage_lines(stages)),
+        Work::Append(stages) | Work::Multiset(stages) | Work::Mirror { stages, .. } => lines.extend(stage_lines(stages)),
         Work::Window { lane, closing, .. } => {
             lines.extend(stage_lines(&lane.before));
             lines.extend(window_lines(lane));
@@ -122,6 +122,7 @@ fn form(form: &TableForm) -> &'static str {
     match form {
         TableForm::Log => "each row once",
         TableForm::Mirror => "one row per primary key, the newest",
+        TableForm::Multiset => "each row as often as the table has it",
         TableForm::Results => "each window and group once, final",
         TableForm::Late => "each late row once",
         TableForm::DeadLetters => "each record once",

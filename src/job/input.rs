@@ -93,6 +93,13 @@ pub enum LaneWork {
         /// Where the rows go.
         output: OutputRef,
     },
+    /// Rows come and go.
+    Multiset {
+        /// Filters and projections.
+        stages: Vec<Stage>,
+        /// Where the rows go.
+        output: OutputRef,
+    },
     /// Rows are counted into windows.
     Window {
         /// How.
@@ -205,6 +212,7 @@ fn lane_work(number: usize, pipeline: &Pipeline, outputs: &Outputs) -> LaneWork 
     match &pipeline.work {
         Work::Append(stages) => LaneWork::Append { stages: stages.clone(), output },
         Work::Mirror { stages, key } => LaneWork::Mirror { stages: stages.clone(), key: key.clone(), output },
+        Work::Multiset(stages) => LaneWork::Multiset { stages: stages.clone(), output },
         Work::Window { lane, .. } => {
             let (late, late_columns) = outputs.late_of_pipeline(number);
             LaneWork::Window { plan: Arc::clone(lane), late, late_columns }
@@ -219,7 +227,7 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
     for (_, pipeline) in pipelines {
         names.extend(pipeline.scan.fields().iter().map(|field| field.name().as_str()));
         match pipeline.work {
-            Work::Mirror { .. } => images = true,
+            Work::Mirror { .. } | Work::Multiset(_) => images = true,
             Work::Window { .. } => names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str())),
             Work::Append(_) => {}
         }
@@ -301,12 +309,10 @@ impl<'a> Letters<'a> {
     }
 
     /// Adds the truncates of a batch, which a mirror cannot apply, and returns the other changes.
-    pub fn refuse_truncates(&mut self, changes: &ChangeBatch) -> Result<ChangeBatch> {
+    pub fn refuse_truncates(&mut self, changes: &ChangeBatch, why: &str) -> Result<ChangeBatch> {
         let is_truncate = |row: &usize| changes.ops[*row] == Op::Truncate;
         for row in (0..changes.len()).filter(is_truncate) {
-            let message = "the table was truncated, and this topic is one of several partitions, whose rows are only known where they \
-                           are kept: the mirror still has them; set 'before-images' = 'kept', or 'truncate' = 'ignore' or 'stop'";
-            self.add(row, DeadReason::Unsupported, message.to_owned());
+            self.add(row, DeadReason::Unsupported, format!("the table was truncated, and the mirror still has its rows: {why}"));
         }
         let others = (0..changes.len()).filter(|row| !is_truncate(row)).map(|row| row as u32);
         changes.take(&UInt32Array::from_iter_values(others))
@@ -327,6 +333,11 @@ impl<'a> Letters<'a> {
         let (key, value) = (DeadLetter::keep(record.key), DeadLetter::keep(record.value));
         let letter = DeadLetter { offset, timestamp: record.timestamp, reason, message, key, value };
         self.letters.entry(offset).or_insert(letter);
+    }
+
+    /// Adds the record at an offset that cannot be used.
+    pub fn add_offset(&mut self, offset: i64, reason: DeadReason, message: &str) {
+        self.add_at(offset, reason, message.to_owned());
     }
 
     /// All of them, by offset.

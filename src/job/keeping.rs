@@ -59,7 +59,7 @@ impl Keeping {
     /// For one lane of a table.
     pub fn new(plan: &InputPlan) -> Result<Self> {
         let options = &plan.table.options;
-        let has_mirror = plan.pipelines.iter().any(|it| matches!(it.work, LaneWork::Mirror { .. }));
+        let has_mirror = plan.pipelines.iter().any(|it| matches!(it.work, LaneWork::Mirror { .. } | LaneWork::Multiset { .. }));
         let mode = BeforeImages::of(options)?;
         let columns = &plan.decode.columns;
         let key: Option<Vec<usize>> =

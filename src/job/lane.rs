@@ -18,6 +18,7 @@ use super::keeping::{ForMirrors, Keeping};
 use super::message::{Assignment, Course, FromLane, PartitionState, ToLane};
 use super::progress::Progress;
 use super::mirror::Mirror;
+use super::multiset;
 use super::rows;
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op, TopicPartition};
 use crate::checkpoint::Truncate;
@@ -320,7 +321,7 @@ impl Lane {
                 let Some(mirror) = mirror(pipeline, generation, known) else { return Ok(()) };
                 let truncates = changes.ops.contains(&Op::Truncate) && mirrored.is_none();
                 let refused = match truncates && plan.partitions.load(Relaxed) != 1 {
-                    true => Some(letters.refuse_truncates(changes)?),
+                    true => Some(letters.refuse_truncates(changes, PARTITIONED)?),
                     false => None,
                 };
                 let own = std::slice::from_ref(refused.as_ref().unwrap_or(changes));
@@ -328,6 +329,12 @@ impl Lane {
                     for rows in mirror.rows_or_refuse(changes, &mut |at, why| letters.expression_failed_at(at, why))? {
                         self.send(output.number, changes, rows)?;
                     }
+                }
+            }
+            LaneWork::Multiset { stages, output } if course.rows => {
+                let changes = mirrored.and_then(|it| it.changes.first()).unwrap_or(changes);
+                for rows in multiset::rows(stages, &pipeline.scan, changes, &output.schema, letters)? {
+                    self.send(output.number, changes, rows)?;
                 }
             }
             LaneWork::Window { plan: window, late, late_columns } if course.windows => {
@@ -447,6 +454,10 @@ impl Lane {
         sent.map_err(|_| Error::internal("the job ended before its lane"))
     }
 }
+
+/// Why a truncate is not applied.
+const PARTITIONED: &str = "this topic is one of several partitions, whose rows are only known where they are kept; \
+                           set 'before-images' = 'kept', or 'truncate' = 'ignore' or 'stop'";
 
 /// What makes the rows of a mirror's pipeline.
 fn mirror(pipeline: &LanePipeline, generation: u64, knows_before: bool) -> Option<Mirror<'_>> {

@@ -16,6 +16,7 @@ pub mod mirror;
 mod mirror_tests;
 #[cfg(test)]
 mod model_tests;
+pub mod multiset;
 pub mod outputs;
 pub mod progress;
 pub mod recovery;

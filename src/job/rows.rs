@@ -32,7 +32,8 @@ pub fn with_positions(rows: &Rows, changes: &ChangeBatch, schema: &SchemaRef) ->
     conform(&columns, schema)
 }
 
-fn positions(rows: &Rows, changes: &ChangeBatch, fields: &[Arc<datafusion::arrow::datatypes::Field>]) -> Vec<ArrayRef> {
+/// The position columns among these fields.
+pub fn positions(rows: &Rows, changes: &ChangeBatch, fields: &[Arc<datafusion::arrow::datatypes::Field>]) -> Vec<ArrayRef> {
     let column = |name: &str| match name {
         name if name == POSITION[0] => topic(&changes.source, rows.len()),
         name if name == POSITION[1] => partition(&changes.source, rows.len()),

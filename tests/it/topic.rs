@@ -35,6 +35,18 @@ impl Topic {
         Self { name, producer: client.create().unwrap() }
     }
 
+    /// A producer that knows nothing of the topic's past: after it was created anew.
+    pub(crate) fn reconnect(&mut self) {
+        let mut client = ClientConfig::new();
+        self.producer = client.set("bootstrap.servers", kafka_brokers()).create().unwrap();
+    }
+
+    /// The same topic, whose partitions have changed.
+    pub(crate) fn again(mut self) -> Self {
+        self.reconnect();
+        self
+    }
+
     /// Sends a record. It is there after [`Self::flush`].
     pub(crate) fn send(&self, partition: i32, key: Option<&str>, value: Option<&[u8]>, timestamp: i64) {
         let mut record = BaseRecord::<str, [u8]>::to(&self.name).partition(partition).timestamp(timestamp);
