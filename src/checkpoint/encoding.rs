@@ -14,8 +14,8 @@ use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
 
 use super::{Checkpoint, FORMAT_VERSION, Manifest, State};
-use crate::error::{Error, Result};
 use crate::change::TopicPartition;
+use crate::error::{Error, Result};
 use crate::state::PartitionRows;
 use crate::window::aggregate::WindowState;
 
@@ -240,6 +240,7 @@ mod tests {
                 intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
                 state_epoch: 7,
                 truncates: Vec::new(),
+                discovered: None,
                 finished: false,
             },
             state: Some(State {

@@ -180,13 +180,24 @@ impl Job {
             epoch: self.epoch,
             made_at,
             fingerprints: fingerprints(&self.query),
-            positions: self.inputs.iter().flat_map(TableInput::positions).collect(),
-            watermarks: self.inputs.iter().map(|input| (input.name().to_owned(), input.watermark())).collect(),
+            positions: self
+                .inputs
+                .iter()
+                .flat_map(TableInput::positions)
+                .chain(self.resting.positions.clone())
+                .collect(),
+            watermarks: self.watermarks(),
             intents,
             state_epoch: self.state_epoch,
             truncates,
+            discovered: self.discovered.clone(),
             finished: self.is_finished(),
         };
+        let state = state.map(|mut state| {
+            state.windows.extend(self.resting.state.windows.clone());
+            state.keyed.extend(self.resting.state.keyed.iter().cloned());
+            state
+        });
         let checkpoint = Checkpoint { manifest, state, rows };
         self.epoch += 1;
         self.delivering = Some(checkpoint.clone());
@@ -200,6 +211,11 @@ impl Job {
         let inputs = self.inputs.iter().filter(|input| tables.contains(input.name()));
         let pipelines = inputs.flat_map(|input| &input.plan.pipelines);
         pipelines.map(|pipeline| self.outputs.of_pipeline(pipeline.number).number).collect()
+    }
+
+    fn watermarks(&self) -> BTreeMap<String, i64> {
+        let own = self.inputs.iter().map(|input| (input.name().to_owned(), input.watermark()));
+        own.chain(self.resting.watermarks.clone()).collect()
     }
 
     fn note_state(&mut self, saved: bool) {

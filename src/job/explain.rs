@@ -85,7 +85,9 @@ fn pipeline_lines(pipeline: &Pipeline, output: &OutputTable) -> Vec<String> {
     };
     let mut lines = vec![format!("reads {reads}")];
     match &pipeline.work {
-        Work::Append(stages) | Work::Multiset(stages) | Work::Mirror { stages, .. } => lines.extend(stage_lines(stages)),
+        Work::Append(stages) | Work::Multiset(stages) | Work::Mirror { stages, .. } => {
+            lines.extend(stage_lines(stages))
+        }
         Work::Window { lane, closing, .. } => {
             lines.extend(stage_lines(&lane.before));
             lines.extend(window_lines(lane));

@@ -312,7 +312,11 @@ impl<'a> Letters<'a> {
     pub fn refuse_truncates(&mut self, changes: &ChangeBatch, why: &str) -> Result<ChangeBatch> {
         let is_truncate = |row: &usize| changes.ops[*row] == Op::Truncate;
         for row in (0..changes.len()).filter(is_truncate) {
-            self.add(row, DeadReason::Unsupported, format!("the table was truncated, and the mirror still has its rows: {why}"));
+            self.add(
+                row,
+                DeadReason::Unsupported,
+                format!("the table was truncated, and the mirror still has its rows: {why}"),
+            );
         }
         let others = (0..changes.len()).filter(|row| !is_truncate(row)).map(|row| row as u32);
         changes.take(&UInt32Array::from_iter_values(others))

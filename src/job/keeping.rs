@@ -59,7 +59,8 @@ impl Keeping {
     /// For one lane of a table.
     pub fn new(plan: &InputPlan) -> Result<Self> {
         let options = &plan.table.options;
-        let has_mirror = plan.pipelines.iter().any(|it| matches!(it.work, LaneWork::Mirror { .. } | LaneWork::Multiset { .. }));
+        let has_mirror =
+            plan.pipelines.iter().any(|it| matches!(it.work, LaneWork::Mirror { .. } | LaneWork::Multiset { .. }));
         let mode = BeforeImages::of(options)?;
         let columns = &plan.decode.columns;
         let key: Option<Vec<usize>> =
@@ -125,7 +126,8 @@ impl Keeping {
         if self.mode != BeforeImages::Auto {
             return;
         }
-        let Some(value) = changes.offsets.first().and_then(|&offset| raw.record_at(offset)).and_then(|it| it.value) else {
+        let Some(value) = changes.offsets.first().and_then(|&offset| raw.record_at(offset)).and_then(|it| it.value)
+        else {
             return;
         };
         let keeps = needs_keeping(plan.table.format(), value);

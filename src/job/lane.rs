@@ -13,17 +13,20 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use datafusion::arrow::array::RecordBatch;
 use tokio::sync::mpsc::Sender;
 
+use super::discovery::Drift;
 use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
 use super::keeping::{ForMirrors, Keeping};
 use super::message::{Assignment, Course, FromLane, PartitionState, ToLane};
-use super::progress::Progress;
 use super::mirror::Mirror;
 use super::multiset;
+use super::progress::Progress;
 use super::rows;
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op, TopicPartition};
 use crate::checkpoint::Truncate;
 use crate::error::{Error, Result};
 use crate::format::Decoder;
+use crate::format::infer::Sample;
+use crate::format::watch::Watch;
 use crate::source::{RawBatch, SourceReader};
 use crate::state::PartitionRows;
 use crate::window::NO_EVENT_TIME;
@@ -61,6 +64,10 @@ struct LaneTable {
     decoder: Box<dyn Decoder>,
     windows: Vec<Option<WindowAggregate>>,
     keeping: Keeping,
+    /// Over a table whose columns were left out.
+    watch: Option<Watch>,
+    /// Whether it has got new columns: then it is not read any further.
+    drifted: bool,
 }
 
 impl LaneTable {
@@ -69,7 +76,9 @@ impl LaneTable {
             LaneWork::Window { plan, .. } => Some(WindowAggregate::new(Arc::clone(plan))),
             _ => None,
         });
-        Ok(Self { decoder: plan.decoder()?, windows: windows.collect(), keeping: Keeping::new(&plan)?, plan })
+        let watch = plan.table.open.then(|| Watch::new(&plan.table.options, plan.table.rows()));
+        let keeping = Keeping::new(&plan)?;
+        Ok(Self { decoder: plan.decoder()?, windows: windows.collect(), keeping, watch, drifted: false, plan })
     }
 
     /// The windowed pipelines, each with its number in the job.
@@ -228,8 +237,12 @@ impl Lane {
             return Err(Error::internal(format!("records of {} came to a lane that does not own it", batch.source)));
         };
         let table = &mut self.tables[partition.table];
+        if table.drifted {
+            self.held.push_back(batch);
+            return Ok(());
+        }
         match table.decoder.prepare(&batch) {
-            Ok(()) => self.process(&batch, &course),
+            Ok(()) => self.process_known(batch, &course),
             Err(error) if error.is_transient() => {
                 tracing::warn!("table {}: {error}; trying again", table.plan.table.name);
                 self.retry_at = Some(Instant::now() + RETRY);
@@ -238,6 +251,27 @@ impl Lane {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Works on a batch up to the first record that has columns which its table does not have.
+    fn process_known(&mut self, mut batch: RawBatch, course: &Course) -> Result<()> {
+        let Some(partition) = self.partitions.get(&batch.source) else { return Ok(()) };
+        let table = &mut self.tables[partition.table];
+        let Some(offset) = table.watch.as_mut().and_then(|watch| watch.first_new(&batch)) else {
+            return self.process(&batch, course);
+        };
+        table.drifted = true;
+        let name = table.plan.table.name.clone();
+        let rest = batch.split_off(offset);
+        let record = rest.as_ref().and_then(|rest| rest.record_at(offset));
+        let bytes = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+        let sample = record.map(|it| Sample { key: bytes(it.key), value: bytes(it.value) }).unwrap_or_default();
+        let drift = Drift { table: name, source: batch.source.clone(), offset, sample };
+        self.held.extend(rest);
+        if batch.range.to > batch.range.from {
+            self.process(&batch, course)?;
+        }
+        self.report(FromLane::Drifted(drift))
     }
 
     fn check_bounds(&mut self) -> Result<()> {
@@ -414,7 +448,9 @@ impl Lane {
     /// The rows of the other partitions go with the version of the last record that was read of each: a row that is as
     /// new as that is written before its tombstone, and of equals the later counts.
     fn truncate(&mut self, truncate: &Truncate) -> Result<()> {
-        let Some(number) = self.tables.iter().position(|it| it.plan.table.name == truncate.table) else { return Ok(()) };
+        let Some(number) = self.tables.iter().position(|it| it.plan.table.name == truncate.table) else {
+            return Ok(());
+        };
         let plan = Arc::clone(&self.tables[number].plan);
         let is_other = |it: &TopicPartition| *it.topic == *truncate.topic && it.partition != truncate.partition;
         let others = self.partitions.iter().filter(|(source, it)| it.table == number && is_other(source));

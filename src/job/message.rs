@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 
+use super::discovery::Drift;
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::Truncate;
 use crate::error::Error;
@@ -120,6 +121,8 @@ pub enum FromLane {
         /// The lane.
         lane: usize,
     },
+    /// A table has got columns that it does not know. The lane has stopped reading it before this record.
+    Drifted(Drift),
     /// The lane has ended because of this.
     Failed(Error),
 }

@@ -354,9 +354,11 @@ fn plan(partitions: usize) -> InputPlan {
         INSERT INTO m SELECT id, big, name FROM t WHERE name <> 'hidden';";
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let texts = vec![("q.sql".to_owned(), text.to_owned())];
-    let query = runtime.block_on(crate::sql::query::load_texts(texts, &crate::sql::text::Variables::default())).unwrap();
+    let query =
+        runtime.block_on(crate::sql::query::load_texts(texts, &crate::sql::text::Variables::default())).unwrap();
     let outputs = Outputs::new(&query, "j").unwrap();
-    let plan = InputPlan::new(&query.pipelines[0].table, &[(0, Arc::clone(&query.pipelines[0]))], &outputs, "j").unwrap();
+    let plan =
+        InputPlan::new(&query.pipelines[0].table, &[(0, Arc::clone(&query.pipelines[0]))], &outputs, "j").unwrap();
     plan.partitions.store(partitions, std::sync::atomic::Ordering::Relaxed);
     plan
 }

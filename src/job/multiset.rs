@@ -15,7 +15,8 @@ use crate::error::Result;
 use crate::window::stage::{Rows, Stage, run};
 
 /// Why a truncate is not applied.
-const KEYLESS: &str = "without a key nobody can tell which came before; fill a new table, or set 'truncate' = 'ignore' or 'stop'";
+const KEYLESS: &str =
+    "without a key nobody can tell which came before; fill a new table, or set 'truncate' = 'ignore' or 'stop'";
 
 /// The rows of some changes, in their order, a row that went before the one that came in its place.
 pub fn rows(

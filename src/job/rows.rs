@@ -33,7 +33,11 @@ pub fn with_positions(rows: &Rows, changes: &ChangeBatch, schema: &SchemaRef) ->
 }
 
 /// The position columns among these fields.
-pub fn positions(rows: &Rows, changes: &ChangeBatch, fields: &[Arc<datafusion::arrow::datatypes::Field>]) -> Vec<ArrayRef> {
+pub fn positions(
+    rows: &Rows,
+    changes: &ChangeBatch,
+    fields: &[Arc<datafusion::arrow::datatypes::Field>],
+) -> Vec<ArrayRef> {
     let column = |name: &str| match name {
         name if name == POSITION[0] => topic(&changes.source, rows.len()),
         name if name == POSITION[1] => partition(&changes.source, rows.len()),

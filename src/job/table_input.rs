@@ -63,12 +63,27 @@ impl TableInput {
         let watermark = TableWatermark::new(BEGINNING_OF_TIME, (!is_bounded).then_some(idle));
         let closes_at_the_end = settings.ending == Ending::Bounded;
         let generation = options.parse("generation", 0_u16, "a number up to 65535")?.into();
-        Ok(Self { plan, group, place, source, watermark, standing: BTreeMap::new(), generation, topic_ids: BTreeMap::new(), closes_at_the_end })
+        Ok(Self {
+            plan,
+            group,
+            place,
+            source,
+            watermark,
+            standing: BTreeMap::new(),
+            generation,
+            topic_ids: BTreeMap::new(),
+            closes_at_the_end,
+        })
     }
 
     /// The table's name.
     pub fn name(&self) -> &str {
         &self.plan.table.name
+    }
+
+    /// Whether a pipeline, by its number in the job, reads it.
+    pub fn feeds(&self, pipeline: usize) -> bool {
+        self.plan.pipelines.iter().any(|it| it.number == pipeline)
     }
 
     /// Whether some query counts its rows into windows.

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
-use datafusion::arrow::compute::interleave;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::compute::{cast, interleave};
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{HashMap, HashSet};
 
@@ -123,11 +123,22 @@ impl KeyedRows {
     pub fn restore(&mut self, saved: &PartitionRows) -> Result<()> {
         let mut map = Map::default();
         for rows in &saved.rows {
+            let rows = &self.conform(rows)?;
             let (keys, images) = (self.key_rows(rows)?, self.images.convert_columns(rows.columns())?);
             map.extend(keys.iter().zip(images.iter()).map(|(key, image)| (key.data().into(), image.data().into())));
         }
         self.partitions.insert(saved.source.clone(), map);
         Ok(())
+    }
+
+    /// Saved rows with the columns of now: the table may have got more since.
+    fn conform(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let column = |field: &FieldRef| match rows.column_by_name(field.name()) {
+            Some(column) => Ok(cast(column, field.data_type())?),
+            None => Ok(new_null_array(field.data_type(), rows.num_rows())),
+        };
+        let columns = self.schema.fields().iter().map(column).collect::<Result<_>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
     fn key_rows(&self, rows: &RecordBatch) -> Result<Rows> {
@@ -275,9 +286,7 @@ impl<'a> Stretch<'a> {
         let kept = state.columns(&images)?;
         let event = self.changes.before.as_ref();
         let has = |row: u32, column: u32| {
-            event.is_some_and(|it| {
-                it.present[row as usize] && it.rows.column(column as usize).is_valid(row as usize)
-            })
+            event.is_some_and(|it| it.present[row as usize] && it.rows.column(column as usize).is_valid(row as usize))
         };
         let mut by_column: HashMap<usize, Vec<(usize, usize)>> = HashMap::default();
         for &(row, column) in left_out {
@@ -306,7 +315,8 @@ impl<'a> Stretch<'a> {
     fn take_in(&mut self, state: &KeyedRows, map: &mut Map, rows: std::ops::Range<usize>) -> Result<()> {
         let columns: Vec<ArrayRef> = self.rows.iter().map(|it| it.slice(rows.start, rows.len())).collect();
         let images = state.images.convert_columns(&columns)?;
-        let mut missing = self.missing.iter().map(|&(row, _)| row as usize).skip_while(|&row| row < rows.start).peekable();
+        let mut missing =
+            self.missing.iter().map(|&(row, _)| row as usize).skip_while(|&row| row < rows.start).peekable();
         for row in rows.clone() {
             if missing.next_if_eq(&row).is_some() {
                 continue;

@@ -169,10 +169,14 @@ fn a_truncate_in_one_of_several_partitions_needs_rows_that_are_kept() {
     topic.flush();
     run(&query(&topic.name, &database.0, ""), bounded("trusted")).unwrap();
     check(&database, &writer);
-    assert_eq!(database.ask("SELECT reason, position(message, '''kept''') > 0 FROM {db}.dead_letters"), "unsupported\t1");
+    assert_eq!(
+        database.ask("SELECT reason, position(message, '''kept''') > 0 FROM {db}.dead_letters"),
+        "unsupported\t1"
+    );
     let error = run(&query(&topic.name, &database.0, ", 'truncate' = 'stop'"), bounded("stop")).unwrap_err();
     assert!(error.to_string().contains("was truncated") && error.to_string().contains("[0] offset 5"), "{error}");
-    run(&query(&topic.name, &database.0, ", 'before-images' = 'kept', 'truncate' = 'ignore'"), bounded("ignore")).unwrap();
+    run(&query(&topic.name, &database.0, ", 'before-images' = 'kept', 'truncate' = 'ignore'"), bounded("ignore"))
+        .unwrap();
     check(&database, &writer);
     run(&query(&topic.name, &database.0, ", 'before-images' = 'kept'"), bounded("kept")).unwrap();
     assert_eq!(database.ask("SELECT count() FROM {db}.m"), "0");
@@ -223,7 +227,10 @@ fn a_topic_that_is_created_anew() {
     topic.flush();
     run(&query, caught_up("m", folder.path())).unwrap();
     check(&database, &after);
-    assert_eq!(database.ask("SELECT DISTINCT bitShiftRight(_version, 48) AS g FROM {db}.m_versions ORDER BY g"), "0\n1");
+    assert_eq!(
+        database.ask("SELECT DISTINCT bitShiftRight(_version, 48) AS g FROM {db}.m_versions ORDER BY g"),
+        "0\n1"
+    );
 }
 
 #[test]
@@ -260,7 +267,8 @@ fn a_job_with_kept_rows_that_is_killed_again_and_again() {
     let path = folder.path().join("q.sql");
     std::fs::write(&path, query(&topic.name, &database.0, "")).unwrap();
     let checkpoints = folder.path().join("checkpoints");
-    let words = ["run", path.to_str().unwrap(), "--name", &database.0, "--checkpoint-dir", checkpoints.to_str().unwrap()];
+    let words =
+        ["run", path.to_str().unwrap(), "--name", &database.0, "--checkpoint-dir", checkpoints.to_str().unwrap()];
     let words = words.into_iter().chain(["--flush-interval", "50ms", "--checkpoint-interval", "300ms"]);
     let arguments: Vec<String> = words.map(str::to_owned).collect();
     let mut writer = writer(&topic, 3, false);

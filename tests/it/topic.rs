@@ -22,7 +22,10 @@ pub(crate) struct Topic {
 
 impl Topic {
     pub(crate) fn create(what: &str, partitions: i32) -> Self {
-        let name = unique(what);
+        Self::named(unique(what), partitions)
+    }
+
+    pub(crate) fn named(name: String, partitions: i32) -> Self {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", kafka_brokers()).set("message.max.bytes", "10000000");
         let admin: AdminClient<DefaultClientContext> = client.create().unwrap();

@@ -14,7 +14,7 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use super::client::{quote_identifier, quote_string};
 use super::types::{ChType, of_arrow};
 use crate::error::{Error, Result};
-use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, ROW_HASH, TableForm, VERSION};
+use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
 
 /// How many inserts ClickHouse remembers by their tokens, per table.
 const DEDUPLICATION_WINDOW: u32 = 10_000;
@@ -154,7 +154,7 @@ pub(super) struct ColumnDdl {
 }
 
 impl ColumnDdl {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = format!("{} {}", quote_identifier(&self.name), self.ch_type);
         if !self.comment.is_empty() {
             text.push_str(" COMMENT ");
@@ -255,21 +255,23 @@ pub(super) fn has_view(output: &OutputTable) -> bool {
 }
 
 /// `CREATE VIEW` over a mirror's versions: current rows only, without the machinery.
-pub(super) fn create_view(output: &OutputTable, name: &TableName) -> String {
-    let shown = output.schema.fields().iter().take(output.visible).map(|field| quote_identifier(field.name()));
+pub(super) fn create_view(output: &OutputTable, name: &TableName, replace: bool) -> String {
+    let fields = output.schema.fields().iter().take(output.visible).map(|field| field.name().as_str());
+    let shown = fields.filter(|name| ![VERSION, IS_DELETED].contains(name)).map(quote_identifier);
     let shown = shown.collect::<Vec<_>>().join(", ");
     let versions = name.versions().quoted();
     let rows = match output.form {
         TableForm::Multiset => {
-            let [hash, count] = [ROW_HASH, COUNT].map(quote_identifier);
+            let count = quote_identifier(COUNT);
             format!(
-                "(SELECT {shown}, sum({count}) AS _copies FROM {versions} GROUP BY {hash}, {shown} HAVING _copies > 0)\n\
+                "(SELECT {shown}, sum({count}) AS _copies FROM {versions} GROUP BY {shown} HAVING _copies > 0)\n\
                  ARRAY JOIN range(toUInt64(_copies)) AS _copy"
             )
         }
         _ => format!("{versions} FINAL"),
     };
-    let mut sql = format!("CREATE VIEW IF NOT EXISTS {}\nAS SELECT {shown}\nFROM {rows}", name.quoted());
+    let create = if replace { "CREATE OR REPLACE VIEW" } else { "CREATE VIEW IF NOT EXISTS" };
+    let mut sql = format!("{create} {}\nAS SELECT {shown}\nFROM {rows}", name.quoted());
     if !output.comment.is_empty() {
         sql.push_str(&format!("\nCOMMENT {}", quote_string(&output.comment)));
     }

@@ -60,11 +60,12 @@ impl Plan {
             values.join(", ")
         );
         // The same tombstones twice are wanted twice: between the two the rows may have come again.
-        let settings: Vec<(&str, &str)> = [("insert_deduplicate", "0"), ("deduplicate_insert", "disable"), ("async_insert", "0")]
-            .into_iter()
-            .filter(|(name, _)| self.settings.iter().any(|(known, _)| known == name))
-            .chain([("wait_end_of_query", "1")])
-            .collect();
+        let settings: Vec<(&str, &str)> =
+            [("insert_deduplicate", "0"), ("deduplicate_insert", "disable"), ("async_insert", "0")]
+                .into_iter()
+                .filter(|(name, _)| self.settings.iter().any(|(known, _)| known == name))
+                .chain([("wait_end_of_query", "1")])
+                .collect();
         client.query_with(&sql, &settings).await.map(drop)
     }
 }

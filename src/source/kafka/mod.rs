@@ -33,9 +33,9 @@ mod client;
 mod config;
 mod messages;
 mod reader;
-mod topic_ids;
 #[cfg(test)]
 mod tests;
+mod topic_ids;
 
 /// The options of this connector, beside `connector`, the format's, and [`PROPERTIES`].
 pub const OPTIONS: &[&str] =

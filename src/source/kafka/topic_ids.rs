@@ -28,7 +28,8 @@ pub(super) fn topic_ids(client: &Client, topics: &[String]) -> BTreeMap<String, 
         for index in 0..count {
             let topic = *topics.add(index);
             let error = sys::rd_kafka_error_code(sys::rd_kafka_TopicDescription_error(topic));
-            let (id, name) = (sys::rd_kafka_TopicDescription_topic_id(topic), sys::rd_kafka_TopicDescription_name(topic));
+            let (id, name) =
+                (sys::rd_kafka_TopicDescription_topic_id(topic), sys::rd_kafka_TopicDescription_name(topic));
             if error != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || id.is_null() || name.is_null() {
                 continue;
             }
