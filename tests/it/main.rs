@@ -11,6 +11,7 @@ mod kafka_source;
 mod malformed;
 mod million;
 mod mirror;
+mod mirror_real;
 mod open_tables;
 mod oracle;
 mod real_path;

@@ -264,7 +264,7 @@ fn whole_path(source: &Source) {
 }
 
 /// Whether a topic is there; asking does not create it.
-fn exists(topic: &str) -> bool {
+pub(crate) fn exists(topic: &str) -> bool {
     use rdkafka::consumer::{BaseConsumer, Consumer};
     let mut config = rdkafka::ClientConfig::new();
     let consumer: BaseConsumer = config.set("bootstrap.servers", kafka_brokers()).create().unwrap();
