@@ -1,11 +1,12 @@
 //! A table's rows in a lane, kept where its events do not say all: values that did not change, rows before.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use datafusion::arrow::array::UInt32Array;
 
 use super::input::{InputPlan, LaneWork, Letters};
-use crate::change::{ChangeBatch, DeadReason, Op, TopicPartition};
+use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op, TopicPartition};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::source::RawBatch;
@@ -83,6 +84,12 @@ impl Keeping {
 
     /// Makes changes whole. What cannot be is taken out of them, as dead letters.
     pub fn apply(&mut self, plan: &InputPlan, raw: &RawBatch, changes: &mut ChangeBatch) -> Result<Option<ForMirrors>> {
+        if plan.table.primary_key.is_empty() && plan.table.has_changes() {
+            // After each delete a tombstone, whose key the table does not have either.
+            let is_tombstone =
+                |it: &DeadLetter| it.reason == DeadReason::NullValue && it.key.is_none() && it.value.is_none();
+            changes.dead_letters.retain(|it| !is_tombstone(it));
+        }
         self.decide(plan, raw, changes);
         if self.truncation == Truncation::Stop && self.has_mirror {
             stop_at_truncate(plan, changes)?;
@@ -98,10 +105,11 @@ impl Keeping {
             let for_mirrors = ignores.then(|| without_truncates(changes)).transpose()?;
             return Ok(for_mirrors.map(|it| ForMirrors { changes: vec![it], knows_before: false, truncated: false }));
         };
+        let alone = plan.partitions.load(Relaxed) == 1;
         let resolved = match ignores {
             // Its rows are places in what is left; truncates lack nothing.
-            true => rows.apply(&without_truncates(changes)?)?,
-            false => rows.apply(changes)?,
+            true => rows.apply(&without_truncates(changes)?, alone)?,
+            false => rows.apply(changes, alone)?,
         };
         let truncated = !ignores && changes.ops.contains(&Op::Truncate);
         if !changes.unavailable.is_empty() {
@@ -222,7 +230,8 @@ fn refuse_unavailable(
         let column = plan.decode.columns.field(column as usize).name();
         let way_out = match (kept, plan.table.primary_key.is_empty()) {
             (true, _) => {
-                "its row was not seen before: read the topic from its beginning, or set REPLICA IDENTITY FULL on the table"
+                "its row was not seen before (its key may have changed, in a topic of several partitions): read the topic from its beginning, \
+                 or set REPLICA IDENTITY FULL on the table"
                     .to_owned()
             }
             (false, true) => "set REPLICA IDENTITY FULL on the table".to_owned(),

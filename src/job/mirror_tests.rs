@@ -151,7 +151,11 @@ fn history(events: &[Event], partitions: usize, full: bool) -> (Topic, Table) {
                     topic.send(to, Some(&event));
                 } else {
                     topic.delete(from, &old, true);
-                    let event = topic.event("c", None, Some(image(to, &old)));
+                    let mut after = old.clone();
+                    if !full && partitions == 1 {
+                        PLACEHOLDER.clone_into(&mut after.1);
+                    }
+                    let event = topic.event("c", None, Some(image(to, &after)));
                     topic.send(to, Some(&event));
                 }
                 table.insert(to, old);
@@ -339,9 +343,12 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// What decoders note.
+/// What decoders note, for one that does not.
 fn mark_unavailable(changes: &mut ChangeBatch) {
     let Ok(place) = changes.rows.schema().index_of("big") else { return };
+    if !changes.unavailable.is_empty() {
+        return;
+    }
     let values = changes.rows.column(place).as_string::<i32>().clone();
     let is_left_out = |row: &usize| values.is_valid(*row) && values.value(*row) == PLACEHOLDER;
     changes.unavailable = (0..changes.len()).filter(is_left_out).map(|row| (row as u32, place as u32)).collect();

@@ -23,11 +23,20 @@ pub struct KeyedRows {
     key: Vec<usize>,
     keys: RowConverter,
     images: RowConverter,
-    partitions: HashMap<TopicPartition, Map>,
+    partitions: HashMap<TopicPartition, Partition>,
 }
 
 /// Key → image.
 type Map = HashMap<Box<[u8]>, Box<[u8]>>;
+
+/// The rows of one partition.
+#[derive(Default)]
+struct Partition {
+    rows: Map,
+    /// The row that the last change deleted, if it did. A key that changes is a delete and then an insert, which leaves
+    /// out what did not change.
+    deleted: Option<Box<[u8]>>,
+}
 
 /// The rows of one partition, to be saved.
 #[derive(Debug, Clone)]
@@ -36,7 +45,7 @@ pub struct PartitionRows {
     pub table: String,
     /// The partition.
     pub source: TopicPartition,
-    /// The rows, at least one batch, which may be empty.
+    /// The row that the last change deleted, or none; then the rows.
     pub rows: Vec<RecordBatch>,
 }
 
@@ -81,7 +90,7 @@ impl KeyedRows {
 
     /// How many rows there are.
     pub fn len(&self) -> usize {
-        self.partitions.values().map(Map::len).sum()
+        self.partitions.values().map(|partition| partition.rows.len()).sum()
     }
 
     /// Whether there is none.
@@ -89,18 +98,19 @@ impl KeyedRows {
         self.len() == 0
     }
 
-    /// Takes in the changes of one stretch of one partition, and makes them whole.
-    pub fn apply(&mut self, changes: &ChangeBatch) -> Result<Resolved> {
-        let mut map = self.partitions.remove(&changes.source).unwrap_or_default();
-        let resolved = Stretch::new(self, changes).and_then(|stretch| stretch.apply(self, &mut map));
-        self.partitions.insert(changes.source.clone(), map);
+    /// Takes in the changes of one stretch of one partition, and makes them whole. `alone`: the partition has all of
+    /// the table's changes, so that what follows each other in it did so in the table.
+    pub fn apply(&mut self, changes: &ChangeBatch, alone: bool) -> Result<Resolved> {
+        let mut partition = self.partitions.remove(&changes.source).unwrap_or_default();
+        let resolved = Stretch::new(self, changes, alone).and_then(|stretch| stretch.apply(self, &mut partition));
+        self.partitions.insert(changes.source.clone(), partition);
         resolved
     }
 
     /// Takes all rows of a partition out: as deletes at this offset, ordered by their keys.
     pub fn empty(&mut self, source: &TopicPartition, offset: i64) -> Result<Vec<ChangeBatch>> {
         match self.partitions.get_mut(source).map(std::mem::take) {
-            Some(map) => self.deletes(source, map, offset),
+            Some(partition) => self.deletes(source, partition.rows, offset),
             None => Ok(Vec::new()),
         }
     }
@@ -108,12 +118,11 @@ impl KeyedRows {
     /// A copy of the rows of each partition.
     pub fn save(&self, table: &str) -> Result<Vec<PartitionRows>> {
         let mut saved = Vec::new();
-        for (source, map) in &self.partitions {
-            let images: Vec<&[u8]> = map.values().map(AsRef::as_ref).collect();
-            let mut rows = images.chunks(CHUNK_ROWS).map(|chunk| self.columns(chunk)).collect::<Result<Vec<_>>>()?;
-            if rows.is_empty() {
-                rows.push(RecordBatch::new_empty(Arc::clone(&self.schema)));
-            }
+        for (source, partition) in &self.partitions {
+            let deleted: Vec<&[u8]> = partition.deleted.iter().map(AsRef::as_ref).collect();
+            let images: Vec<&[u8]> = partition.rows.values().map(AsRef::as_ref).collect();
+            let chunks = std::iter::once(deleted.as_slice()).chain(images.chunks(CHUNK_ROWS));
+            let rows = chunks.map(|chunk| self.columns(chunk)).collect::<Result<Vec<_>>>()?;
             saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows });
         }
         Ok(saved)
@@ -121,13 +130,18 @@ impl KeyedRows {
 
     /// Puts saved rows back.
     pub fn restore(&mut self, saved: &PartitionRows) -> Result<()> {
-        let mut map = Map::default();
-        for rows in &saved.rows {
+        let mut partition = Partition::default();
+        for (number, rows) in saved.rows.iter().enumerate() {
             let rows = &self.conform(rows)?;
             let (keys, images) = (self.key_rows(rows)?, self.images.convert_columns(rows.columns())?);
-            map.extend(keys.iter().zip(images.iter()).map(|(key, image)| (key.data().into(), image.data().into())));
+            if number == 0 {
+                partition.deleted = images.iter().next().map(|image| image.data().into());
+                continue;
+            }
+            let rows = keys.iter().zip(images.iter()).map(|(key, image)| (key.data().into(), image.data().into()));
+            partition.rows.extend(rows);
         }
-        self.partitions.insert(saved.source.clone(), map);
+        self.partitions.insert(saved.source.clone(), partition);
         Ok(())
     }
 
@@ -183,6 +197,7 @@ fn deletes(source: TopicPartition, offset: i64, rows: RecordBatch) -> ChangeBatc
 /// Changes on their way into a map.
 struct Stretch<'a> {
     changes: &'a ChangeBatch,
+    alone: bool,
     keys: Rows,
     /// The keys before the changes, where the events have images.
     keys_before: Option<Rows>,
@@ -193,10 +208,11 @@ struct Stretch<'a> {
 }
 
 impl<'a> Stretch<'a> {
-    fn new(state: &KeyedRows, changes: &'a ChangeBatch) -> Result<Self> {
+    fn new(state: &KeyedRows, changes: &'a ChangeBatch, alone: bool) -> Result<Self> {
         let before = changes.before.as_ref().filter(|before| before.present.contains(&true));
         Ok(Self {
             changes,
+            alone,
             keys: state.key_rows(&changes.rows)?,
             keys_before: before.map(|before| state.key_rows(&before.rows)).transpose()?,
             rows: changes.rows.columns().to_vec(),
@@ -205,19 +221,19 @@ impl<'a> Stretch<'a> {
         })
     }
 
-    fn apply(mut self, state: &KeyedRows, map: &mut Map) -> Result<Resolved> {
+    fn apply(mut self, state: &KeyedRows, partition: &mut Partition) -> Result<Resolved> {
         let mut resolved = Vec::new();
         let mut from = 0;
         while from < self.changes.len() {
             if self.changes.ops[from] == Op::Truncate {
                 let (offset, source) = (self.changes.offsets[from], &self.changes.source);
-                resolved.extend(state.deletes(source, std::mem::take(map), offset)?);
+                resolved.extend(state.deletes(source, std::mem::take(partition).rows, offset)?);
                 from += 1;
                 continue;
             }
             let to = self.end_of_segment(from);
-            self.fill(state, map, from..to)?;
-            self.take_in(state, map, from..to)?;
+            self.fill(state, partition, from..to)?;
+            self.take_in(state, partition, from..to)?;
             let changes = self.resolved(state, from..to)?;
             if !changes.is_empty() {
                 resolved.push(changes);
@@ -259,7 +275,8 @@ impl<'a> Stretch<'a> {
             while left_out.next_if_eq(&row).is_some() {
                 needs = true;
             }
-            if needs && touched.contains(self.old_key(row)) {
+            let follows_delete = row > from && self.changes.ops[row - 1] == Op::Delete;
+            if needs && (follows_delete || touched.contains(self.old_key(row))) {
                 return row;
             }
             touched.insert(self.old_key(row));
@@ -269,7 +286,8 @@ impl<'a> Stretch<'a> {
     }
 
     /// Puts in what events left out.
-    fn fill(&mut self, state: &KeyedRows, map: &Map, rows: std::ops::Range<usize>) -> Result<()> {
+    fn fill(&mut self, state: &KeyedRows, partition: &Partition, rows: std::ops::Range<usize>) -> Result<()> {
+        let first = rows.start;
         let left_out = self.unavailable(rows);
         if left_out.is_empty() {
             return Ok(());
@@ -278,7 +296,13 @@ impl<'a> Stretch<'a> {
         let mut places: HashMap<u32, Option<usize>> = HashMap::default();
         for &(row, _) in left_out {
             places.entry(row).or_insert_with(|| {
-                let image = map.get(self.old_key(row as usize))?;
+                let row = row as usize;
+                // Only a key that changes inserts a row without saying all of it: the row that was deleted just before.
+                let moved = || {
+                    let is_insert = self.changes.ops[row] == Op::Create && row == first && self.alone;
+                    partition.deleted.as_deref().filter(|_| is_insert)
+                };
+                let image = partition.rows.get(self.old_key(row)).map(AsRef::as_ref).or_else(moved)?;
                 images.push(image);
                 Some(images.len() - 1)
             });
@@ -312,12 +336,14 @@ impl<'a> Stretch<'a> {
     }
 
     /// Moves the map on, and notes what was there.
-    fn take_in(&mut self, state: &KeyedRows, map: &mut Map, rows: std::ops::Range<usize>) -> Result<()> {
+    fn take_in(&mut self, state: &KeyedRows, partition: &mut Partition, rows: std::ops::Range<usize>) -> Result<()> {
         let columns: Vec<ArrayRef> = self.rows.iter().map(|it| it.slice(rows.start, rows.len())).collect();
         let images = state.images.convert_columns(&columns)?;
         let mut missing =
             self.missing.iter().map(|&(row, _)| row as usize).skip_while(|&row| row < rows.start).peekable();
+        let map = &mut partition.rows;
         for row in rows.clone() {
+            partition.deleted = None;
             if missing.next_if_eq(&row).is_some() {
                 continue;
             }
@@ -325,7 +351,11 @@ impl<'a> Stretch<'a> {
             let old_key = self.old_key(row);
             let has_event = self.changes.before.as_ref().is_some_and(|before| before.present[row]);
             let old = match self.changes.ops[row] {
-                Op::Delete => map.remove(key),
+                Op::Delete => {
+                    let old = map.remove(key);
+                    partition.deleted.clone_from(&old);
+                    old
+                }
                 _ => {
                     let moved = if old_key == key { None } else { map.remove(old_key) };
                     let image = images.row(row - rows.start);
