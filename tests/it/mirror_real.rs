@@ -183,7 +183,7 @@ fn whole_path(source: &Source) {
 
     live.execute("TRUNCATE TABLE {schema}.t");
     (20..30).for_each(|a| live.insert(a, "after the truncate"));
-    live.execute("UPDATE {schema}.t SET price = 7 WHERE a = 21");
+    live.execute("UPDATE {schema}.t SET price = 7.75 WHERE a = 21");
     live.insert(5001, "mark");
     wait_until("the mark is in Kafka", || count(&topic, |value| value["after"]["a"] == 5001) == 1);
     catch_up();
