@@ -3,6 +3,7 @@
 //! Each test has topics, tables and job names of its own, so they run beside each other and again and again on one stack.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod avro;
 mod cli;
 mod clickhouse_sink;
 mod crash;
@@ -14,7 +15,10 @@ mod mirror;
 mod mirror_real;
 mod open_tables;
 mod oracle;
+mod pipelines;
 mod real_path;
 mod run;
+mod schema_change;
 mod stack;
 mod topic;
+mod verify;
