@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use datafusion::arrow::array::{Array, UInt32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::keeping::Keeping;
 use super::outputs::Outputs;
 use super::scan::{Scan, ScanColumn};
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op};
@@ -17,6 +19,7 @@ use crate::source::RawBatch;
 use crate::sql::catalog::{TRANSACTION_ID, TRANSACTION_PATH, Table};
 use crate::sql::metadata::MetadataOf;
 use crate::sql::pipeline::{Pipeline, Work};
+use crate::state::BeforeImages;
 use crate::window::aggregate::{Refused, WindowPlan};
 use crate::window::stage::Stage;
 
@@ -44,6 +47,8 @@ pub struct InputPlan {
     pub dead_letters: OutputRef,
     /// The job's name.
     pub job: String,
+    /// How many partitions the table has now.
+    pub partitions: AtomicUsize,
 }
 
 /// The event time of a table. Milliseconds.
@@ -89,6 +94,13 @@ pub enum LaneWork {
         /// Where the rows go.
         output: OutputRef,
     },
+    /// Rows come and go.
+    Multiset {
+        /// Filters and projections.
+        stages: Vec<Stage>,
+        /// Where the rows go.
+        output: OutputRef,
+    },
     /// Rows are counted into windows.
     Window {
         /// How.
@@ -120,7 +132,15 @@ impl InputPlan {
         };
         let pipelines = pipelines.iter().map(lane_pipeline).collect::<Result<_>>()?;
         let dead_letters = outputs.dead_letters();
-        Ok(Self { table: Arc::clone(table), decode, event_time, pipelines, dead_letters, job: job.to_owned() })
+        Ok(Self {
+            table: Arc::clone(table),
+            decode,
+            event_time,
+            pipelines,
+            dead_letters,
+            job: job.to_owned(),
+            partitions: AtomicUsize::new(0),
+        })
     }
 
     /// Columns that are declared NOT NULL are decoded as nullable, because the image of a delete may lack them. A row
@@ -133,7 +153,10 @@ impl InputPlan {
             if column.null_count() > 0 && !declared.is_nullable() {
                 let is_key = self.table.primary_key.contains(declared.name());
                 let needed = |row: usize| exists(row) || (is_key && changes.ops[row] == Op::Delete);
-                let nulls = (0..column.len()).filter(|&row| column.is_null(row) && needed(row));
+                // What an event leaves out because it did not change is filled in later, or refused.
+                let place = changes.rows.schema_ref().index_of(field.name()).map_err(Error::internal)?;
+                let left_out = |row: usize| changes.unavailable.binary_search(&(row as u32, place as u32)).is_ok();
+                let nulls = (0..column.len()).filter(|&row| column.is_null(row) && needed(row) && !left_out(row));
                 missing.extend(nulls.map(|row| (row, declared.name().as_str())));
             }
         }
@@ -187,7 +210,9 @@ fn representable(pipelines: &[(usize, Arc<Pipeline>)]) -> RangeInclusive<i64> {
 
 /// Whether a query's table can be decoded as it is declared.
 pub fn check(pipeline: &Arc<Pipeline>, outputs: &Outputs) -> Result<()> {
-    InputPlan::new(&pipeline.table, &[(0, Arc::clone(pipeline))], outputs, "check")?.decoder().map(drop)
+    let plan = InputPlan::new(&pipeline.table, &[(0, Arc::clone(pipeline))], outputs, "check")?;
+    plan.decoder()?;
+    Keeping::new(&plan).map(drop)
 }
 
 fn lane_work(number: usize, pipeline: &Pipeline, outputs: &Outputs) -> LaneWork {
@@ -195,6 +220,7 @@ fn lane_work(number: usize, pipeline: &Pipeline, outputs: &Outputs) -> LaneWork 
     match &pipeline.work {
         Work::Append(stages) => LaneWork::Append { stages: stages.clone(), output },
         Work::Mirror { stages, key } => LaneWork::Mirror { stages: stages.clone(), key: key.clone(), output },
+        Work::Multiset(stages) => LaneWork::Multiset { stages: stages.clone(), output },
         Work::Window { lane, .. } => {
             let (late, late_columns) = outputs.late_of_pipeline(number);
             LaneWork::Window { plan: Arc::clone(lane), late, late_columns }
@@ -209,10 +235,13 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
     for (_, pipeline) in pipelines {
         names.extend(pipeline.scan.fields().iter().map(|field| field.name().as_str()));
         match pipeline.work {
-            Work::Mirror { .. } => images = true,
+            Work::Mirror { .. } | Work::Multiset(_) => images = true,
             Work::Window { .. } => names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str())),
             Work::Append(_) => {}
         }
+    }
+    if table.has_changes() && (images || matches!(BeforeImages::of(&table.options), Ok(BeforeImages::Kept))) {
+        names.extend(table.primary_key.iter().map(String::as_str));
     }
     let wants_images = names.contains("_before") || names.contains("_after");
     let decoded = table.nullable_columns();
@@ -295,11 +324,18 @@ impl<'a> Letters<'a> {
         self.add(row, DeadReason::ExpressionFailed, message.to_owned());
     }
 
-    /// Adds the truncates of a batch, which a mirror cannot apply.
-    pub fn refuse_truncates(&mut self, changes: &ChangeBatch) {
-        for row in (0..changes.len()).filter(|&row| changes.ops[row] == Op::Truncate) {
-            self.add(row, DeadReason::Unsupported, "a truncate is not applied to the mirror".to_owned());
+    /// Adds the truncates of a batch, which a mirror cannot apply, and returns the other changes.
+    pub fn refuse_truncates(&mut self, changes: &ChangeBatch, why: &str) -> Result<ChangeBatch> {
+        let is_truncate = |row: &usize| changes.ops[*row] == Op::Truncate;
+        for row in (0..changes.len()).filter(is_truncate) {
+            self.add(
+                row,
+                DeadReason::Unsupported,
+                format!("the table was truncated, and the mirror still has its rows: {why}"),
+            );
         }
+        let others = (0..changes.len()).filter(|row| !is_truncate(row)).map(|row| row as u32);
+        changes.take(&UInt32Array::from_iter_values(others))
     }
 
     /// Adds the record at an offset, on which an expression failed.
@@ -307,7 +343,8 @@ impl<'a> Letters<'a> {
         self.add_at(offset, DeadReason::ExpressionFailed, message.to_owned());
     }
 
-    fn add(&mut self, row: usize, reason: DeadReason, message: String) {
+    /// Adds a row that cannot be used.
+    pub fn add(&mut self, row: usize, reason: DeadReason, message: String) {
         self.add_at(self.offsets[row], reason, message);
     }
 
@@ -316,6 +353,11 @@ impl<'a> Letters<'a> {
         let (key, value) = (DeadLetter::keep(record.key), DeadLetter::keep(record.value));
         let letter = DeadLetter { offset, timestamp: record.timestamp, reason, message, key, value };
         self.letters.entry(offset).or_insert(letter);
+    }
+
+    /// Adds the record at an offset that cannot be used.
+    pub fn add_offset(&mut self, offset: i64, reason: DeadReason, message: &str) {
+        self.add_at(offset, reason, message.to_owned());
     }
 
     /// All of them, by offset.

@@ -9,7 +9,7 @@ use super::input::OutputRef;
 use super::rows::window_time_type;
 use crate::error::Result;
 use crate::options::Options;
-use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, ROW_HASH, TableForm, VERSION};
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::{Pipeline, Work};
 use crate::sql::query::Query;
@@ -84,6 +84,12 @@ fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
         Work::Append(_) => {
             fields.extend(position_fields(&fields));
             (TableForm::Log, key, event_time, format!("every change event of {}", source.name))
+        }
+        Work::Multiset(_) => {
+            fields.extend([Field::new(ROW_HASH, DataType::UInt64, false), Field::new(COUNT, DataType::Int8, false)]);
+            fields.extend(position_fields(&fields));
+            let key = vec![ROW_HASH.to_owned()];
+            (TableForm::Multiset, key, event_time, format!("the current rows of {}, which has no key", source.name))
         }
         Work::Mirror { key: places, .. } => {
             fields

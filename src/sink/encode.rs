@@ -58,7 +58,11 @@ pub(super) fn extension(path: &str) -> Option<&str> {
 /// How many leading columns are written: what the query selected. A mirror's rows mean nothing without the two columns that say
 /// which of them is current and whether it was deleted, and keep them.
 pub(super) fn shown(table: &OutputTable) -> usize {
-    if table.form == TableForm::Mirror { table.schema.fields().len() } else { table.visible }
+    match table.form {
+        TableForm::Mirror => table.schema.fields().len(),
+        TableForm::Multiset => table.visible + 2,
+        _ => table.visible,
+    }
 }
 
 /// The leading columns of a batch.

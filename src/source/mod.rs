@@ -32,6 +32,11 @@ pub trait Source: Send {
     /// The offset after the last record that each of these partitions has now: where a bounded run ends.
     fn end_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>>;
 
+    /// What tells these topics from others of their names, for those that have such a thing. Asks.
+    fn topic_ids(&mut self, _topics: &[String]) -> Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::new())
+    }
+
     /// The ends of these partitions as far as they are known without asking anybody: for showing the lag. Never blocks.
     fn known_ends(&self, _partitions: &[TopicPartition]) -> BTreeMap<TopicPartition, i64> {
         BTreeMap::new()

@@ -12,6 +12,8 @@ mod formats;
 mod kafka_source;
 mod malformed;
 mod million;
+mod mirror;
+mod mirror_real;
 mod open_tables;
 mod oracle;
 mod pipelines;

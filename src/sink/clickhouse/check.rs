@@ -5,7 +5,7 @@ use super::ddl::{Extra, TableName, columns, extras, written_at};
 use super::split::Parting;
 use super::types::{ChType, fits, holds_null};
 use crate::error::{Error, Result};
-use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
 
 /// A table as the server knows it.
 #[derive(Debug, Clone, Default)]
@@ -94,6 +94,11 @@ impl Existing {
         self.engine.ends_with("ReplacingMergeTree")
             && self.column(VERSION).is_some()
             && self.column(IS_DELETED).is_some()
+    }
+
+    /// Whether a multiset can be written into it.
+    pub(super) fn keeps_counts(&self) -> bool {
+        self.engine.ends_with("MergeTree") && self.column(COUNT).is_some()
     }
 
     /// Whether it is a view that reads this table.
@@ -266,7 +271,7 @@ fn is_optional(output: &OutputTable, index: usize) -> bool {
     let name = output.schema.field(index).name().as_str();
     POSITION.contains(&name)
         && match output.form {
-            TableForm::Mirror => false,
+            TableForm::Mirror | TableForm::Multiset => false,
             TableForm::Late | TableForm::DeadLetters => true,
             TableForm::Log | TableForm::Results => index >= output.visible,
         }

@@ -10,6 +10,7 @@
 mod check;
 mod client;
 mod ddl;
+mod emptied;
 mod encode;
 mod evolve;
 mod insert;
@@ -119,7 +120,7 @@ impl ClickHouseSink {
         let found = Existing::look_up(&self.client, &self.name).await?;
         let target = match (&self.output.form, &found) {
             (TableForm::Mirror, Some(table)) if table.keeps_versions() => self.name.clone(),
-            (TableForm::Mirror, _) => self.name.versions(),
+            (TableForm::Mirror | TableForm::Multiset, _) => self.name.versions(),
             (_, Some(table)) if table.engine == "View" => {
                 return Err(Error::config(format!(
                     "{} at {} is a view and cannot be written; give the option 'table' another name",
@@ -146,7 +147,9 @@ impl ClickHouseSink {
             // Only of a mirror: everything else has returned by now.
             return Err(self.in_the_way(&self.name, &table.engine));
         }
-        if let Some(table) = versions.as_ref().filter(|table| !table.keeps_versions()) {
+        let is_multiset = self.output.form == TableForm::Multiset;
+        let fits = |table: &Existing| if is_multiset { table.keeps_counts() } else { table.keeps_versions() };
+        if let Some(table) = versions.as_ref().filter(|table| !fits(table)) {
             return Err(self.in_the_way(&target, &table.engine));
         }
         if versions.is_none() {
@@ -187,6 +190,16 @@ impl ClickHouseSink {
 
     /// The error for a table that stands where one of the mirror's should.
     fn in_the_way(&self, table: &TableName, engine: &str) -> Error {
+        if self.output.form == TableForm::Multiset {
+            return Error::config(format!(
+                "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of a mirror without a key, which is \
+                 a table {} and a view {} over it; drop or rename it, and Highwater creates both, or give the option 'table' \
+                 another name",
+                self.client.place(),
+                self.name.versions(),
+                self.name
+            ));
+        }
         Error::config(format!(
             "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of a mirror, \
              which is a table {} and a view {} over it; drop or rename it, and Highwater creates both; \
@@ -246,9 +259,17 @@ impl ClickHouseSink {
     /// Sends every chunk of a block, in order.
     async fn send_all(&self, block: &Block) -> Result<()> {
         let plan = self.plan()?;
-        for chunk in split(plan.rows(block, &self.output.job)?, plan.parting, self.chunk_rows)? {
+        let (rest, emptied) = match self.output.form {
+            TableForm::Mirror => emptied::take_out(block)?,
+            _ => (None, Vec::new()),
+        };
+        for chunk in split(plan.rows(rest.as_ref().unwrap_or(block), &self.output.job)?, plan.parting, self.chunk_rows)?
+        {
             let pieces: Vec<&Piece> = chunk.pieces.iter().collect();
             plan.send(&self.client, &pieces, &format!("{}{}", block.token, chunk.suffix)).await?;
+        }
+        for version in emptied {
+            plan.empty(&self.client, version).await?;
         }
         Ok(())
     }
