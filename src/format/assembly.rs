@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::source::{RawBatch, RawRecord};
 
 use super::DecodeSpec;
-use super::column::{Dialect, Rows};
+use super::column::Rows;
+use super::dialect::Dialect;
 use super::fault::{Fault, Step};
 
 /// A batch under construction. Its columns keep their room from batch to batch.
@@ -156,6 +157,7 @@ impl Assembly {
 
     /// The batch; this is empty afterwards.
     pub(crate) fn finish(&mut self, records: &RawBatch) -> ChangeBatch {
+        let unavailable = self.rows.unavailable();
         let rows = self.rows.finish();
         let before = self.before.as_mut().map(|before| (before.rows.finish(), std::mem::take(&mut before.present)));
         let mut batch = ChangeBatch {
@@ -168,7 +170,7 @@ impl Assembly {
             rows: RecordBatch::new_empty(self.rows.schema()),
             before: None,
             envelope: None,
-            unavailable: Vec::new(),
+            unavailable,
             dead_letters: std::mem::take(&mut self.dead_letters),
         };
         let whole = rows.and_then(|rows| {
@@ -196,6 +198,7 @@ impl Assembly {
         batch.ops.clear();
         batch.timestamps.clear();
         batch.source_times.clear();
+        batch.unavailable.clear();
         batch.before = self.before.as_ref().map(|_| Before { rows: batch.rows.clone(), present: Vec::new() });
     }
 }

@@ -10,8 +10,8 @@ use crate::options::Options;
 use crate::source::RawBatch;
 
 use assembly::Assembly;
-use column::{Decimals, Dialect};
 use csv::Csv;
+use dialect::Dialect;
 use json::block::Isa;
 use json::debezium::DebeziumJson;
 use json::plain::PlainJson;
@@ -20,6 +20,7 @@ mod assembly;
 mod column;
 mod connect;
 mod csv;
+mod dialect;
 mod fault;
 mod json;
 
@@ -67,7 +68,9 @@ pub const OPTIONS: &[&str] = &[
     "max-record-bytes",
     "csv.field-delimiter",
     "csv.null-literal",
-    "debezium-json.decimal.handling.mode",
+    dialect::OPTIONS[0],
+    dialect::OPTIONS[1],
+    dialect::OPTIONS[2],
 ];
 
 /// The largest record that is decoded where `'max-record-bytes'` does not say.
@@ -93,19 +96,14 @@ fn decoder_on(options: &Options, spec: &DecodeSpec, isa: Isa) -> Result<Box<dyn 
         })
     };
     Ok(match format {
-        "debezium-json" => {
-            let dialect = Dialect { decimals: decimals(options)?, untyped: false };
-            Box::new(DebeziumJson::new(assembly(dialect)?, isa))
-        }
+        "debezium-json" => Box::new(DebeziumJson::new(assembly(Dialect::debezium(options)?)?, isa)),
         // The filesystem's source turns the rows of Parquet files into lines of JSON.
-        "json" | "parquet" => {
-            Box::new(PlainJson::new(assembly(Dialect { decimals: Decimals::Text, untyped: false })?, isa))
-        }
+        "json" | "parquet" => Box::new(PlainJson::new(assembly(Dialect::default())?, isa)),
         "csv" => {
             if spec.positions.len() != spec.columns.fields().len() {
                 return Err(Error::internal("the format csv needs the position of every column"));
             }
-            let assembly = assembly(Dialect { decimals: Decimals::Text, untyped: true })?;
+            let assembly = assembly(Dialect { untyped: true, ..Dialect::default() })?;
             let null = options.get("csv.null-literal").unwrap_or_default();
             Box::new(Csv::new(assembly, &spec.positions, delimiter(options)?, null))
         }
@@ -126,16 +124,6 @@ fn refuse_unknown(options: &Options, format: &str) -> Result<()> {
             options.table(),
             suggestion(unknown, OPTIONS.iter().copied().filter(|name| own(name)))
         ))),
-    }
-}
-
-fn decimals(options: &Options) -> Result<Decimals> {
-    let name = "debezium-json.decimal.handling.mode";
-    match options.get(name) {
-        None => Ok(Decimals::Either),
-        Some("precise") => Ok(Decimals::Base64),
-        Some("string" | "double") => Ok(Decimals::Text),
-        Some(other) => Err(options.invalid(name, other, "what the connector has: 'precise', 'string' or 'double'")),
     }
 }
 

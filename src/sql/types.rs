@@ -1,18 +1,40 @@
-//! SQL types → Arrow types.
+//! SQL types → Arrow types, with a mark where those do not say all.
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType as SqlType, ExactNumberInfo, TimezoneInfo};
 
+use crate::type_name::with_mark;
+
 /// Precision of a TIMESTAMP that gives none, in digits of a second (standard SQL and Flink).
 const DEFAULT_PRECISION: u64 = 6;
 
 const KNOWN: &str = "use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT (each also UNSIGNED), FLOAT, DOUBLE, DECIMAL(p, s), \
-                     STRING, BYTES, DATE, TIME, TIMESTAMP(p), TIMESTAMP_LTZ(p) or ARRAY<type>";
+                     STRING, BYTES, DATE, TIME, TIMESTAMP(p), TIMESTAMP_LTZ(p), BIT(n), UUID, JSON, IPV4, IPV6 or ARRAY<type>";
+
+/// A column declared with an SQL type, nullable, or why there is none.
+pub fn column(name: impl Into<String>, declared: &SqlType) -> Result<Field, String> {
+    let field = Field::new(name, arrow_type(declared)?, true);
+    let mark = match declared {
+        SqlType::Uuid => "UUID".to_owned(),
+        SqlType::JSON | SqlType::JSONB => "JSON".to_owned(),
+        SqlType::Time(Some(digits @ 0..=3), _) => format!("TIME({digits})"),
+        SqlType::Bit(Some(bits @ 2..)) | SqlType::BitVarying(Some(bits)) | SqlType::VarBit(Some(bits)) => {
+            format!("BIT({bits})")
+        }
+        SqlType::BitVarying(None) | SqlType::VarBit(None) => "BIT(64)".to_owned(),
+        SqlType::Custom(name, arguments) if arguments.is_empty() => match name.to_string().to_ascii_uppercase() {
+            name if matches!(name.as_str(), "IPV4" | "IPV6") => name,
+            _ => return Ok(field),
+        },
+        _ => return Ok(field),
+    };
+    Ok(with_mark(field, &mark))
+}
 
 /// The Arrow type of a column declared with an SQL type, or why there is none.
-pub fn arrow_type(declared: &SqlType) -> Result<DataType, String> {
+fn arrow_type(declared: &SqlType) -> Result<DataType, String> {
     use SqlType::*;
     Ok(match declared {
         Boolean | Bool => DataType::Boolean,
@@ -29,6 +51,9 @@ pub fn arrow_type(declared: &SqlType) -> Result<DataType, String> {
         Decimal(info) | Numeric(info) | Dec(info) => decimal(*info)?,
         String(_) | Text | Varchar(_) | Char(_) | Character(_) | CharacterVarying(_) | Nvarchar(_) => DataType::Utf8,
         MediumText | LongText | TinyText | Enum(..) | JSON | JSONB | Uuid => DataType::Utf8,
+        Bit(None | Some(1)) => DataType::Boolean,
+        Bit(Some(2..=64)) | BitVarying(None | Some(1..=64)) | VarBit(None | Some(1..=64)) => DataType::UInt64,
+        Bit(Some(65..)) | BitVarying(Some(65..)) | VarBit(Some(65..)) => DataType::Binary,
         Bytes(_) | Bytea | Binary(_) | Varbinary(_) | Blob(_) => DataType::Binary,
         Date | Date32 => DataType::Date32,
         Time(precision, _) => time(precision.unwrap_or(0))?,
@@ -88,10 +113,23 @@ fn custom(name: &str, arguments: &[String]) -> Result<DataType, String> {
     };
     match name.to_ascii_uppercase().as_str() {
         "TIMESTAMP_LTZ" | "TIMESTAMPTZ" => timestamp(precision()?, true),
+        "IPV4" | "IPV6" | "INET" | "CIDR" | "MACADDR" if arguments.is_empty() => Ok(DataType::Utf8),
         _ => Err(format!("type {name} is not known; {KNOWN}")),
     }
 }
 
 fn list(element: &SqlType) -> Result<DataType, String> {
-    Ok(DataType::List(Arc::new(Field::new_list_field(arrow_type(element)?, true))))
+    let item = arrow_type(element)?;
+    match column("item", element)?.metadata().is_empty() || item == DataType::Utf8 {
+        true => Ok(DataType::List(Arc::new(Field::new_list_field(item, true)))),
+        false => Err(format!("ARRAY<{element}> is not supported; declare ARRAY<STRING> to get the texts")),
+    }
+}
+
+/// The column that a type in SQL's words declares.
+#[cfg(test)]
+pub(crate) fn parse_column(name: &str, declared: &str) -> Result<Field, String> {
+    use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
+    let mut parser = Parser::new(&GenericDialect {}).try_with_sql(declared).map_err(|error| error.to_string())?;
+    column(name, &parser.parse_data_type().map_err(|error| error.to_string())?)
 }
