@@ -12,6 +12,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use super::delivery::Delivery;
 use super::epoch::{Cut, blocks, intents};
 use super::lane::now;
+use super::lanes::Lanes;
 use super::message::ToLane;
 use super::run::Job;
 use super::settings::Ending;
@@ -42,8 +43,7 @@ impl Job {
     }
 
     pub(super) fn all_reached(&self) -> bool {
-        let mut lanes = self.inputs.iter().flat_map(TableInput::lanes);
-        self.settings.ending != Ending::Endless && lanes.all(|lane| self.reached.contains(&lane))
+        self.settings.ending != Ending::Endless && self.lanes().all(|lane| self.reached.contains(&lane))
     }
 
     /// Asks every lane where it stands, unless the epoch before is still on its way.
@@ -55,8 +55,8 @@ impl Job {
         let is_due = self.state_saved.elapsed() >= self.settings.checkpoint_interval;
         let with_state = self.cut_is_last || is_due || self.wants_state;
         let epoch = self.epoch;
-        self.inputs.iter().for_each(|input| input.order(|| ToLane::Cut { epoch, with_state }));
-        let waiting = self.inputs.iter().flat_map(TableInput::lanes).collect();
+        self.order(|| ToLane::Cut { epoch, with_state });
+        let waiting = self.lanes().collect();
         self.step = Step::Cutting { waiting, state: with_state.then(BTreeMap::new), open_windows: 0 };
     }
 
@@ -86,17 +86,17 @@ impl Job {
         self.progress.open_windows.store(open_windows as u64, Relaxed);
         metrics::gauge!("highwater_open_windows").set(open_windows as f64);
         let at_the_end = self.is_finished();
-        let mut waiting = BTreeSet::new();
+        let mut closing = vec![Vec::new(); self.groups.len()];
         let mut least = i64::MAX;
         for input in self.inputs.iter_mut().filter(|input| input.has_windows()) {
             let before = input.watermark();
             let watermark = input.advance_watermark(at_the_end);
             least = least.min(watermark);
             if watermark > before {
-                input.order(|| ToLane::Close { watermark });
-                waiting.extend(input.lanes());
+                closing[input.group].push(input.closing(watermark));
             }
         }
+        let waiting = self.order_close(closing);
         if !at_the_end && least != i64::MAX {
             self.progress.watermark.store(least, Relaxed);
             metrics::gauge!("highwater_watermark_seconds").set(least as f64 / 1_000.0);
@@ -104,6 +104,16 @@ impl Job {
         let nothing_to_close = waiting.is_empty();
         self.step = Step::Closing { waiting, state, closed: BTreeMap::new() };
         if nothing_to_close { self.complete().await } else { Ok(()) }
+    }
+
+    /// Has windows closed, per group of lanes; returns the lanes that will answer.
+    pub(super) fn order_close(&self, closing: Vec<Vec<(usize, i64)>>) -> BTreeSet<usize> {
+        let asked = self.groups.iter().zip(closing).filter(|(_, watermarks)| !watermarks.is_empty());
+        let ask = |(lanes, watermarks): (&Lanes, Vec<_>)| {
+            lanes.order(|| ToLane::Close(watermarks.clone()));
+            lanes.numbers().collect::<Vec<_>>()
+        };
+        asked.flat_map(ask).collect()
     }
 
     /// All windows have come in: makes the epoch's blocks and hands them over.

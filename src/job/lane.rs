@@ -1,4 +1,7 @@
 //! One lane: a thread that owns partitions from their bytes to their panes and shares nothing until a window closes.
+//!
+//! Its partitions may be of several tables, when they come over one connection: each table has a decoder and windows of
+//! its own in the lane.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,10 +33,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A lane, to be moved to its thread.
 pub struct Lane {
     number: usize,
-    plan: Arc<InputPlan>,
+    tables: Vec<LaneTable>,
     reader: Box<dyn SourceReader>,
-    decoder: Box<dyn Decoder>,
-    windows: Vec<Option<WindowAggregate>>,
     partitions: BTreeMap<TopicPartition, Partition>,
     /// Batches read beyond a bound, for the next course, and those that wait for the decoder.
     held: VecDeque<RawBatch>,
@@ -48,7 +49,31 @@ pub struct Lane {
     progress: Arc<Progress>,
 }
 
+/// What a lane has of a table.
+struct LaneTable {
+    plan: Arc<InputPlan>,
+    decoder: Box<dyn Decoder>,
+    windows: Vec<Option<WindowAggregate>>,
+}
+
+impl LaneTable {
+    fn new(plan: Arc<InputPlan>) -> Result<Self> {
+        let windows = plan.pipelines.iter().map(|pipeline| match &pipeline.work {
+            LaneWork::Window { plan, .. } => Some(WindowAggregate::new(Arc::clone(plan))),
+            _ => None,
+        });
+        Ok(Self { decoder: plan.decoder()?, windows: windows.collect(), plan })
+    }
+
+    /// The windowed pipelines, each with its number in the job.
+    fn aggregates(&mut self) -> impl Iterator<Item = (usize, &mut WindowAggregate)> {
+        let pipelines = self.plan.pipelines.iter().zip(&mut self.windows);
+        pipelines.filter_map(|(pipeline, windows)| Some((pipeline.number, windows.as_mut()?)))
+    }
+}
+
 struct Partition {
+    table: usize,
     range: OffsetRange,
     clock: PartitionClock,
     last_arrival: i64,
@@ -56,30 +81,21 @@ struct Partition {
 }
 
 impl Lane {
-    /// A lane that waits for its orders.
+    /// A lane for these tables that waits for its orders.
     pub fn new(
         number: usize,
-        plan: Arc<InputPlan>,
+        plans: &[Arc<InputPlan>],
         reader: Box<dyn SourceReader>,
         orders: Receiver<ToLane>,
         reports: Sender<FromLane>,
         progress: Arc<Progress>,
     ) -> Result<Self> {
-        let decoder = plan.decoder()?;
-        let windows = plan.pipelines.iter().map(|pipeline| match &pipeline.work {
-            LaneWork::Window { plan, .. } => Some(WindowAggregate::new(Arc::clone(plan))),
-            _ => None,
-        });
-        let windows = windows.collect();
-        let (partitions, held) = (BTreeMap::new(), VecDeque::new());
         Ok(Self {
             number,
-            plan,
+            tables: plans.iter().map(|plan| LaneTable::new(Arc::clone(plan))).collect::<Result<_>>()?,
             reader,
-            decoder,
-            windows,
-            partitions,
-            held,
+            partitions: BTreeMap::new(),
+            held: VecDeque::new(),
             retry_at: None,
             course: None,
             polled: false,
@@ -148,8 +164,8 @@ impl Lane {
             ToLane::Assign(assignments) => assignments.into_iter().for_each(|it| self.assign(it)),
             ToLane::Restore(pipelines) => {
                 for (number, windows) in pipelines {
-                    let own = self.plan.pipelines.iter().position(|pipeline| pipeline.number == number);
-                    if let Some(aggregate) = own.and_then(|own| self.windows[own].as_mut()) {
+                    let mut aggregates = self.tables.iter_mut().flat_map(LaneTable::aggregates);
+                    if let Some((_, aggregate)) = aggregates.find(|(own, _)| *own == number) {
                         aggregate.restore(&windows)?;
                     }
                 }
@@ -162,7 +178,7 @@ impl Lane {
             }
             ToLane::Pause => self.course = None,
             ToLane::Cut { epoch, with_state } => self.cut(epoch, with_state)?,
-            ToLane::Close { watermark } => self.close(watermark)?,
+            ToLane::Close(watermarks) => self.close(&watermarks)?,
             ToLane::Stop => {}
         }
         Ok(())
@@ -171,7 +187,7 @@ impl Lane {
     fn assign(&mut self, assignment: Assignment) {
         let range = OffsetRange { from: assignment.from, to: assignment.from };
         let clock = PartitionClock::at(assignment.clock);
-        let partition = Partition { range, clock, last_arrival: now(), at_bound: false };
+        let partition = Partition { table: assignment.table, range, clock, last_arrival: now(), at_bound: false };
         self.partitions.insert(assignment.partition, partition);
     }
 
@@ -193,10 +209,14 @@ impl Lane {
                 return Ok(());
             }
         }
-        match self.decoder.prepare(&batch) {
+        let Some(partition) = self.partitions.get(&batch.source) else {
+            return Err(Error::internal(format!("records of {} came to a lane that does not own it", batch.source)));
+        };
+        let table = &mut self.tables[partition.table];
+        match table.decoder.prepare(&batch) {
             Ok(()) => self.process(&batch, &course),
             Err(error) if error.is_transient() => {
-                tracing::warn!("table {}: {error}; trying again", self.plan.table.name);
+                tracing::warn!("table {}: {error}; trying again", table.plan.table.name);
                 self.retry_at = Some(Instant::now() + RETRY);
                 self.held.push_back(batch);
                 Ok(())
@@ -221,32 +241,27 @@ impl Lane {
 
     /// The walk of a batch: decode, note the clocks, send rows on, count into windows.
     fn process(&mut self, raw: &RawBatch, course: &Course) -> Result<()> {
-        let mut changes = self.decoder.decode(raw);
-        self.plan.refuse_missing(raw, &mut changes)?;
+        let Some(partition) = self.partitions.get_mut(&raw.source) else { return Ok(()) };
+        let number = partition.table;
+        let table = &mut self.tables[number];
+        let plan = Arc::clone(&table.plan);
+        let mut changes = table.decoder.decode(raw);
+        plan.refuse_missing(raw, &mut changes)?;
         self.progress.count_batch(changes.len(), raw.iter().map(|record| record.value.map_or(0, <[u8]>::len)).sum());
-        let Some(partition) = self.partitions.get_mut(&raw.source) else {
-            return Err(Error::internal(format!("records of {} came to a lane that does not own it", raw.source)));
-        };
         partition.range.to = raw.range.to;
         if !raw.is_empty() {
             partition.last_arrival = now();
         }
         let mut letters = Letters::new(raw, &changes);
-        let times = observe(&self.plan, &changes, partition, course.windows, &mut letters)?;
-        for number in 0..self.plan.pipelines.len() {
-            self.feed(number, &changes, &times, course, &mut letters)?;
+        let times = observe(&plan, &changes, partition, course.windows, &mut letters)?;
+        for pipeline in 0..plan.pipelines.len() {
+            self.feed((number, pipeline), &changes, &times, course, &mut letters)?;
         }
         let letters = letters.into_letters();
         if course.rows && !letters.is_empty() {
             letters.iter().for_each(|letter| self.progress.count_dead_letter(letter.reason));
-            let output = &self.plan.dead_letters;
-            let rows = rows::dead_letter_rows(
-                &letters,
-                &changes.source,
-                &self.plan.job,
-                &self.plan.table.name,
-                &output.schema,
-            )?;
+            let output = &plan.dead_letters;
+            let rows = rows::dead_letter_rows(&letters, &changes.source, &plan.job, &plan.table.name, &output.schema)?;
             self.send(output.number, &changes, rows)?;
         }
         Ok(())
@@ -254,13 +269,13 @@ impl Lane {
 
     fn feed(
         &mut self,
-        number: usize,
+        (table, number): (usize, usize),
         changes: &ChangeBatch,
         times: &EventTimes,
         course: &Course,
         letters: &mut Letters<'_>,
     ) -> Result<()> {
-        let plan = Arc::clone(&self.plan);
+        let plan = Arc::clone(&self.tables[table].plan);
         let pipeline = &plan.pipelines[number];
         if changes.is_empty() {
             return Ok(());
@@ -280,7 +295,7 @@ impl Lane {
                 }
             }
             LaneWork::Window { plan: window, late, late_columns } if course.windows => {
-                let Some(aggregate) = &mut self.windows[number] else { return Ok(()) };
+                let Some(aggregate) = &mut self.tables[table].windows[number] else { return Ok(()) };
                 let mut uncounted = Uncounted::default();
                 aggregate.push(&Rows::all(pipeline.scan.rows(changes)?), times, &mut uncounted)?;
                 letters.refuse(uncounted.refused, changes);
@@ -301,9 +316,11 @@ impl Lane {
     fn cut(&mut self, epoch: u64, with_state: bool) -> Result<()> {
         self.epoch = epoch + 1;
         let mut state = Vec::new();
-        for (pipeline, aggregate) in self.plan.pipelines.iter().zip(&mut self.windows) {
-            if let (Some(aggregate), true) = (aggregate, with_state) {
-                state.push((pipeline.number, aggregate.copy_state()?));
+        let mut open_windows = 0;
+        for (pipeline, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
+            open_windows += aggregate.open_windows();
+            if with_state {
+                state.push((pipeline, aggregate.copy_state()?));
             }
         }
         let partitions = self.partitions.iter().map(|(name, partition)| PartitionState {
@@ -315,17 +332,17 @@ impl Lane {
             last_arrival: partition.last_arrival,
         });
         let partitions = partitions.collect();
-        let open_windows = self.windows.iter().flatten().map(WindowAggregate::open_windows).sum();
         self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, open_windows })
     }
 
     /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
-    fn close(&mut self, watermark: i64) -> Result<()> {
-        self.partitions.values_mut().for_each(|partition| partition.clock.raise(watermark));
+    fn close(&mut self, watermarks: &[(usize, i64)]) -> Result<()> {
         let mut windows = Vec::new();
-        for (pipeline, aggregate) in self.plan.pipelines.iter().zip(&mut self.windows) {
-            if let Some(aggregate) = aggregate {
-                windows.push((pipeline.number, aggregate.close(watermark)?));
+        for &(table, watermark) in watermarks {
+            let own = self.partitions.values_mut().filter(|partition| partition.table == table);
+            own.for_each(|partition| partition.clock.raise(watermark));
+            for (pipeline, aggregate) in self.tables[table].aggregates() {
+                windows.push((pipeline, aggregate.close(watermark)?));
             }
         }
         self.report(FromLane::Closed { lane: self.number, windows })

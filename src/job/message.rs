@@ -26,11 +26,8 @@ pub enum ToLane {
         /// Whether a copy of the open windows is wanted.
         with_state: bool,
     },
-    /// Close the windows that end at or before the watermark, and answer with `Closed`.
-    Close {
-        /// The watermark of the lane's table.
-        watermark: i64,
-    },
+    /// Close the windows that end at or before the watermarks of these tables, by their places in the lane; answer with `Closed`.
+    Close(Vec<(usize, i64)>),
     /// End the thread.
     Stop,
 }
@@ -38,6 +35,8 @@ pub enum ToLane {
 /// A partition that a lane is given.
 #[derive(Debug, Clone)]
 pub struct Assignment {
+    /// The table that reads it, by its place in the lane.
+    pub table: usize,
     /// The partition.
     pub partition: TopicPartition,
     /// The first offset to read.

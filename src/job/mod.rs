@@ -7,6 +7,7 @@ pub mod epoch;
 pub mod explain;
 pub mod input;
 pub mod lane;
+pub mod lanes;
 pub mod message;
 #[cfg(test)]
 mod model_tests;

@@ -24,11 +24,13 @@ impl Job {
         tracing::info!("going on from checkpoint {} in {}", last.epoch, self.settings.checkpoints.place());
         let start: fn(&Position) -> i64 = if state_is_last { |it| it.from } else { |it| it.offset };
         tokio::task::block_in_place(|| {
-            self.inputs.iter_mut().try_for_each(|input| input.assign(Some(with_state), start))
+            let groups = &mut self.groups;
+            self.inputs.iter_mut().try_for_each(|it| it.assign(&mut groups[it.group], Some(with_state), start))
         })?;
         for (&pipeline, windows) in recovered.with_state.state.iter().flatten() {
             let input = self.inputs.iter().find(|input| input.plan.pipelines.iter().any(|it| it.number == pipeline));
-            input.into_iter().for_each(|input| input.order_first(ToLane::Restore(vec![(pipeline, windows.clone())])));
+            let restore = || ToLane::Restore(vec![(pipeline, windows.clone())]);
+            input.into_iter().for_each(|input| self.groups[input.group].order_first(restore()));
         }
         if !state_is_last {
             self.replay(last, |position| position.from, true, false).await?;
@@ -60,8 +62,8 @@ impl Job {
     ) -> Result<EpochRows> {
         let bounds: BTreeMap<_, _> = to.positions.iter().map(|it| (range_of(it).0, bound(it))).collect();
         let course = Course { windows, rows, bounds: Some(self.with_strangers(bounds)) };
-        self.inputs.iter().for_each(|input| input.order(|| ToLane::Run(course.clone())));
-        let mut waiting: BTreeSet<usize> = self.inputs.iter().flat_map(TableInput::lanes).collect();
+        self.order(|| ToLane::Run(course.clone()));
+        let mut waiting: BTreeSet<usize> = self.lanes().collect();
         let mut gathered = EpochRows::default();
         while !waiting.is_empty() {
             match self.next_report().await? {
@@ -85,12 +87,12 @@ impl Job {
 
     /// Closes the windows that had been closed by the last cut. Their results are in place, or in the checkpoint.
     async fn forget_closed(&mut self, last: &Manifest) -> Result<()> {
-        let mut waiting = BTreeSet::new();
+        let mut closing = vec![Vec::new(); self.groups.len()];
         for input in self.inputs.iter().filter(|input| input.has_windows()) {
             let watermark = last.watermarks.get(input.name()).copied().unwrap_or(BEGINNING_OF_TIME);
-            input.order(|| ToLane::Close { watermark });
-            waiting.extend(input.lanes());
+            closing[input.group].push(input.closing(watermark));
         }
+        let mut waiting = self.order_close(closing);
         while !waiting.is_empty() {
             if let FromLane::Closed { lane, .. } = self.next_report().await? {
                 waiting.remove(&lane);

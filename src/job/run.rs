@@ -21,6 +21,7 @@ use super::delivery::{Deliverer, Delivery};
 use super::epoch::EpochRows;
 use super::input::InputPlan;
 use super::lane::now;
+use super::lanes::Lanes;
 use super::message::{Course, FromLane, ToLane};
 use super::outputs::Outputs;
 use super::progress::Progress;
@@ -28,10 +29,10 @@ use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use crate::checkpoint::{Checkpoint, Manifest};
 use crate::error::{Error, Result};
-use crate::sink;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
+use crate::{sink, source};
 
 /// How many reports of lanes may wait for the job. Few: a report may be a batch of rows, some megabytes.
 const REPORTS: usize = 8;
@@ -46,6 +47,8 @@ pub struct Job {
     pub(super) outputs: Outputs,
     pub(super) settings: Settings,
     pub(super) inputs: Vec<TableInput>,
+    /// The lanes, a group per connection.
+    pub(super) groups: Vec<Lanes>,
     pub(super) deliverer: Deliverer,
     pub(super) reports: mpsc::Receiver<FromLane>,
     pub(super) progress: Arc<Progress>,
@@ -98,7 +101,7 @@ pub async fn run(
     tokio::task::block_in_place(|| {
         // Lanes may be waiting to report.
         job.reports.close();
-        job.inputs.iter_mut().for_each(TableInput::stop);
+        job.groups.iter_mut().for_each(Lanes::stop);
     });
     let outcome = outcome?;
     job.deliverer.finish().await?;
@@ -129,15 +132,12 @@ impl Job {
             sinks.push(sink);
         }
         let (reports_in, reports) = mpsc::channel(REPORTS);
-        let mut inputs = Vec::new();
-        let mut first_lane = 0;
+        let mut plans = Vec::new();
         for (table, pipelines) in by_table(&query.pipelines) {
-            let plan = InputPlan::new(&table, &pipelines, &outputs, &settings.name)?;
-            let open = || TableInput::open(plan, &settings, first_lane, &reports_in, &progress);
-            let input = tokio::task::block_in_place(open)?;
-            first_lane += input.lanes().count();
-            inputs.push(input);
+            plans.push(Arc::new(InputPlan::new(&table, &pipelines, &outputs, &settings.name)?));
         }
+        let open = || open_inputs(&plans, &settings, &reports_in, &progress);
+        let (inputs, groups) = tokio::task::block_in_place(open)?;
         let deliverer =
             Deliverer::start(settings.checkpoints.clone(), sinks, outputs.tables.clone(), Arc::clone(&progress));
         let mut job = Self {
@@ -145,6 +145,7 @@ impl Job {
             outputs,
             settings,
             inputs,
+            groups,
             deliverer,
             reports,
             progress,
@@ -173,7 +174,8 @@ impl Job {
                 job.epoch = recovered.last.manifest.epoch + 1;
             }
             None => tokio::task::block_in_place(|| {
-                job.inputs.iter_mut().try_for_each(|input| input.assign(None, |it| it.offset))
+                let (inputs, groups) = (&mut job.inputs, &mut job.groups);
+                inputs.iter_mut().try_for_each(|it| it.assign(&mut groups[it.group], None, |it| it.offset))
             })?,
         }
         job.set_out()?;
@@ -184,21 +186,30 @@ impl Job {
     fn set_out(&mut self) -> Result<()> {
         let is_bounded = self.settings.ending != Ending::Endless;
         for input in &mut self.inputs {
-            let ends = tokio::task::block_in_place(|| input.end_offsets())?;
-            let bounds = is_bounded.then(|| ends.clone());
-            input.order(|| ToLane::Run(Course { windows: true, rows: true, bounds: bounds.clone() }));
-            self.ends.extend(ends);
+            self.ends.extend(tokio::task::block_in_place(|| input.end_offsets())?);
         }
+        let bounds = is_bounded.then(|| self.ends.clone());
+        self.order(|| ToLane::Run(Course { windows: true, rows: true, bounds: bounds.clone() }));
         // The lanes' count of epochs starts with the first cut.
         let epoch = self.epoch - 1;
-        self.inputs.iter().for_each(|input| input.order(|| ToLane::Cut { epoch, with_state: false }));
+        self.order(|| ToLane::Cut { epoch, with_state: false });
         Ok(())
+    }
+
+    /// Gives an order to all lanes.
+    pub(super) fn order(&self, order: impl Fn() -> ToLane) {
+        self.groups.iter().for_each(|lanes| lanes.order(&order));
+    }
+
+    /// The numbers of all lanes.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = usize> {
+        self.groups.iter().flat_map(Lanes::numbers)
     }
 
     /// Lanes stop at once, not when the epoch that is on its way has been delivered.
     fn stop_reading(&mut self) {
         self.stopping = true;
-        self.inputs.iter().for_each(|input| input.order(|| ToLane::Pause));
+        self.order(|| ToLane::Pause);
     }
 
     async fn work(&mut self, mut stop: watch::Receiver<bool>) -> Result<Outcome> {
@@ -238,8 +249,7 @@ impl Job {
             FromLane::Failed(error) => return Err(error),
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
             FromLane::Cut { lane, partitions, state, open_windows, .. } => {
-                let input = self.inputs.iter_mut().find(|input| input.lanes().any(|it| it == lane));
-                input.into_iter().for_each(|input| input.note_cut(&partitions));
+                self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
                 if self.cut_came(lane, state, open_windows) {
                     self.close().await?;
                 }
@@ -291,6 +301,7 @@ impl Job {
         let looks_around = self.looked_around.elapsed() >= LOOK_AROUND && !self.stopping;
         let is_endless = self.settings.ending == Ending::Endless;
         let mut lag = 0;
+        let groups = &mut self.groups;
         for input in &mut self.inputs {
             tokio::task::block_in_place(|| input.maintain())?;
             if is_endless {
@@ -298,7 +309,7 @@ impl Job {
             }
             if is_endless && looks_around {
                 self.looked_around = Instant::now();
-                match tokio::task::block_in_place(|| input.notice_partitions()) {
+                match tokio::task::block_in_place(|| input.notice_partitions(&mut groups[input.group])) {
                     Ok(appeared) => self.wants_state |= appeared,
                     Err(error) if error.is_transient() => tracing::debug!("cannot look for new partitions: {error}"),
                     Err(error) => tracing::warn!("{error}"),
@@ -310,6 +321,35 @@ impl Job {
         metrics::gauge!("highwater_lag_records").set(lag as f64);
         Ok(())
     }
+}
+
+/// Opens the tables' sources and starts their lanes: tables of one connection share them.
+fn open_inputs(
+    plans: &[Arc<InputPlan>],
+    settings: &Settings,
+    reports: &mpsc::Sender<FromLane>,
+    progress: &Arc<Progress>,
+) -> Result<(Vec<TableInput>, Vec<Lanes>)> {
+    let options: Vec<_> = plans.iter().map(|plan| &plan.table.options).collect();
+    let (mut inputs, mut groups, mut first_lane) = (Vec::new(), Vec::new(), 0);
+    for members in source::groups(&options) {
+        let plans: Vec<_> = members.iter().map(|&member| Arc::clone(&plans[member])).collect();
+        let options: Vec<_> = plans.iter().map(|plan| &plan.table.options).collect();
+        let mut sources = source::open_together(&options)?;
+        let mut partitions = 0;
+        for source in &mut sources {
+            partitions += source.partitions()?.len();
+        }
+        let count = settings.lanes.clamp(1, partitions.max(1));
+        let readers = (0..count).map(|_| sources[0].reader()).collect::<Result<_>>()?;
+        let lanes = Lanes::start(&plans, readers, first_lane, reports, progress)?;
+        first_lane += count;
+        for (place, (plan, source)) in plans.into_iter().zip(sources).enumerate() {
+            inputs.push(TableInput::new(plan, source, (groups.len(), place), settings)?);
+        }
+        groups.push(lanes);
+    }
+    Ok((inputs, groups))
 }
 
 /// A table and the pipelines that read it, each with its number in the job.

@@ -1,42 +1,34 @@
-//! A table that a job reads: its source, its lanes, where each partition stands, its watermark.
+//! A table that a job reads: its source, where each partition stands, its watermark.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender as OrderSender, unbounded};
-use tokio::sync::mpsc::Sender;
-
 use super::input::{InputPlan, LaneWork};
-use super::lane::{Lane, now};
-use super::message::{Assignment, FromLane, PartitionState, ToLane};
-use super::progress::Progress;
+use super::lane::now;
+use super::lanes::Lanes;
+use super::message::{Assignment, PartitionState};
 use super::settings::{Ending, Settings};
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::{Manifest, Position};
-use crate::error::{Error, Result};
-use crate::source::{self, Source};
+use crate::error::Result;
+use crate::source::Source;
 use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME, IdleRules, PartitionReport, TableWatermark};
 
 /// A table being read.
 pub struct TableInput {
     /// What its lanes do.
     pub plan: Arc<InputPlan>,
+    /// Which lanes read it, by their place in the job.
+    pub group: usize,
+    /// Its place in those lanes.
+    place: usize,
     source: Box<dyn Source>,
-    lanes: Vec<LaneHandle>,
     watermark: TableWatermark,
     /// Where each partition stood at the last cut, and at the one before.
     standing: BTreeMap<TopicPartition, Standing>,
     /// Whether the run ends with all windows closed: then a partition that has been read to its bound holds none back.
     closes_at_the_end: bool,
-}
-
-/// A lane's thread.
-struct LaneHandle {
-    number: usize,
-    orders: OrderSender<ToLane>,
-    thread: Option<std::thread::JoinHandle<()>>,
-    partitions: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,27 +38,14 @@ struct Standing {
 }
 
 impl TableInput {
-    /// Opens the table's source and starts its lanes, which wait for orders. Lanes are numbered from `first_lane`.
-    pub fn open(
-        plan: InputPlan,
+    /// A table that the lanes of `group` read, at this place in them.
+    pub fn new(
+        plan: Arc<InputPlan>,
+        source: Box<dyn Source>,
+        (group, place): (usize, usize),
         settings: &Settings,
-        first_lane: usize,
-        reports: &Sender<FromLane>,
-        progress: &Arc<Progress>,
     ) -> Result<Self> {
-        let plan = Arc::new(plan);
         let options = &plan.table.options;
-        let mut source = source::open(options)?;
-        let partitions = source.partitions()?.len();
-        let mut lanes = Vec::new();
-        for number in first_lane..first_lane + settings.lanes.clamp(1, partitions.max(1)) {
-            let (orders, inbox) = unbounded();
-            let lane =
-                Lane::new(number, Arc::clone(&plan), source.reader()?, inbox, reports.clone(), Arc::clone(progress))?;
-            let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || lane.work());
-            let thread = Some(thread.map_err(|cause| Error::permanent("cannot start a thread", cause))?);
-            lanes.push(LaneHandle { number, orders, thread, partitions: 0 });
-        }
         let is_bounded = settings.ending != Ending::Endless;
         let timeout =
             plan.table.watermark.as_ref().and_then(|it| it.idle_timeout).map(|it| Duration::from_millis(it as u64));
@@ -77,12 +56,7 @@ impl TableInput {
         };
         let watermark = TableWatermark::new(BEGINNING_OF_TIME, (!is_bounded).then_some(idle));
         let closes_at_the_end = settings.ending == Ending::Bounded;
-        Ok(Self { plan, source, lanes, watermark, standing: BTreeMap::new(), closes_at_the_end })
-    }
-
-    /// The numbers of its lanes.
-    pub fn lanes(&self) -> impl Iterator<Item = usize> {
-        self.lanes.iter().map(|lane| lane.number)
+        Ok(Self { plan, group, place, source, watermark, standing: BTreeMap::new(), closes_at_the_end })
     }
 
     /// The table's name.
@@ -97,7 +71,12 @@ impl TableInput {
 
     /// Gives all partitions to the lanes: from where the checkpoint stood, or from where the table says. `replay_from`
     /// says which offset of a saved position reading begins at.
-    pub fn assign(&mut self, saved: Option<&Manifest>, replay_from: impl Fn(&Position) -> i64) -> Result<()> {
+    pub fn assign(
+        &mut self,
+        lanes: &mut Lanes,
+        saved: Option<&Manifest>,
+        replay_from: impl Fn(&Position) -> i64,
+    ) -> Result<()> {
         let saved: BTreeMap<TopicPartition, &Position> = saved
             .into_iter()
             .flat_map(|manifest| &manifest.positions)
@@ -116,56 +95,36 @@ impl TableInput {
                 Some(position) => (replay_from(position), position.clock),
                 None => (started.get(&partition).copied().unwrap_or(0), BEGINNING_OF_TIME),
             };
-            self.give(&partition, from, clock)?;
+            self.give(lanes, &partition, from, clock)?;
         }
         Ok(())
     }
 
     /// Gives partitions that have appeared since to the lanes with the fewest. Returns whether there were any.
-    pub fn notice_partitions(&mut self) -> Result<bool> {
+    pub fn notice_partitions(&mut self, lanes: &mut Lanes) -> Result<bool> {
         let fresh: Vec<_> =
             self.source.partitions()?.into_iter().filter(|it| !self.standing.contains_key(it)).collect();
         let first = self.source.first_offsets(&fresh)?;
         for partition in &fresh {
             tracing::info!("partition {partition} has appeared; reading it from its beginning");
             let from = first.get(partition).copied().unwrap_or(0);
-            self.give(partition, from, self.watermark.time())?;
+            self.give(lanes, partition, from, self.watermark.time())?;
         }
         Ok(!fresh.is_empty())
     }
 
-    fn give(&mut self, partition: &TopicPartition, from: i64, clock: i64) -> Result<()> {
-        let Some((index, lane)) = self.lanes.iter_mut().enumerate().min_by_key(|(_, lane)| lane.partitions) else {
-            return Err(Error::internal("a table without lanes"));
-        };
-        lane.partitions += 1;
-        let assignment = Assignment { partition: partition.clone(), from, clock };
-        let _ = lane.orders.send(ToLane::Assign(vec![assignment]));
-        self.source.assign(index, partition, from)?;
+    fn give(&mut self, lanes: &mut Lanes, partition: &TopicPartition, from: i64, clock: i64) -> Result<()> {
+        let lane = lanes.assign(Assignment { table: self.place, partition: partition.clone(), from, clock })?;
+        self.source.assign(lane, partition, from)?;
         self.standing.insert(partition.clone(), Standing { range: OffsetRange { from, to: from }, clock });
         Ok(())
-    }
-
-    /// Gives an order to all lanes.
-    pub fn order(&self, order: impl Fn() -> ToLane) {
-        // A lane that has ended has reported why.
-        self.lanes.iter().for_each(|lane| drop(lane.orders.send(order())));
-    }
-
-    /// Gives an order to the first lane.
-    pub fn order_first(&self, order: ToLane) {
-        if let Some(lane) = self.lanes.first() {
-            let _ = lane.orders.send(order);
-        }
     }
 
     /// Takes in where a lane's partitions stand at a cut.
     pub fn note_cut(&mut self, partitions: &[PartitionState]) {
         for state in partitions {
-            let standing = self
-                .standing
-                .entry(state.partition.clone())
-                .or_insert(Standing { range: state.range, clock: state.clock });
+            // The lane reads other tables, too.
+            let Some(standing) = self.standing.get_mut(&state.partition) else { continue };
             standing.range = OffsetRange { from: standing.range.to, to: state.range.to };
             standing.clock = state.clock;
             let is_done = self.closes_at_the_end && state.at_bound;
@@ -184,6 +143,11 @@ impl TableInput {
         }
         let saved = manifest.watermarks.get(self.name()).copied();
         self.raise_watermark(saved.unwrap_or(BEGINNING_OF_TIME));
+    }
+
+    /// Its watermark for the lanes that read it.
+    pub fn closing(&self, watermark: i64) -> (usize, i64) {
+        (self.place, watermark)
     }
 
     /// What the epoch read of each partition.
@@ -255,14 +219,5 @@ impl TableInput {
         let own = manifest_positions.iter().filter(|position| position.table == self.plan.table.name);
         let offsets = own.map(|it| (it.source(), it.offset));
         self.source.commit(&offsets.collect())
-    }
-
-    /// Ends the lanes' threads.
-    pub fn stop(&mut self) {
-        self.order(|| ToLane::Stop);
-        for thread in self.lanes.iter_mut().filter_map(|lane| lane.thread.take()) {
-            // A lane that panicked has closed its side of the channel, which the job notices by itself.
-            let _ = thread.join();
-        }
     }
 }

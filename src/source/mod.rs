@@ -152,6 +152,27 @@ impl RawBatch {
 /// The connectors that can be read, for messages.
 pub const CONNECTORS: &[&str] = &["kafka", "filesystem"];
 
+/// Which of these tables can be read over one connection, by their places: every table is in one group.
+pub fn groups(tables: &[&Options]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<(Option<String>, Vec<usize>)> = Vec::new();
+    for (place, options) in tables.iter().enumerate() {
+        let connection = (options.get("connector") == Some("kafka")).then(|| kafka::connection(options));
+        match groups.iter_mut().find(|(other, _)| connection.is_some() && *other == connection) {
+            Some((_, members)) => members.push(place),
+            None => groups.push((connection, vec![place])),
+        }
+    }
+    groups.into_iter().map(|(_, members)| members).collect()
+}
+
+/// The sources of a group's tables. The readers of the first bring the records of all.
+pub fn open_together(tables: &[&Options]) -> Result<Vec<Box<dyn Source>>> {
+    match tables {
+        [one] => Ok(vec![open(one)?]),
+        _ => kafka::open_together(tables),
+    }
+}
+
 /// The source that a table's options describe. Connects when it is first asked something.
 pub fn open(options: &Options) -> Result<Box<dyn Source>> {
     match options.required("connector")? {

@@ -95,7 +95,8 @@ impl Table {
     pub fn fingerprint(&self) -> String {
         let option = |name: &str| self.options.get(name).unwrap_or_default();
         let watermark = self.watermark.as_ref().map(|it| (&it.column, it.delay));
-        format!("{} {}{} {} {watermark:?}", option("connector"), option("topic"), option("path"), self.format())
+        let place = [option("topic"), option("topic-pattern"), option("path")].concat();
+        format!("{} {place} {} {watermark:?}", option("connector"), self.format())
     }
 
     /// Where its rows are, as one text: two tables at one place are one table.
@@ -108,7 +109,10 @@ impl Table {
         };
         match option("connector") {
             "filesystem" => format!("filesystem {}", option("path")),
-            "kafka" => format!("kafka {} {}", option("properties.bootstrap.servers"), option("topic")),
+            "kafka" => {
+                let topics = [option("topic"), option("topic-pattern")].concat();
+                format!("kafka {} {topics}", option("properties.bootstrap.servers"))
+            }
             connector => format!("{connector} {} {table}", option("url")),
         }
     }

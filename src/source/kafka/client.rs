@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::config::KafkaConfig;
@@ -56,31 +57,45 @@ impl Client {
         })
     }
 
-    /// The partitions of a topic, as the brokers know them now.
-    pub(super) fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>> {
-        let asking = || format!("cannot ask Kafka at {} for the partitions of topic \"{topic}\"", self.brokers);
-        let patience = if self.answered.load(Ordering::Relaxed) { LOOK } else { ASK };
-        let metadata =
-            self.consumer.fetch_metadata(Some(topic), patience).map_err(|error| self.failure(asking(), error))?;
-        self.answered.store(true, Ordering::Relaxed);
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let error = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
-        match (found, error) {
-            (Some(found), None) if !found.partitions().is_empty() => {
-                let of = |partition: i32| TopicPartition { topic: topic.into(), partition };
-                Ok(found.partitions().iter().map(|partition| of(partition.id())).collect())
+    /// The partitions of these topics, as the brokers know them now.
+    pub(super) fn partitions(&self, topics: &[String]) -> Result<Vec<TopicPartition>> {
+        let mut partitions = Vec::new();
+        for topic in topics {
+            let asking = || format!("cannot ask Kafka at {} for the partitions of topic \"{topic}\"", self.brokers);
+            let metadata = self.metadata(Some(topic)).map_err(|error| self.failure(asking(), error))?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let error = found.and_then(|found| found.error()).map(RDKafkaErrorCode::from);
+            match (found, error) {
+                (Some(found), None) if !found.partitions().is_empty() => partitions.extend(partitions_of(found)),
+                (_, None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+                    return Err(Error::permanent(
+                        format!(
+                            "topic \"{topic}\" does not exist at {}; create it or check option 'topic' of table \"{}\"",
+                            self.brokers, self.table
+                        ),
+                        "the brokers do not know it",
+                    ));
+                }
+                (_, Some(code)) => return Err(self.failure(asking(), KafkaError::MetadataFetch(code))),
             }
-            (_, None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
-                Err(Error::permanent(
-                    format!(
-                        "topic \"{topic}\" does not exist at {}; create it or check option 'topic' of table \"{}\"",
-                        self.brokers, self.table
-                    ),
-                    "the brokers do not know it",
-                ))
-            }
-            (_, Some(code)) => Err(self.failure(asking(), KafkaError::MetadataFetch(code))),
         }
+        Ok(partitions)
+    }
+
+    /// The partitions of all topics that are wanted, of which there may be none yet. The brokers' own (`__…`) are none.
+    pub(super) fn partitions_matching(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<TopicPartition>> {
+        let asking = || format!("cannot ask Kafka at {} for its topics", self.brokers);
+        let metadata = self.metadata(None).map_err(|error| self.failure(asking(), error))?;
+        let matches =
+            |topic: &&MetadataTopic| topic.error().is_none() && !topic.name().starts_with("__") && wanted(topic.name());
+        Ok(metadata.topics().iter().filter(matches).flat_map(partitions_of).collect())
+    }
+
+    fn metadata(&self, topic: Option<&str>) -> KafkaResult<Metadata> {
+        let patience = if self.answered.load(Ordering::Relaxed) { LOOK } else { ASK };
+        let metadata = self.consumer.fetch_metadata(topic, patience)?;
+        self.answered.store(true, Ordering::Relaxed);
+        Ok(metadata)
     }
 
     /// The offset of each partition at a place: [`Offset::Beginning`], [`Offset::End`], or `Offset::Offset` of a timestamp.
@@ -185,6 +200,12 @@ impl Client {
     pub(super) fn seldom(&self) -> &Seldom {
         &self.consumer.context().seldom
     }
+}
+
+fn partitions_of(topic: &MetadataTopic) -> Vec<TopicPartition> {
+    let name: Arc<str> = topic.name().into();
+    let of = |partition: i32| TopicPartition { topic: Arc::clone(&name), partition };
+    topic.partitions().iter().map(|partition| of(partition.id())).collect()
 }
 
 /// Whether somebody has to act before the same can succeed.

@@ -5,6 +5,7 @@
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+use regex::Regex;
 
 use crate::error::{Error, Result, suggestion};
 use crate::options::Options;
@@ -28,11 +29,19 @@ pub(super) enum Fallback {
     Fail,
 }
 
+/// Which topics a table is.
+#[derive(Debug, Clone)]
+pub(super) enum Topics {
+    Named(Vec<String>),
+    /// All whose whole name matches, also those that appear later.
+    Matching(Regex),
+}
+
 /// The options of a Kafka table, checked.
 #[derive(Clone)]
 pub(super) struct KafkaConfig {
     pub(super) table: String,
-    pub(super) topics: Vec<String>,
+    pub(super) topics: Topics,
     pub(super) brokers: String,
     pub(super) startup: Startup,
     pub(super) client: ClientConfig,
@@ -154,8 +163,26 @@ fn queued_kilobytes() -> usize {
     (262_144 / cores).clamp(8_192, 65_536)
 }
 
-fn topics(options: &Options) -> Result<Vec<String>> {
-    let text = options.required("topic")?;
+fn topics(options: &Options) -> Result<Topics> {
+    match (options.get("topic"), options.get("topic-pattern")) {
+        (Some(_), Some(_)) => Err(Error::config(format!(
+            "table \"{}\" has both 'topic' and 'topic-pattern'; leave one of them out",
+            options.table()
+        ))),
+        (None, Some(pattern)) => matching(options, pattern).map(Topics::Matching),
+        _ => named(options, options.required("topic")?).map(Topics::Named),
+    }
+}
+
+/// Brokers' own topics (`__consumer_offsets`) never match.
+fn matching(options: &Options, pattern: &str) -> Result<Regex> {
+    Regex::new(&format!("^(?:{pattern})$")).map_err(|error| {
+        let reason = error.to_string().lines().last().unwrap_or_default().trim().to_owned();
+        options.invalid("topic-pattern", pattern, &format!("a regular expression for whole names ({reason})"))
+    })
+}
+
+fn named(options: &Options, text: &str) -> Result<Vec<String>> {
     let mut topics: Vec<String> =
         text.split(';').map(str::trim).filter(|topic| !topic.is_empty()).map(str::to_owned).collect();
     topics.sort();
@@ -328,7 +355,8 @@ mod tests {
 
     #[test]
     fn topics_are_a_list() {
-        assert_eq!(config(&[("topic", "b; a;b")]).unwrap().topics, ["a", "b"]);
+        let Topics::Named(topics) = config(&[("topic", "b; a;b")]).unwrap().topics else { panic!("named") };
+        assert_eq!(topics, ["a", "b"]);
         for topic in ["", ";", "a b", "ü"] {
             assert!(message(&[("topic", topic)]).contains("'topic'"), "{topic}");
         }

@@ -14,13 +14,14 @@
 //! What is not polled waits in the lane's queue, and when that is full, in Kafka.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use self::client::Client;
-use self::config::{Fallback, KafkaConfig, Startup};
+use self::config::{Fallback, KafkaConfig, Startup, Topics};
 use self::messages::Lane;
 use self::reader::KafkaReader;
 use super::{Source, SourceReader};
@@ -36,7 +37,8 @@ mod reader;
 mod tests;
 
 /// The options of this connector, beside `connector`, the format's, and [`PROPERTIES`].
-pub const OPTIONS: &[&str] = &["topic", "properties.*", "scan.startup.mode", "scan.startup.timestamp-millis"];
+pub const OPTIONS: &[&str] =
+    &["topic", "topic-pattern", "properties.*", "scan.startup.mode", "scan.startup.timestamp-millis"];
 
 /// What follows this prefix goes to librdkafka.
 pub const PROPERTIES: &str = "properties.";
@@ -44,33 +46,105 @@ pub const PROPERTIES: &str = "properties.";
 /// A table that is one or several Kafka topics.
 pub struct KafkaSource {
     config: KafkaConfig,
-    client: Option<Arc<Client>>,
-    lanes: Vec<Arc<Lane>>,
+    connection: Arc<Connection>,
+    /// Whether it looks after the connection, for all tables that share it.
+    leads: bool,
     /// The partitions that there were at first. Others came later.
     first: Option<BTreeSet<TopicPartition>>,
+}
+
+/// What the tables of one connection share.
+struct Connection {
+    config: KafkaConfig,
+    client: OnceLock<Arc<Client>>,
+    lanes: Mutex<Vec<Arc<Lane>>>,
     /// The lane of each partition that is read.
-    assigned: BTreeMap<TopicPartition, usize>,
+    assigned: Mutex<BTreeMap<TopicPartition, usize>>,
+    /// Whether topics are asked for all at once, and the last answer: with thousands of tables, one by one takes too long.
+    asks_for_all: bool,
+    topics: Mutex<Option<(Instant, BTreeMap<Arc<str>, Vec<TopicPartition>>)>>,
+}
+
+/// How old an answer about all topics may be.
+const TOPICS_AGE: Duration = Duration::from_secs(2);
+/// How many tables of one connection ask for their topics one by one.
+const ASK_ONE_BY_ONE: usize = 4;
+
+impl Connection {
+    fn new(config: &KafkaConfig, tables: usize) -> Self {
+        Self {
+            config: config.clone(),
+            client: OnceLock::new(),
+            lanes: Mutex::default(),
+            assigned: Mutex::default(),
+            asks_for_all: tables > ASK_ONE_BY_ONE,
+            topics: Mutex::default(),
+        }
+    }
+
+    fn partitions(&self, topics: &[String]) -> Result<Vec<TopicPartition>> {
+        if !self.asks_for_all {
+            return self.client()?.partitions(topics);
+        }
+        let mut answer = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        if answer.as_ref().is_none_or(|(at, _)| at.elapsed() > TOPICS_AGE) {
+            let mut all: BTreeMap<Arc<str>, Vec<TopicPartition>> = BTreeMap::new();
+            for partition in self.client()?.partitions_matching(|_| true)? {
+                all.entry(Arc::clone(&partition.topic)).or_default().push(partition);
+            }
+            *answer = Some((Instant::now(), all));
+        }
+        let known = answer.as_ref().map(|(_, all)| all);
+        let found: Option<Vec<_>> = topics.iter().map(|topic| known?.get(topic.as_str())).collect();
+        match found {
+            Some(found) => Ok(found.into_iter().flatten().cloned().collect()),
+            // With the reason.
+            None => self.client()?.partitions(topics),
+        }
+    }
+
+    fn client(&self) -> Result<Arc<Client>> {
+        if let Some(client) = self.client.get() {
+            return Ok(Arc::clone(client));
+        }
+        let client = Arc::new(Client::new(&self.config)?);
+        Ok(Arc::clone(self.client.get_or_init(|| client)))
+    }
+}
+
+/// What tables must have in common to be read over one connection, in words that may hold secrets.
+pub(super) fn connection(options: &Options) -> String {
+    let mut properties: Vec<_> = options.with_prefix(PROPERTIES).collect();
+    if options.get("properties.group.id").is_none() {
+        // Each has a consumer group of its own.
+        properties.push(("group.id", options.table()));
+    }
+    format!("{properties:?}")
+}
+
+/// The sources of tables that share a connection; the first looks after it.
+pub(super) fn open_together(tables: &[&Options]) -> Result<Vec<Box<dyn Source>>> {
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    let mut connection: Option<Arc<Connection>> = None;
+    for options in tables {
+        let config = KafkaConfig::new(options)?;
+        let leads = connection.is_none();
+        let connection = Arc::clone(connection.get_or_insert_with(|| Arc::new(Connection::new(&config, tables.len()))));
+        sources.push(Box::new(KafkaSource { config, connection, leads, first: None }));
+    }
+    Ok(sources)
 }
 
 impl KafkaSource {
     /// Checks the options, and connects when it is first asked something.
     pub fn new(options: &Options) -> Result<Self> {
-        Ok(Self {
-            config: KafkaConfig::new(options)?,
-            client: None,
-            lanes: Vec::new(),
-            first: None,
-            assigned: BTreeMap::new(),
-        })
+        let config = KafkaConfig::new(options)?;
+        let connection = Arc::new(Connection::new(&config, 1));
+        Ok(Self { config, connection, leads: true, first: None })
     }
 
-    fn client(&mut self) -> Result<Arc<Client>> {
-        if let Some(client) = &self.client {
-            return Ok(Arc::clone(client));
-        }
-        let client = Arc::new(Client::new(&self.config)?);
-        self.client = Some(Arc::clone(&client));
-        Ok(client)
+    fn client(&self) -> Result<Arc<Client>> {
+        self.connection.client()
     }
 
     /// Where the group goes on; where it cannot, by the rule.
@@ -130,11 +204,10 @@ impl KafkaSource {
 
 impl Source for KafkaSource {
     fn partitions(&mut self) -> Result<Vec<TopicPartition>> {
-        let client = self.client()?;
-        let mut partitions = Vec::new();
-        for topic in &self.config.topics {
-            partitions.extend(client.partitions(topic)?);
-        }
+        let mut partitions = match &self.config.topics {
+            Topics::Named(topics) => self.connection.partitions(topics)?,
+            Topics::Matching(pattern) => self.client()?.partitions_matching(|topic| pattern.is_match(topic))?,
+        };
         partitions.sort();
         self.first.get_or_insert_with(|| partitions.iter().cloned().collect());
         Ok(partitions)
@@ -165,20 +238,22 @@ impl Source for KafkaSource {
     }
 
     fn known_ends(&self, partitions: &[TopicPartition]) -> BTreeMap<TopicPartition, i64> {
-        let Some(client) = &self.client else { return BTreeMap::new() };
+        let Some(client) = self.connection.client.get() else { return BTreeMap::new() };
         partitions.iter().filter_map(|it| Some((it.clone(), messages::known_end(client, it)?))).collect()
     }
 
     fn reader(&mut self) -> Result<Box<dyn SourceReader>> {
         let lane = Arc::new(Lane::new(self.client()?)?);
-        self.lanes.push(Arc::clone(&lane));
+        let mut lanes = self.connection.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.push(Arc::clone(&lane));
         Ok(Box::new(KafkaReader::new(lane)))
     }
 
     fn assign(&mut self, lane: usize, partition: &TopicPartition, from: i64) -> Result<()> {
         let client = self.client()?;
         let index = lane;
-        let lane = self.lanes.get(lane).ok_or_else(|| Error::internal(format!("lane {lane} has no reader yet")))?;
+        let lanes = self.connection.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lane = lanes.get(lane).ok_or_else(|| Error::internal(format!("lane {lane} has no reader yet")))?;
         lane.add(partition.clone(), from);
         lane.forward(partition)?;
         let mut list = TopicPartitionList::with_capacity(1);
@@ -186,12 +261,14 @@ impl Source for KafkaSource {
             .map_err(Error::internal)?;
         let what = || format!("cannot start reading {partition} at offset {from} from {}", self.config.brokers);
         client.consumer.incremental_assign(&list).map_err(|error| client.failure(what(), error))?;
-        self.assigned.insert(partition.clone(), index);
+        let mut assigned = self.connection.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        assigned.insert(partition.clone(), index);
         Ok(())
     }
 
     fn commit(&mut self, offsets: &BTreeMap<TopicPartition, i64>) -> Result<()> {
-        let Some(client) = self.client.as_ref().filter(|_| !offsets.is_empty()) else { return Ok(()) };
+        let client = self.connection.client.get().filter(|_| !offsets.is_empty());
+        let Some(client) = client else { return Ok(()) };
         let mut list = TopicPartitionList::with_capacity(offsets.len());
         for (partition, offset) in offsets {
             list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(*offset))
@@ -204,15 +281,17 @@ impl Source for KafkaSource {
     }
 
     fn maintain(&mut self) -> Result<()> {
-        let Some(client) = &self.client else { return Ok(()) };
+        let Some(client) = self.connection.client.get().filter(|_| self.leads) else { return Ok(()) };
         client.serve()?;
-        if client.is_away() && !self.assigned.is_empty() {
-            let partitions: Vec<_> = self.assigned.keys().cloned().collect();
+        let assigned = self.connection.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        if client.is_away() && !assigned.is_empty() {
+            let partitions: Vec<_> = assigned.keys().cloned().collect();
             // Still away: the context has logged it.
             let Ok(ends) = client.offsets_at(&partitions, Offset::End, client::GLANCE) else { return Ok(()) };
+            let lanes = self.connection.lanes.lock().unwrap_or_else(PoisonError::into_inner);
             for (partition, end) in ends {
-                if let (Some(&lane), Some(end)) = (self.assigned.get(&partition), end) {
-                    self.lanes[lane].set_end(&partition, end);
+                if let (Some(&lane), Some(end)) = (assigned.get(&partition), end) {
+                    lanes[lane].set_end(&partition, end);
                 }
             }
             client.back();
