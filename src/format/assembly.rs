@@ -7,8 +7,7 @@ use crate::error::Result;
 use crate::source::{RawBatch, RawRecord};
 
 use super::DecodeSpec;
-use super::column::Rows;
-use super::dialect::Dialect;
+use super::column::{Dialect, Rows};
 use super::fault::{Fault, Step};
 
 /// A batch under construction. Its columns keep their room from batch to batch.

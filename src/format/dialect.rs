@@ -110,7 +110,7 @@ impl Dialect {
             Some("ns") => return Ok(Nanosecond),
             _ => {}
         }
-        let is_time = matches!(field.data_type(), DataType::Time32(_) | DataType::Time64(_));
+        let is_time = matches!(field.data_type(), DataType::Time64(_));
         let declared = sql_name_of(field);
         let is_short = is_time && ["TIME(0)", "TIME(1)", "TIME(2)", "TIME(3)"].contains(&declared.as_str());
         Ok(match self.times {

@@ -139,4 +139,6 @@ fn delimiter(options: &Options) -> Result<u8> {
 }
 
 #[cfg(test)]
+mod all_types_test;
+#[cfg(test)]
 mod tests;

@@ -117,7 +117,7 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 
 impl Job {
     async fn start(query: Query, settings: Settings, progress: Arc<Progress>) -> Result<Self> {
-        let outputs = Outputs::new(&query, &settings.name)?;
+        let mut outputs = Outputs::new(&query, &settings.name)?;
         if settings.reset_state {
             settings.checkpoints.clear().await?;
         }
@@ -126,9 +126,11 @@ impl Job {
             check_compatible(&recovered.last.manifest, &query, &settings)?;
         }
         let mut sinks = Vec::new();
-        for table in &outputs.tables {
+        for number in 0..outputs.tables.len() {
+            let table = &outputs.tables[number];
             let mut sink = sink::open(table, recovered.is_some())?;
             prepare(sink.as_mut(), table).await?;
+            outputs.set_limits(number, sink.limits());
             sinks.push(sink);
         }
         let (reports_in, reports) = mpsc::channel(REPORTS);

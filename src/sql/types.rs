@@ -133,3 +133,108 @@ pub(crate) fn parse_column(name: &str, declared: &str) -> Result<Field, String> 
     let mut parser = Parser::new(&GenericDialect {}).try_with_sql(declared).map_err(|error| error.to_string())?;
     column(name, &parser.parse_data_type().map_err(|error| error.to_string())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::type_name::{sql_name, sql_name_of};
+
+    fn simple() -> impl Strategy<Value = String> {
+        let plain = [
+            "BOOLEAN",
+            "TINYINT",
+            "SMALLINT",
+            "INT",
+            "BIGINT",
+            "TINYINT UNSIGNED",
+            "SMALLINT UNSIGNED",
+            "INT UNSIGNED",
+            "BIGINT UNSIGNED",
+            "FLOAT",
+            "DOUBLE",
+            "STRING",
+            "BYTES",
+            "DATE",
+            "UUID",
+            "JSON",
+            "IPV4",
+            "IPV6",
+        ];
+        prop_oneof![
+            proptest::sample::select(plain.to_vec()).prop_map(str::to_owned),
+            (1..=76u8)
+                .prop_flat_map(|precision| (Just(precision), 0..=precision))
+                .prop_map(|(p, s)| format!("DECIMAL({p}, {s})")),
+            proptest::sample::select(vec![0, 1, 2, 3, 6, 9]).prop_map(|digits| format!("TIME({digits})")),
+            proptest::sample::select(vec![0, 3, 6, 9]).prop_map(|digits| format!("TIMESTAMP({digits})")),
+            proptest::sample::select(vec![0, 3, 6, 9]).prop_map(|digits| format!("TIMESTAMP_LTZ({digits})")),
+            (2..=80u8).prop_map(|bits| format!("BIT({bits})")),
+        ]
+    }
+
+    proptest! {
+        /// A type's name declares the same type, and is the name of what it declares.
+        #[test]
+        fn names_declare_their_types(name in simple()) {
+            let column = parse_column("x", &name).unwrap();
+            prop_assert_eq!(sql_name_of(&column), name.clone());
+            let is_marked = !column.metadata().is_empty();
+            if !is_marked {
+                let list = format!("ARRAY<{name}>");
+                let array = parse_column("x", &list).unwrap();
+                prop_assert_eq!(sql_name(array.data_type()), list);
+            }
+        }
+    }
+
+    #[test]
+    fn other_names_of_types() {
+        for (other, name) in [
+            ("integer", "INT"),
+            ("MEDIUMINT UNSIGNED", "INT UNSIGNED"),
+            ("INT8", "BIGINT"),
+            ("UINT64", "BIGINT UNSIGNED"),
+            ("NUMERIC(10)", "DECIMAL(10, 0)"),
+            ("DECIMAL", "DECIMAL(10, 0)"),
+            ("DOUBLE PRECISION", "DOUBLE"),
+            ("REAL", "FLOAT"),
+            ("VARCHAR(20)", "STRING"),
+            ("text", "STRING"),
+            ("VARBINARY(10)", "BYTES"),
+            ("BYTEA", "BYTES"),
+            ("BLOB", "BYTES"),
+            ("TIMESTAMP", "TIMESTAMP(6)"),
+            ("DATETIME", "TIMESTAMP(0)"),
+            ("TIMESTAMP(2)", "TIMESTAMP(3)"),
+            ("TIMESTAMP(3) WITH TIME ZONE", "TIMESTAMP_LTZ(3)"),
+            ("TIMESTAMPTZ", "TIMESTAMP_LTZ(6)"),
+            ("timestamp_ltz(7)", "TIMESTAMP_LTZ(9)"),
+            ("TIME", "TIME(6)"),
+            ("TIME(4)", "TIME(6)"),
+            ("BIT", "BOOLEAN"),
+            ("BIT VARYING(16)", "BIT(16)"),
+            ("JSONB", "JSON"),
+            ("inet", "STRING"),
+            ("ipv6", "IPV6"),
+            ("ENUM('a', 'b')", "STRING"),
+            ("ARRAY<UUID>", "ARRAY<STRING>"),
+        ] {
+            match parse_column("x", other) {
+                Ok(column) => assert_eq!(sql_name_of(&column), name, "{other}"),
+                Err(error) => panic!("{other}: {error}"),
+            }
+        }
+        for (wrong, words) in [
+            ("DECIMAL(77, 0)", "precision is 1 to 76"),
+            ("TIME(10)", "precision is 0 to 9"),
+            ("TIMESTMP", "is not known; use BOOLEAN"),
+            ("ARRAY<BIT(8)>", "declare ARRAY<STRING>"),
+            ("INTERVAL", "is not supported"),
+        ] {
+            let error = parse_column("x", wrong).unwrap_err();
+            assert!(error.contains(words), "{wrong}: {error}");
+        }
+    }
+}

@@ -6,7 +6,7 @@ use datafusion::arrow::datatypes::{DataType, Field, TimeUnit, i256};
 use crate::error::{Error, Result};
 use crate::type_name::{marked_type, sql_name};
 
-use super::dialect::Dialect;
+pub(crate) use super::dialect::Dialect;
 use super::fault::{Fault, Step};
 
 mod build;

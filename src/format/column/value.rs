@@ -179,6 +179,8 @@ impl Column {
             Values::Time64(vec, unit, scale) => vec.push(time_text(text, *unit, *scale, untyped)?),
             Values::Timestamp(vec, unit, scale) => vec.push(match time::parse_timestamp(text, *unit) {
                 Err("") if untyped => scale.apply(integer_text(text)?)?,
+                // PostgreSQL's.
+                Err("") if text.trim_start_matches('-') == "infinity" => return Err("declare it as STRING"),
                 time => time?,
             }),
             Values::List(..) => return Err(""),
