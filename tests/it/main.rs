@@ -15,3 +15,4 @@ mod real_path;
 mod run;
 mod stack;
 mod topic;
+mod types;

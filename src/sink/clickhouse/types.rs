@@ -354,9 +354,9 @@ const ALL_DAYS: RangeInclusive<i64> = -719_528..=2_932_896;
 /// What `Date32` holds, in days, by ClickHouse's documentation: 1900-01-01 – 2299-12-31.
 pub(super) const DOCUMENTED_DAYS: RangeInclusive<i64> = -25_567..=120_529;
 /// What `Date` holds, in days: 1970-01-01 – 2149-06-06.
-const DATE_DAYS: RangeInclusive<i64> = 0..=u16::MAX as i64;
+pub(super) const DATE_DAYS: RangeInclusive<i64> = 0..=u16::MAX as i64;
 /// What `DateTime` holds, in seconds: 1970 – 2106.
-const DATE_TIME_SECONDS: RangeInclusive<i64> = 0..=u32::MAX as i64;
+pub(super) const DATE_TIME_SECONDS: RangeInclusive<i64> = 0..=u32::MAX as i64;
 const SECONDS_PER_DAY: i64 = 86_400;
 /// What `Time64` holds, in seconds, either way: 999:59:59.
 const TIME_SECONDS: i64 = 1_000 * 3_600;

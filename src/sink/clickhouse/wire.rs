@@ -14,10 +14,11 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::{cast, max, min};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Field, FieldRef, Fields, Int64Type, Schema, Time64MicrosecondType, TimeUnit,
+    TimestampSecondType,
 };
 
-use super::types::{ChType, DOCUMENTED_DAYS};
-use crate::error::Result;
+use super::types::{ChType, DATE_DAYS, DATE_TIME_SECONDS, DOCUMENTED_DAYS};
+use crate::error::{Error, Result};
 
 /// The rows with these columns, ready to be sent. Names and types come from the table.
 pub(super) fn to_batch(columns: &[(&str, ArrayRef, &ChType)]) -> Result<RecordBatch> {
@@ -47,6 +48,11 @@ fn to_wire(array: &ArrayRef, target: &ChType, column: &str) -> Result<ArrayRef> 
         DataType::Date64 => again(&DataType::Date32),
         DataType::Date32 if name == "DateTime64" => again(&DataType::Timestamp(TimeUnit::Second, None)),
         DataType::Date32 if name == "String" => again(&DataType::Utf8),
+        DataType::Date32 if name == "Date" => {
+            let days = array.as_primitive::<Date32Type>();
+            check_range(min(days).map(i64::from), max(days).map(i64::from), &DATE_DAYS, column, name)?;
+            Ok(Arc::clone(array))
+        }
         DataType::Date32 => {
             let days = array.as_primitive::<Date32Type>();
             let is_usual = |day: Option<i32>| day.is_none_or(|day| DOCUMENTED_DAYS.contains(&i64::from(day)));
@@ -64,6 +70,11 @@ fn to_wire(array: &ArrayRef, target: &ChType, column: &str) -> Result<ArrayRef> 
             Ok(Arc::new(times.reinterpret_cast::<Int64Type>()))
         }
         DataType::Timestamp(unit, Some(_)) => again(&DataType::Timestamp(*unit, None)),
+        DataType::Timestamp(TimeUnit::Second, None) if name == "DateTime" => {
+            let seconds = array.as_primitive::<TimestampSecondType>();
+            check_range(min(seconds), max(seconds), &DATE_TIME_SECONDS, column, name)?;
+            Ok(Arc::clone(array))
+        }
         DataType::FixedSizeList(item, _) | DataType::ListView(item) => again(&DataType::List(Arc::clone(item))),
         DataType::LargeListView(item) => again(&DataType::LargeList(Arc::clone(item))),
         DataType::List(_) => {
@@ -142,5 +153,19 @@ fn element(target: &ChType) -> &ChType {
     match target.bare() {
         ChType::Array(element) => element,
         other => other,
+    }
+}
+
+/// ClickHouse would move such a value in silence to the nearest that its type has. The limits have kept it out.
+fn check_range(
+    least: Option<i64>,
+    greatest: Option<i64>,
+    range: &std::ops::RangeInclusive<i64>,
+    column: &str,
+    name: &str,
+) -> Result<()> {
+    match [least, greatest].into_iter().flatten().find(|value| !range.contains(value)) {
+        None => Ok(()),
+        Some(value) => Err(Error::internal(format!("{value} of column \"{column}\" has no place in the type {name}"))),
     }
 }
