@@ -39,7 +39,7 @@ const IN_POSTGRES: &[Value] = &[
     value("r d", "replace(lower({}::text), 'infinity', 'inf')", "toString({})"),
     value("dt", "{}::text", "toString({})"),
     value("t t3", "to_char({}, 'HH24:MI:SS.US')", "toString({})"),
-    value("ttz", "to_char({} AT TIME ZONE 'UTC', 'HH24:MI:SS.US')", "toString({})"),
+    value("ttz", "to_char(({} AT TIME ZONE 'UTC')::time, 'HH24:MI:SS.US')", "toString({})"),
     value("ts", "to_char({}, 'YYYY-MM-DD HH24:MI:SS.US')", "toString({})"),
     value("ts3", "to_char({}, 'YYYY-MM-DD HH24:MI:SS.MS')", "toString({})"),
     value("tstz", "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')", "toString({})"),
@@ -47,7 +47,8 @@ const IN_POSTGRES: &[Value] = &[
     value("b b1", "{}::int::text", "toString(toUInt8({}))"),
     value("b8", "{}::int::text", "toString({})"),
     value("vb", "lpad({}::text, 16, '0')::bit(16)::int::text", "toString({})"),
-    value("c v tx j jb x", "upper(encode(convert_to({}::text, 'UTF8'), 'hex'))", "hex({})"),
+    value("c", "upper(encode(bpcharsend({}), 'hex'))", "hex({})"),
+    value("v tx j jb x", "upper(encode(convert_to({}::text, 'UTF8'), 'hex'))", "hex({})"),
     value("by", "upper(encode({}, 'hex'))", "hex({})"),
     // A list that is null is an empty one in ClickHouse.
     value("ai at", "coalesce(array_to_json({})::text, '[]')", "toJSONString({})"),

@@ -411,3 +411,39 @@ async fn ddl_of_the_documentation() {
         }
     }
 }
+
+/// What is in backticks.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Each row of the page's tables: the declared type gives this Arrow type, is created as this, and fits into these.
+#[test]
+fn types_of_the_documentation() {
+    use super::types::{limit, of_field};
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/types.md")).unwrap();
+    let mut rows = 0;
+    for line in page.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, _, declared, arrow, created, fitting] = cells[..] else { continue };
+        let Some(declared) = quoted(declared).into_iter().next() else { continue };
+        rows += 1;
+        let field = crate::sql::types::parse_column("x", &declared).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(vec![field.data_type().to_string()], quoted(arrow), "{line}");
+        let target = of_field(&field.clone().with_nullable(false), true, false).expect(line);
+        assert_eq!(vec![target.to_string()], quoted(created), "{line}");
+        let (always, by_value) = fitting.split_once("by value").unwrap_or((fitting, ""));
+        for (targets, is_by_value) in [(always, false), (by_value, true)] {
+            for target in quoted(targets) {
+                let target = ChType::parse(&target);
+                assert!(fits(field.data_type(), false, &target), "{line}: {target}");
+                let is_limited = match limit(field.data_type(), &target, true) {
+                    Some((crate::sink::limits::Holds::Between(_), _)) => is_by_value,
+                    limit => limit.is_some(),
+                };
+                assert_eq!(is_limited, is_by_value, "{line}: {target}");
+            }
+        }
+    }
+    assert!(rows > 50, "{rows} rows");
+}
