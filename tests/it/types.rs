@@ -54,8 +54,8 @@ const IN_POSTGRES: &[Value] = &[
     value("ai at", "coalesce(array_to_json({})::text, '[]')", "toJSONString({})"),
     value(
         "an",
-        "coalesce(array_to_string({}, ','), '')",
-        "arrayStringConcat(arrayMap(x -> toDecimalString(assumeNotNull(x), 2), {}), ',')",
+        "'[' || coalesce(array_to_string({}, ','), '') || ']'",
+        "'[' || arrayStringConcat(arrayMap(x -> toDecimalString(assumeNotNull(x), 2), {}), ',') || ']'",
     ),
     value("h", "replace(hstore_to_json({})::text, ' ', '')", "{}"),
     value(
@@ -193,4 +193,127 @@ fn all_types_of_mariadb() {
 #[test]
 fn all_types_of_postgres() {
     round_trip(&CASES[1]);
+}
+
+/// A table with values that need a place, as Debezium's records.
+fn table_of_values(folder: &std::path::Path, rows: &[&str]) -> String {
+    let path = folder.join("values.jsonl");
+    std::fs::write(&path, rows.join("\n") + "\n").unwrap();
+    format!(
+        "CREATE TABLE t (id INT PRIMARY KEY NOT ENFORCED, u UUID, j JSON, ip IPV4, d DATE, at TIMESTAMP(0), e STRING, f BYTES, us ARRAY<STRING>)
+         WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = 'debezium-json'); ",
+        path.display()
+    )
+}
+
+fn sink(name: &str, database: &Database, more: &str) -> String {
+    format!(
+        "CREATE TABLE {name} {more} WITH ('connector' = 'clickhouse', 'url' = '{}', 'table' = '{}.{name}'",
+        clickhouse_url(),
+        database.0
+    )
+}
+
+/// Rows with values that a narrow table cannot hold are dead letters, the others are there; nothing stops. What a delete
+/// cannot say gives way to NULL.
+#[test]
+fn values_without_a_place_are_dead_letters() {
+    let (database, folder) = (Database::new("limits"), tempfile::tempdir().unwrap());
+    database.ask("CREATE DATABASE {db}");
+    database.ask(
+        "CREATE TABLE {db}.narrow (id Int32, u Nullable(UUID), j Nullable(JSON), ip Nullable(IPv4), d Nullable(Date), at Nullable(DateTime), \
+         e LowCardinality(Nullable(String)), f Nullable(FixedString(2)), us Array(Nullable(UUID)), _version UInt64, _is_deleted UInt8) \
+         ENGINE = ReplacingMergeTree(_version, _is_deleted) ORDER BY id",
+    );
+    database.ask("ALTER TABLE {db}.narrow MODIFY COLUMN e Nullable(Enum8('big' = 1, 'small' = 2))");
+    let row = |id: i32, more: &str| format!("{{\"op\":\"c\",\"after\":{{\"id\":{id},{more}}}}}");
+    let uuid = "c0ffee00-1111-4222-8333-abcdefabcdef";
+    let whole = format!(
+        "\"u\":\"{uuid}\",\"j\":\"{{\\\"a\\\":1}}\",\"ip\":\"10.0.0.1\",\"d\":65535,\"at\":4294967295000,\"e\":\"small\",\"f\":\"YWI=\",\"us\":[\"{uuid}\",null]"
+    );
+    let bad = [
+        ("u", "\"no uuid\""),
+        ("j", "\"[1]\""),
+        ("ip", "\"10.0.0.1/8\""),
+        ("d", "65536"),
+        ("d", "-1"),
+        ("at", "-1000"),
+        ("e", "\"middle\""),
+        ("f", "\"YWJj\""),
+        ("us", "[null,\"no uuid\"]"),
+    ];
+    let mut rows = vec![row(1, &whole), row(2, "\"u\":null")];
+    rows.extend(
+        bad.iter().enumerate().map(|(at, (column, value))| row(10 + at as i32, &format!("\"{column}\":{value}"))),
+    );
+    rows.push("{\"op\":\"d\",\"before\":{\"id\":2,\"d\":2932896}}".to_owned());
+    rows.push(row(3, "\"e\":\"big\""));
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    let query = table_of_values(folder.path(), &rows)
+        + &sink("narrow", &database, "")
+        + "); INSERT INTO narrow SELECT * FROM t";
+    run(&query, bounded(&database.0)).unwrap();
+    assert_eq!(
+        database.ask("SELECT * EXCEPT (_version, _is_deleted) FROM {db}.narrow FINAL ORDER BY id"),
+        format!(
+            "1\t{uuid}\t{{\"a\":1}}\t10.0.0.1\t2149-06-06\t2106-02-07 06:28:15\tsmall\tab\t['{uuid}',NULL]\n\
+             3\t\\N\t\\N\t\\N\t\\N\t\\N\tbig\t\\N\t[]"
+        )
+    );
+    let letters =
+        "SELECT _offset, reason, extract(message, '^column \"([a-z]+)\"') FROM {db}.dead_letters ORDER BY _offset";
+    let expected: Vec<String> =
+        bad.iter().enumerate().map(|(at, (column, _))| format!("{}\tvalue_out_of_range\t{column}", at + 2)).collect();
+    assert_eq!(database.ask(letters).lines().collect::<Vec<_>>(), expected);
+    assert_eq!(
+        database.ask("SELECT message FROM {db}.dead_letters WHERE _offset = 5"),
+        "column \"d\": 2149-06-07 has no place in the type Nullable(Date) (make it a Date32)"
+    );
+}
+
+/// What the marks of columns survive: projections, views, images, targets with columns of their own.
+#[test]
+fn declared_types_arrive_at_the_table() {
+    let (database, folder) = (Database::new("marks"), tempfile::tempdir().unwrap());
+    let uuid = "c0ffee00-1111-4222-8333-abcdefabcdef";
+    let values = format!(
+        "\"id\":1,\"u\":\"{uuid}\",\"j\":\"{{\\\"a\\\":1}}\",\"ip\":\"10.0.0.1\",\"d\":2932896,\"e\":\"{uuid}\""
+    );
+    let rows = [
+        format!("{{\"op\":\"c\",\"after\":{{{values}}}}}"),
+        format!("{{\"op\":\"u\",\"before\":{{\"id\":1,\"u\":\"{uuid}\"}},\"after\":{{{values}}}}}"),
+    ];
+    let table = table_of_values(folder.path(), &rows.iter().map(String::as_str).collect::<Vec<_>>());
+    let query = [
+        table,
+        "CREATE VIEW v AS SELECT id, u AS other, j, ip, d, upper(u) AS loud FROM t; ".to_owned(),
+        sink("one", &database, ""),
+        ", 'sink.json-type' = 'JSON'); ".to_owned(),
+        sink("two", &database, "(id INT, e UUID, u STRING, PRIMARY KEY (id) NOT ENFORCED)"),
+        "); ".to_owned(),
+        sink("three", &database, ""),
+        "); INSERT INTO one SELECT * FROM v; INSERT INTO two SELECT id, e, u FROM t; ".to_owned(),
+        "INSERT INTO three SELECT id, u, _before FROM CHANGES(t)".to_owned(),
+    ];
+    run(&query.concat(), bounded(&database.0)).unwrap();
+    let types = |table: &str| {
+        let sql = format!(
+            "SELECT name, type FROM system.columns WHERE database = '{{db}}' AND table = '{table}' AND name NOT LIKE '\\_%' ORDER BY position"
+        );
+        database.ask(&sql)
+    };
+    assert_eq!(
+        types("one_versions"),
+        "id\tInt32\nother\tNullable(UUID)\nj\tNullable(JSON)\nip\tNullable(IPv4)\nd\tNullable(Date32)\nloud\tNullable(String)"
+    );
+    assert_eq!(types("two_versions"), "id\tInt32\ne\tNullable(UUID)\nu\tNullable(UUID)");
+    assert_eq!(types("three"), "id\tNullable(Int32)\nu\tNullable(UUID)");
+    let of_first = "SELECT id, other, j, ip, d, loud FROM {db}.one";
+    assert_eq!(
+        database.ask(of_first),
+        format!("1\t{uuid}\t{{\"a\":1}}\t10.0.0.1\t9999-12-31\t{}", uuid.to_uppercase())
+    );
+    assert_eq!(database.ask("SELECT id, e, u FROM {db}.two"), format!("1\t{uuid}\t{uuid}"));
+    assert_eq!(database.ask("SELECT _before.u FROM {db}.three ORDER BY _offset"), format!("\\N\n{uuid}"));
+    assert_eq!(database.ask("SELECT count() FROM {db}.dead_letters"), "0");
 }
