@@ -22,7 +22,9 @@ mod connect;
 mod csv;
 mod dialect;
 mod fault;
+pub mod infer;
 mod json;
+pub mod watch;
 
 /// What a decoder is asked for. Compiled once; the rest of a record is skipped without being parsed.
 #[derive(Debug, Clone)]
