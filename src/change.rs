@@ -185,6 +185,8 @@ pub enum DeadReason {
     EventTimeOutOfRange,
     /// The event leaves out a value that did not change, and nobody knows it.
     MissingBeforeImage,
+    /// A value has no place in its column of the target.
+    ValueOutOfRange,
     /// The change cannot be applied to the table that is asked for.
     Unsupported,
     /// An expression of the query fails on it: a cast, a division by zero.
@@ -204,6 +206,7 @@ impl DeadReason {
             Self::FutureEventTime => "future_event_time",
             Self::EventTimeOutOfRange => "event_time_out_of_range",
             Self::MissingBeforeImage => "missing_before_image",
+            Self::ValueOutOfRange => "value_out_of_range",
             Self::Unsupported => "unsupported",
             Self::ExpressionFailed => "expression_failed",
         }

@@ -219,6 +219,7 @@ impl Assembly {
 
     /// The batch; this is empty afterwards.
     pub(crate) fn finish(&mut self, records: &RawBatch) -> ChangeBatch {
+        let unavailable = self.rows.unavailable();
         let rows = self.rows.finish();
         let envelope = self.envelope.finish(records, &self.offsets);
         let before = self.before.as_mut().map(|before| (before.rows.finish(), std::mem::take(&mut before.present)));
@@ -232,7 +233,7 @@ impl Assembly {
             rows: RecordBatch::new_empty(self.rows.schema()),
             before: None,
             envelope: None,
-            unavailable: Vec::new(),
+            unavailable,
             dead_letters: std::mem::take(&mut self.dead_letters),
         };
         let whole = rows.and_then(|rows| {
@@ -264,6 +265,7 @@ impl Assembly {
         batch.timestamps.clear();
         batch.source_times.clear();
         batch.envelope = self.envelope.is_wanted().then(|| RecordBatch::new_empty(self.envelope.schema()));
+        batch.unavailable.clear();
         batch.before = self.before.as_ref().map(|_| Before { rows: batch.rows.clone(), present: Vec::new() });
     }
 }

@@ -15,6 +15,7 @@ use super::scan::{Scan, ScanColumn};
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op};
 use crate::error::{Error, Result};
 use crate::format::{self, DecodeSpec, Decoder};
+use crate::sink::limits::Limits;
 use crate::source::RawBatch;
 use crate::sql::catalog::{TRANSACTION_ID, TRANSACTION_PATH, Table};
 use crate::sql::metadata::MetadataOf;
@@ -30,6 +31,8 @@ pub struct OutputRef {
     pub number: usize,
     /// The columns of its rows.
     pub schema: SchemaRef,
+    /// What they cannot hold.
+    pub limits: Arc<Limits>,
 }
 
 /// The plan of all lanes that read one table.
@@ -341,6 +344,11 @@ impl<'a> Letters<'a> {
     /// Adds the record at an offset, on which an expression failed.
     pub fn expression_failed_at(&mut self, offset: i64, message: &str) {
         self.add_at(offset, DeadReason::ExpressionFailed, message.to_owned());
+    }
+
+    /// Adds the record at an offset, which has a value that the target cannot hold.
+    pub fn out_of_range(&mut self, offset: i64, message: String) {
+        self.add_at(offset, DeadReason::ValueOutOfRange, message);
     }
 
     /// Adds a row that cannot be used.

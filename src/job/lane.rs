@@ -20,7 +20,7 @@ use super::message::{Assignment, Course, FromLane, PartitionState, ToLane};
 use super::mirror::Mirror;
 use super::multiset;
 use super::progress::Progress;
-use super::rows;
+use super::{limits, rows};
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op, TopicPartition};
 use crate::checkpoint::Truncate;
 use crate::error::{Error, Result};
@@ -345,7 +345,9 @@ impl Lane {
             LaneWork::Append { stages, output } if course.rows => {
                 let all = Rows::all(pipeline.scan.rows(changes)?);
                 for rows in rows::run_or_refuse(stages, &all, letters) {
-                    let rows = rows::with_positions(&rows, changes, &output.schema)?;
+                    let sent = rows::with_positions(&rows, changes, &output.schema)?;
+                    let offset_of = |row| changes.offsets[rows.source_row(row)];
+                    let rows = limits::hold(sent, output, offset_of, letters)?;
                     self.send(output.number, changes, rows)?;
                 }
             }
@@ -361,6 +363,7 @@ impl Lane {
                 let own = std::slice::from_ref(refused.as_ref().unwrap_or(changes));
                 for changes in mirrored.map_or(own, |it| &it.changes) {
                     for rows in mirror.rows_or_refuse(changes, &mut |at, why| letters.expression_failed_at(at, why))? {
+                        let rows = limits::hold_mirror(rows, output, letters)?;
                         self.send(output.number, changes, rows)?;
                     }
                 }
@@ -379,8 +382,10 @@ impl Lane {
                 for (rows, starts) in uncounted.late {
                     if course.rows {
                         self.progress.count_late(rows.len());
-                        let rows =
+                        let sent =
                             rows::late_rows(&rows, &starts, late_columns, window.windows, changes, &late.schema)?;
+                        let offset_of = |row| changes.offsets[rows.source_row(row)];
+                        let rows = limits::hold(sent, late, offset_of, letters)?;
                         self.send(late.number, changes, rows)?;
                     }
                 }

@@ -38,6 +38,11 @@ pub fn version(generation: u64, offset: i64) -> u64 {
     generation << 48 | offset as u64
 }
 
+/// The record's offset that a version was made of.
+pub fn offset_of(version: u64) -> i64 {
+    (version & ((1 << 48) - 1)) as i64
+}
+
 impl Mirror<'_> {
     /// The rows of some changes, in their order. Changes on which an expression fails are refused alone, by their offsets.
     pub fn rows_or_refuse(&self, changes: &ChangeBatch, refuse: &mut dyn FnMut(i64, &str)) -> Result<Vec<RecordBatch>> {

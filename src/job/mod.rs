@@ -10,7 +10,8 @@ pub mod generation;
 pub mod input;
 pub mod keeping;
 pub mod lane;
-mod lanes;
+pub mod lanes;
+mod limits;
 pub mod message;
 pub mod mirror;
 #[cfg(test)]

@@ -235,7 +235,7 @@ impl Job {
         progress: Arc<Progress>,
         discovery: Option<Discovery>,
     ) -> Result<Self> {
-        let outputs = Outputs::new(&query, &settings.name)?;
+        let mut outputs = Outputs::new(&query, &settings.name)?;
         if settings.reset_state {
             settings.checkpoints.clear().await?;
         }
@@ -246,7 +246,9 @@ impl Job {
             check_compatible(&recovered.last.manifest, (!is_same).then_some(&query), &settings)?;
         }
         let prepared = outputs.tables.iter().map(|table| prepared(table, recovered.is_some()));
-        let sinks = futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
+        let sinks: Vec<Box<dyn sink::Sink>> =
+            futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
+        sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
         let (reports_in, reports) = mpsc::channel(REPORTS);
         let mut plans = Vec::new();
         let is_read = |table: &Table| !discovery.as_ref().is_some_and(|it| it.stopped().contains_key(&table.name));

@@ -14,7 +14,7 @@ use super::metadata::{Metadata, MetadataOf, metadata};
 use super::names::Names;
 use super::table_options::check_options;
 use super::tokens::StatementReader;
-use super::types::arrow_type;
+use super::types;
 use crate::error::{Place, Result};
 use crate::options::Options;
 
@@ -80,7 +80,7 @@ impl StatementReader<'_> {
         }
         let type_place = self.place();
         let declared = self.data_type()?;
-        let data_type = arrow_type(&declared)
+        let field = types::column(name.as_str(), &declared)
             .map_err(|message| self.text.error(type_place, format!("column \"{name}\": {message}")))?;
         if self.take_words(&["METADATA"]) {
             let key_place = self.place();
@@ -106,7 +106,7 @@ impl StatementReader<'_> {
                 break;
             }
         }
-        table.fields.push(Field::new(name, data_type, nullable));
+        table.fields.push(field.with_nullable(nullable));
         Ok(())
     }
 

@@ -22,4 +22,5 @@ mod run;
 mod schema_change;
 mod stack;
 mod topic;
+mod types;
 mod verify;
