@@ -165,6 +165,7 @@ impl Assembly {
 
     /// The batch; this is empty afterwards.
     pub(crate) fn finish(&mut self, records: &RawBatch) -> ChangeBatch {
+        let unavailable = self.rows.unavailable();
         let rows = self.rows.finish();
         let before = self.before.as_mut().map(|before| (before.rows.finish(), std::mem::take(&mut before.present)));
         let mut batch = ChangeBatch {
@@ -177,7 +178,7 @@ impl Assembly {
             rows: RecordBatch::new_empty(self.rows.schema()),
             before: None,
             envelope: None,
-            unavailable: Vec::new(),
+            unavailable,
             dead_letters: std::mem::take(&mut self.dead_letters),
         };
         let whole = rows.and_then(|rows| {
@@ -205,6 +206,7 @@ impl Assembly {
         batch.ops.clear();
         batch.timestamps.clear();
         batch.source_times.clear();
+        batch.unavailable.clear();
         batch.before = self.before.as_ref().map(|_| Before { rows: batch.rows.clone(), present: Vec::new() });
     }
 }

@@ -10,8 +10,8 @@ use crate::options::Options;
 use crate::source::RawBatch;
 
 use assembly::Assembly;
-use column::{Decimals, Dialect};
 use csv::Csv;
+use dialect::Dialect;
 use json::block::Isa;
 use json::debezium::DebeziumJson;
 use json::plain::PlainJson;
@@ -21,6 +21,7 @@ mod avro;
 mod column;
 mod connect;
 mod csv;
+mod dialect;
 mod fault;
 pub mod infer;
 mod json;
@@ -73,7 +74,9 @@ pub const OPTIONS: &[&str] = &[
     "max-record-bytes",
     "csv.field-delimiter",
     "csv.null-literal",
-    "debezium-json.decimal.handling.mode",
+    dialect::OPTIONS[0],
+    dialect::OPTIONS[1],
+    dialect::OPTIONS[2],
     "debezium-avro-confluent.unwrapped",
     "debezium-avro-confluent.unwrapped.add-fields-prefix",
     "debezium-avro-confluent.unwrapped.tombstones",
@@ -115,23 +118,18 @@ fn decoder_on(options: &Options, spec: &DecodeSpec, isa: Isa) -> Result<Box<dyn 
         })
     };
     Ok(match format {
-        "debezium-json" => {
-            let dialect = Dialect { decimals: decimals(options)?, untyped: false };
-            Box::new(DebeziumJson::new(assembly(dialect)?, isa))
-        }
+        "debezium-json" => Box::new(DebeziumJson::new(assembly(Dialect::debezium(options)?)?, isa)),
         // The filesystem's source turns the rows of Parquet files into lines of JSON.
-        "json" | "parquet" => {
-            Box::new(PlainJson::new(assembly(Dialect { decimals: Decimals::Text, untyped: false })?, isa))
-        }
+        "json" | "parquet" => Box::new(PlainJson::new(assembly(Dialect::default())?, isa)),
         "debezium-avro-confluent" | "avro-confluent" | "avro" => {
-            let dialect = Dialect { decimals: Decimals::Text, untyped: false };
+            let dialect = Dialect { debezium: format.starts_with("debezium-"), ..Dialect::default() };
             avro::decoder(options, format, spec, assembly(dialect)?, dialect)?
         }
         "csv" => {
             if spec.positions.len() != spec.columns.fields().len() {
                 return Err(Error::internal("the format csv needs the position of every column"));
             }
-            let assembly = assembly(Dialect { decimals: Decimals::Text, untyped: true })?;
+            let assembly = assembly(Dialect { untyped: true, ..Dialect::default() })?;
             let null = options.get("csv.null-literal").unwrap_or_default();
             Box::new(Csv::new(assembly, &spec.positions, delimiter(options)?, null))
         }
@@ -155,16 +153,6 @@ fn refuse_unknown(options: &Options, format: &str) -> Result<()> {
     }
 }
 
-fn decimals(options: &Options) -> Result<Decimals> {
-    let name = "debezium-json.decimal.handling.mode";
-    match options.get(name) {
-        None => Ok(Decimals::Either),
-        Some("precise") => Ok(Decimals::Base64),
-        Some("string" | "double") => Ok(Decimals::Text),
-        Some(other) => Err(options.invalid(name, other, "what the connector has: 'precise', 'string' or 'double'")),
-    }
-}
-
 fn delimiter(options: &Options) -> Result<u8> {
     let name = "csv.field-delimiter";
     match options.get(name).unwrap_or(",") {
@@ -176,5 +164,7 @@ fn delimiter(options: &Options) -> Result<u8> {
     }
 }
 
+#[cfg(test)]
+mod all_types_test;
 #[cfg(test)]
 mod tests;

@@ -187,26 +187,47 @@ impl Job {
         let merged = tokio::task::block_in_place(|| merge(windows, lane))?;
         self.progress.closed_windows.fetch_add(merged.windows.len() as u64, Relaxed);
         for (start, group, message) in &merged.failed {
-            self.refuse_groups(pipeline, *start, group, message)?;
+            self.refuse_groups(pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
         }
-        let schema = self.outputs.of_pipeline(pipeline).schema;
+        let output = self.outputs.of_pipeline(pipeline);
         let finished = closing.finish(&merged.windows).await?;
         for (groups, message) in &finished.failed {
-            self.refuse_groups(pipeline, closing.window_start(groups), groups, message)?;
+            self.refuse_groups(pipeline, closing.window_start(groups), groups, DeadReason::ExpressionFailed, message)?;
         }
-        finished.rows.iter().map(|batch| super::rows::conform(batch.columns(), &schema)).collect()
+        let mut held = Vec::new();
+        for batch in &finished.rows {
+            let rows = super::rows::conform(batch.columns(), &output.schema)?;
+            let (kept, refused) = super::limits::part(rows.clone(), &output.limits)?;
+            for (row, message) in refused {
+                let group = rows.slice(row, 1);
+                let start = super::limits::window_start(&group);
+                self.refuse_groups(pipeline, start, &group, DeadReason::ValueOutOfRange, &message)?;
+            }
+            held.push(kept);
+        }
+        Ok(held)
     }
 }
 
 impl Job {
     /// Groups whose results cannot be computed go to the dead letters, with their window's start as their place.
-    fn refuse_groups(&mut self, pipeline: usize, window_start: i64, groups: &RecordBatch, message: &str) -> Result<()> {
+    fn refuse_groups(
+        &mut self,
+        pipeline: usize,
+        window_start: i64,
+        groups: &RecordBatch,
+        reason: DeadReason,
+        message: &str,
+    ) -> Result<()> {
         let compiled = &self.query.pipelines[pipeline];
         let letter = DeadLetter {
             offset: window_start,
             timestamp: NO_TIME,
-            reason: DeadReason::ExpressionFailed,
-            message: format!("the results of a closed window cannot be computed: {message}"),
+            reason,
+            message: match reason {
+                DeadReason::ExpressionFailed => format!("the results of a closed window cannot be computed: {message}"),
+                _ => format!("the results of a closed window cannot be kept: {message}"),
+            },
             key: None,
             value: Some(pretty_format_batches(std::slice::from_ref(groups))?.to_string().into_bytes()),
         };

@@ -13,6 +13,7 @@ use super::scan::Scan;
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op};
 use crate::error::{Error, Result};
 use crate::format::{self, DecodeSpec, Decoder};
+use crate::sink::limits::Limits;
 use crate::source::RawBatch;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::{Pipeline, Work};
@@ -26,6 +27,8 @@ pub struct OutputRef {
     pub number: usize,
     /// The columns of its rows.
     pub schema: SchemaRef,
+    /// What they cannot hold.
+    pub limits: Arc<Limits>,
 }
 
 /// The plan of all lanes that read one table.
@@ -290,6 +293,11 @@ impl<'a> Letters<'a> {
     /// Adds the record at an offset, on which an expression failed.
     pub fn expression_failed_at(&mut self, offset: i64, message: &str) {
         self.add_at(offset, DeadReason::ExpressionFailed, message.to_owned());
+    }
+
+    /// Adds the record at an offset, which has a value that the target cannot hold.
+    pub fn out_of_range(&mut self, offset: i64, message: String) {
+        self.add_at(offset, DeadReason::ValueOutOfRange, message);
     }
 
     fn add(&mut self, row: usize, reason: DeadReason, message: String) {

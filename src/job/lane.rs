@@ -16,7 +16,7 @@ use super::discovery::Drift;
 use super::input::{InputPlan, LaneWork, Letters};
 use super::message::{Assignment, Course, FromLane, PartitionState, ToLane};
 use super::progress::Progress;
-use super::rows;
+use super::{limits, rows};
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
@@ -317,13 +317,16 @@ impl Lane {
             LaneWork::Append { stages, output } if course.rows => {
                 let all = Rows::all(pipeline.scan.rows(changes)?);
                 for rows in rows::run_or_refuse(stages, &all, letters) {
-                    let rows = rows::with_positions(&rows, changes, &output.schema)?;
+                    let sent = rows::with_positions(&rows, changes, &output.schema)?;
+                    let offset_of = |row| changes.offsets[rows.source_row(row)];
+                    let rows = limits::hold(sent, output, offset_of, letters)?;
                     self.send(output.number, changes, rows)?;
                 }
             }
             LaneWork::Mirror { stages, key, output } if course.rows => {
                 letters.refuse_truncates(changes);
                 for rows in rows::mirror_or_refuse(stages, key, &pipeline.scan, changes, &output.schema, letters)? {
+                    let rows = limits::hold_mirror(rows, output, letters)?;
                     self.send(output.number, changes, rows)?;
                 }
             }
@@ -335,8 +338,10 @@ impl Lane {
                 for (rows, starts) in uncounted.late {
                     if course.rows {
                         self.progress.count_late(rows.len());
-                        let rows =
+                        let sent =
                             rows::late_rows(&rows, &starts, late_columns, window.windows, changes, &late.schema)?;
+                        let offset_of = |row| changes.offsets[rows.source_row(row)];
+                        let rows = limits::hold(sent, late, offset_of, letters)?;
                         self.send(late.number, changes, rows)?;
                     }
                 }

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod input;
 pub mod lane;
 pub mod lanes;
+mod limits;
 pub mod message;
 #[cfg(test)]
 mod model_tests;

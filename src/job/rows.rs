@@ -106,6 +106,11 @@ pub fn version(generation: u64, offset: i64) -> u64 {
     generation << 48 | offset as u64
 }
 
+/// The record's offset that a version was made of.
+pub fn offset_of(version: u64) -> i64 {
+    (version & ((1 << 48) - 1)) as i64
+}
+
 /// The old rows of updates that changed the primary key.
 fn moved_keys(stages: &[Stage], key: &[usize], scan: &Scan, changes: &ChangeBatch, all: &Rows) -> Result<Option<Rows>> {
     let Some(before) = &changes.before else { return Ok(None) };

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{mpsc, watch};
 
 use super::cycle::{Step, fingerprints};
@@ -41,6 +42,8 @@ use crate::{sink, source};
 const REPORTS: usize = 8;
 /// How often the source's client gets its turn, and the lag is measured.
 const MAINTENANCE: Duration = Duration::from_secs(1);
+/// How many tables are created or checked at once.
+const PREPARED_AT_ONCE: usize = 8;
 /// How often new partitions are looked for.
 const LOOK_AROUND: Duration = Duration::from_secs(10);
 
@@ -230,7 +233,7 @@ impl Job {
         progress: Arc<Progress>,
         discovery: Option<Discovery>,
     ) -> Result<Self> {
-        let outputs = Outputs::new(&query, &settings.name)?;
+        let mut outputs = Outputs::new(&query, &settings.name)?;
         if settings.reset_state {
             settings.checkpoints.clear().await?;
         }
@@ -240,12 +243,10 @@ impl Job {
             let is_same = discovery.as_ref().is_some_and(Discovery::has_run);
             check_compatible(&recovered.last.manifest, (!is_same).then_some(&query), &settings)?;
         }
-        let mut sinks = Vec::new();
-        for table in &outputs.tables {
-            let mut sink = sink::open(table, recovered.is_some())?;
-            prepare(sink.as_mut(), table).await?;
-            sinks.push(sink);
-        }
+        let prepared = outputs.tables.iter().map(|table| prepared(table, recovered.is_some()));
+        let sinks: Vec<Box<dyn sink::Sink>> =
+            futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
+        sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
         let (reports_in, reports) = mpsc::channel(REPORTS);
         let mut plans = Vec::new();
         let is_read = |table: &Table| !discovery.as_ref().is_some_and(|it| it.stopped().contains_key(&table.name));
@@ -550,6 +551,13 @@ fn check_compatible(manifest: &Manifest, query: Option<&Query>, settings: &Setti
         return Err(Error::config(format!("job \"{name}\" has run to its end (checkpoint in {place}); {choices}")));
     }
     Ok(())
+}
+
+/// A table's sink, ready to be written to.
+async fn prepared(table: &sink::OutputTable, resume: bool) -> Result<Box<dyn sink::Sink>> {
+    let mut sink = sink::open(table, resume)?;
+    prepare(sink.as_mut(), table).await?;
+    Ok(sink)
 }
 
 async fn prepare(sink: &mut dyn sink::Sink, table: &sink::OutputTable) -> Result<()> {

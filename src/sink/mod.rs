@@ -18,6 +18,7 @@ use crate::options::Options;
 pub mod blackhole;
 mod encode;
 pub mod file;
+pub mod limits;
 pub mod print;
 #[cfg(test)]
 mod testing;
@@ -103,6 +104,11 @@ impl Block {
 pub trait Sink: Send {
     /// Creates the table when it is missing, or checks that it fits. Called once, before the first block.
     async fn prepare(&mut self) -> Result<()>;
+
+    /// What the columns of the prepared table cannot hold. Rows with such values are refused before they are cut into blocks.
+    fn limits(&self) -> limits::Limits {
+        limits::Limits::default()
+    }
 
     /// Writes a block and returns when it is durable. The same block written again leaves one copy.
     /// Transient failures (`Error::is_transient`) are the caller's to retry.

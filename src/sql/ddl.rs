@@ -12,7 +12,7 @@ use super::diagnose::unknown_column;
 use super::interval::interval_millis;
 use super::names::Names;
 use super::tokens::StatementReader;
-use super::types::arrow_type;
+use super::types;
 use crate::connector::{CONNECTORS, known_options};
 use crate::error::{Place, Result, suggestion};
 use crate::format::FORMATS;
@@ -79,7 +79,7 @@ impl StatementReader<'_> {
         }
         let type_place = self.place();
         let declared = self.parse(|parser| parser.parse_data_type())?;
-        let data_type = arrow_type(&declared)
+        let field = types::column(name.as_str(), &declared)
             .map_err(|message| self.text.error(type_place, format!("column \"{name}\": {message}")))?;
         let mut nullable = true;
         loop {
@@ -96,7 +96,7 @@ impl StatementReader<'_> {
                 break;
             }
         }
-        table.fields.push(Field::new(name, data_type, nullable));
+        table.fields.push(field.with_nullable(nullable));
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -226,7 +227,9 @@ fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::resul
         }
         let value = Expr::Column(column);
         let value = if from.data_type() == to.data_type() { value } else { cast(value, to.data_type().clone()) };
-        expressions.push(value.alias(to.name()));
+        // What the target declares counts, such as that a text is a UUID.
+        let mark = (!to.metadata().is_empty()).then(|| FieldMetadata::from(to.metadata()));
+        expressions.push(value.alias_with_metadata(to.name(), mark));
     }
     Ok(LogicalPlanBuilder::from(plan).project(expressions)?.build()?)
 }

@@ -15,5 +15,7 @@ mod open_tables;
 mod oracle;
 mod real_path;
 mod run;
+mod schema_change;
 mod stack;
 mod topic;
+mod types;

@@ -149,3 +149,42 @@ fn start(file: &Path, folder: &Path, log: &Path) -> Running {
         log,
     )
 }
+
+/// Many tables over one connection. `HIGHWATER_TEST_TABLES=1000` by hand.
+#[test]
+fn many_tables_share_one_consumer() {
+    let count: usize = std::env::var("HIGHWATER_TEST_TABLES").map_or(40, |text| text.parse().unwrap());
+    let (prefix, database) = (unique("many"), Database::new("many"));
+    let topics = Topic::many((0..count).map(|number| format!("{prefix}.t{number}")).collect());
+    for round in 1..=3 {
+        topics.iter().for_each(|topic| {
+            topic.queue(
+                0,
+                &format!("{{\"id\":{round}}}"),
+                &change("c", "null", &format!("{{\"id\":{round},\"x\":\"{round}\"}}")),
+            )
+        });
+    }
+    topics.iter().for_each(Topic::flush);
+    let query = format!(
+        "CREATE DATABASE d WITH ({});
+         CREATE DATABASE copies WITH ({}) AS DATABASE d INCLUDING ALL TABLES;",
+        kafka(&format!("'topic-pattern' = '{prefix}[.].*'")),
+        clickhouse(&database, ""),
+    );
+    let threads = || std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    let before = threads();
+    let most = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = std::sync::Arc::clone(&most);
+    let watch = move |_: &highwater::job::progress::Progress| {
+        seen.fetch_max(threads(), std::sync::atomic::Ordering::Relaxed);
+        false
+    };
+    crate::run::run_until(&query, bounded("many"), watch).unwrap();
+    let rows = database.ask(
+        "SELECT count(), sum(total_rows) FROM system.tables WHERE database = '{db}' AND name LIKE 't%\\_versions'",
+    );
+    assert_eq!(rows, format!("{count}\t{}", 3 * count));
+    let most = most.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(most < before + 60, "{most} threads, {before} before: a table must not cost threads");
+}

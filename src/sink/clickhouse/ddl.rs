@@ -11,7 +11,7 @@
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 
 use super::client::{quote_identifier, quote_string};
-use super::types::{ChType, of_arrow};
+use super::types::{ChType, of_field};
 use crate::error::{Error, Result};
 use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
 
@@ -166,9 +166,14 @@ impl ColumnDdl {
 /// The columns of an output table with the types that they are created with, the sink's own at the end.
 pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDdl>> {
     let mut columns = Vec::with_capacity(output.schema.fields().len() + Extra::ALL.len());
+    let json = match output.options.get("sink.json-type") {
+        None | Some("String") => false,
+        Some("JSON") => true,
+        Some(other) => return Err(output.options.invalid("sink.json-type", other, "'String' or 'JSON'")),
+    };
     for field in output.schema.fields() {
         let name = field.name();
-        let mut ch_type = of_arrow(field.data_type(), field.is_nullable(), time64).map_err(|why| {
+        let mut ch_type = of_field(field, time64, json).map_err(|why| {
             Error::config(format!(
                 "table \"{}\": column \"{name}\" of type {} cannot be kept in ClickHouse: {why}",
                 output.options.table(),

@@ -32,11 +32,14 @@ use self::evolve::alteration;
 use self::insert::{Identity, Plan, insert_settings, query_id};
 use self::look::wait_for_running;
 use self::split::{CHUNK_ROWS, Parting, Piece, split};
+use self::types::limit;
 use crate::error::{Error, Result};
+use crate::sink::limits::{Limit, Limits};
 use crate::sink::{Block, IS_DELETED, OutputTable, POSITION, Sink, TableForm, VERSION};
 
 /// The options that this sink reads.
-pub const OPTIONS: &[&str] = &["url", "username", "password", "database", "table", "sink.compression", "sink.timeout"];
+pub const OPTIONS: &[&str] =
+    &["url", "username", "password", "database", "table", "sink.compression", "sink.timeout", "sink.json-type"];
 
 /// One output table in ClickHouse.
 pub struct ClickHouseSink {
@@ -50,6 +53,8 @@ pub struct ClickHouseSink {
     uncertain: Option<String>,
     /// Rows of one insert at most; less in tests.
     chunk_rows: usize,
+    /// What the table's columns cannot hold.
+    limits: Limits,
     /// Whether it was said already that a repeat can only rely on its token.
     warned: bool,
 }
@@ -79,6 +84,7 @@ impl ClickHouseSink {
             plan: None,
             uncertain: None,
             chunk_rows: CHUNK_ROWS,
+            limits: Limits::default(),
             warned: false,
             output: output.clone(),
         };
@@ -224,6 +230,34 @@ impl ClickHouseSink {
         Ok(())
     }
 
+    /// What the columns cannot hold. How far dates reach depends on the server: 26.7 keeps and shows the years 0 to 9999, older
+    /// ones what is documented.
+    async fn find_limits(&self, columns: &[WrittenColumn]) -> Result<Limits> {
+        let of_columns = |all_years: bool| {
+            let of_column = |column: &WrittenColumn| {
+                let From::Block(place) = column.from else { return None };
+                let (holds, remedy) = limit(self.output.schema.field(place).data_type(), &column.ch_type, all_years)?;
+                Some(Limit { column: place, holds, target: format!("the type {}", column.ch_type), remedy })
+            };
+            Limits(columns.iter().filter_map(of_column).collect())
+        };
+        let (far, near) = (of_columns(true), of_columns(false));
+        if far == near {
+            return Ok(far);
+        }
+        let last = "fromUnixTimestamp64Milli(253402214400000, 'UTC')";
+        let first = "fromUnixTimestamp64Milli(-30610224000000, 'UTC')";
+        let sql = format!(
+            "SELECT toString(CAST({last} AS Date32)) = '9999-12-31' AND toString(CAST({first} AS Date32)) = '1000-01-01' \
+             AND toString({last}) = '9999-12-31 00:00:00.000' AND toString({first}) = '1000-01-01 00:00:00.000'"
+        );
+        match self.client.query_tsv(&sql).await {
+            Ok(answer) if answer.trim() == "1" => Ok(far),
+            Err(error) if error.is_transient() => Err(error),
+            _ => Ok(near),
+        }
+    }
+
     fn plan(&self) -> Result<&Plan> {
         self.plan.as_ref().ok_or_else(|| Error::internal(format!("{} is written before it is prepared", self.name)))
     }
@@ -284,6 +318,7 @@ impl Sink for ClickHouseSink {
         let columns = check(&self.output, &name, self.client.place(), &existing)?;
         self.check_deduplication(&name, &existing).await?;
         let parting = existing.parting(&columns, server_utc);
+        self.limits = self.find_limits(&columns).await?;
         self.plan = Some(Plan {
             identity: self.identity(&columns),
             replicated: existing.is_replicated(),
@@ -294,6 +329,10 @@ impl Sink for ClickHouseSink {
             columns,
         });
         Ok(())
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.clone()
     }
 
     async fn write(&mut self, block: &Block) -> Result<()> {
