@@ -27,6 +27,7 @@
 //!
 //! ARCHITECTURE.md tells the same at more length.
 
+mod avro;
 pub mod change;
 pub mod checkpoint;
 pub mod cli;

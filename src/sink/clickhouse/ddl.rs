@@ -202,7 +202,7 @@ pub(super) struct ColumnDdl {
 }
 
 impl ColumnDdl {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = format!("{} {}", quote_identifier(&self.name), self.ch_type);
         if !self.comment.is_empty() {
             text.push_str(" COMMENT ");
@@ -325,7 +325,7 @@ fn not_of_mirrors(output: &OutputTable, option: &str) -> Error {
 }
 
 /// `CREATE VIEW` over a mirror's versions: current rows only, without the machinery.
-pub(super) fn create_view(output: &OutputTable, name: &TableName) -> String {
+pub(super) fn create_view(output: &OutputTable, name: &TableName, replace: bool) -> String {
     let shown: Vec<String> = output
         .schema
         .fields()
@@ -334,7 +334,8 @@ pub(super) fn create_view(output: &OutputTable, name: &TableName) -> String {
         .map(|field| quote_identifier(field.name()))
         .collect();
     let mut sql = format!(
-        "CREATE VIEW IF NOT EXISTS {}\nAS SELECT {}\nFROM {} FINAL",
+        "{} {}\nAS SELECT {}\nFROM {} FINAL",
+        if replace { "CREATE OR REPLACE VIEW" } else { "CREATE VIEW IF NOT EXISTS" },
         name.quoted(),
         shown.join(", "),
         name.versions().quoted()
