@@ -349,6 +349,9 @@ impl RowSchema {
                     })?;
                     if both != *known.data_type() {
                         *known = field.as_ref().clone().with_data_type(both).with_nullable(known.is_nullable());
+                    } else if known.metadata() != field.metadata() {
+                        // Of two kinds of text, such as UUIDs and others, both are text.
+                        known.set_metadata(Default::default());
                     }
                 }
             }
@@ -367,7 +370,12 @@ impl RowSchema {
     pub fn lacks(&self, seen: &Self) -> bool {
         seen.columns.fields().iter().any(|field| match self.columns.field_with_name(field.name()) {
             Err(_) => true,
-            Ok(known) => wider(known.data_type(), field.data_type()).as_ref() != Some(known.data_type()),
+            Ok(known) => {
+                wider(known.data_type(), field.data_type()).as_ref() != Some(known.data_type())
+                    || known.data_type() == field.data_type()
+                        && !known.metadata().is_empty()
+                        && known.metadata() != field.metadata()
+            }
         })
     }
 }
