@@ -13,7 +13,7 @@ use super::avro;
 use super::connect::{ConnectSchema, Kind};
 use crate::error::Result;
 use crate::options::Options;
-use crate::type_name::sql_name;
+use crate::type_name::{SQL_TYPE, marked_type as mark, sql_name};
 
 /// The columns and the key of a table's rows. All but the key's columns may be null: a column that the source drops is missing from then on.
 #[derive(Debug, Clone, PartialEq)]
@@ -349,9 +349,9 @@ impl RowSchema {
                     })?;
                     if both != *known.data_type() {
                         *known = field.as_ref().clone().with_data_type(both).with_nullable(known.is_nullable());
-                    } else if known.metadata() != field.metadata() {
+                    } else if mark(known) != mark(field) {
                         // Of two kinds of text, such as UUIDs and others, both are text.
-                        known.set_metadata(Default::default());
+                        known.metadata_mut().remove(SQL_TYPE);
                     }
                 }
             }
@@ -372,9 +372,7 @@ impl RowSchema {
             Err(_) => true,
             Ok(known) => {
                 wider(known.data_type(), field.data_type()).as_ref() != Some(known.data_type())
-                    || known.data_type() == field.data_type()
-                        && !known.metadata().is_empty()
-                        && known.metadata() != field.metadata()
+                    || known.data_type() == field.data_type() && mark(known).is_some() && mark(known) != mark(field)
             }
         })
     }
