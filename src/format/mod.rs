@@ -65,8 +65,16 @@ pub trait Decoder: Send {
 }
 
 /// The formats that can be read, for messages.
-pub const FORMATS: &[&str] =
-    &["debezium-json", "debezium-avro-confluent", "maxwell-json", "canal-json", "json", "avro-confluent", "avro", "csv"];
+pub const FORMATS: &[&str] = &[
+    "debezium-json",
+    "debezium-avro-confluent",
+    "maxwell-json",
+    "canal-json",
+    "json",
+    "avro-confluent",
+    "avro",
+    "csv",
+];
 
 /// Whether a format carries changes (updates, deletes) rather than rows that are only ever added.
 pub fn is_changelog(format: &str) -> bool {

@@ -26,6 +26,9 @@ pub struct KeyedRows {
     partitions: HashMap<TopicPartition, Partition>,
 }
 
+/// A key and its image.
+type Keyed = (Box<[u8]>, Box<[u8]>);
+
 /// Key → image.
 type Map = HashMap<Box<[u8]>, Box<[u8]>>;
 
@@ -167,9 +170,9 @@ impl KeyedRows {
     }
 
     fn deletes(&self, source: &TopicPartition, map: Map, offset: i64) -> Result<Vec<ChangeBatch>> {
-        let mut rows: Vec<(Box<[u8]>, Box<[u8]>)> = map.into_iter().collect();
+        let mut rows: Vec<Keyed> = map.into_iter().collect();
         rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let delete = |chunk: &[(Box<[u8]>, Box<[u8]>)]| {
+        let delete = |chunk: &[Keyed]| {
             let images: Vec<&[u8]> = chunk.iter().map(|(_, image)| image.as_ref()).collect();
             Ok(deletes(source.clone(), offset, self.columns(&images)?))
         };
