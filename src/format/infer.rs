@@ -13,7 +13,7 @@ use super::avro;
 use super::connect::{ConnectSchema, Kind};
 use crate::error::Result;
 use crate::options::Options;
-use crate::type_name::sql_name;
+use crate::type_name::{SQL_TYPE, marked_type as mark, sql_name};
 
 /// The columns and the key of a table's rows. All but the key's columns may be null: a column that the source drops is missing from then on.
 #[derive(Debug, Clone, PartialEq)]
@@ -349,6 +349,9 @@ impl RowSchema {
                     })?;
                     if both != *known.data_type() {
                         *known = field.as_ref().clone().with_data_type(both).with_nullable(known.is_nullable());
+                    } else if mark(known) != mark(field) {
+                        // Of two kinds of text, such as UUIDs and others, both are text.
+                        known.metadata_mut().remove(SQL_TYPE);
                     }
                 }
             }
@@ -367,7 +370,10 @@ impl RowSchema {
     pub fn lacks(&self, seen: &Self) -> bool {
         seen.columns.fields().iter().any(|field| match self.columns.field_with_name(field.name()) {
             Err(_) => true,
-            Ok(known) => wider(known.data_type(), field.data_type()).as_ref() != Some(known.data_type()),
+            Ok(known) => {
+                wider(known.data_type(), field.data_type()).as_ref() != Some(known.data_type())
+                    || known.data_type() == field.data_type() && mark(known).is_some() && mark(known) != mark(field)
+            }
         })
     }
 }

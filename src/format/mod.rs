@@ -162,7 +162,7 @@ fn decoder_on(options: &Options, spec: &DecodeSpec, isa: Isa) -> Result<Box<dyn 
         "json" | "parquet" => Box::new(PlainJson::new(assembly(Dialect::default())?, isa)),
         "debezium-avro-confluent" | "avro-confluent" | "avro" => {
             let dialect = Dialect { debezium: format.starts_with("debezium"), ..Dialect::default() };
-            avro::decoder(options, format, spec, assembly(dialect)?, dialect)?
+            avro::decoder(options, format, spec, assembly(dialect)?)?
         }
         "csv" => {
             if spec.positions.len() != spec.columns.fields().len() {

@@ -15,7 +15,7 @@ use crate::sql::pipeline::{Pipeline, Work};
 use crate::sql::query::Query;
 use crate::sql::relation::Reading;
 use crate::state::BeforeImages;
-use crate::type_name::sql_name;
+use crate::type_name::{sql_name, sql_name_of};
 use crate::window::aggregate::WindowPlan;
 use crate::window::stage::Stage;
 
@@ -130,7 +130,7 @@ fn stage_lines(stages: &[Stage]) -> Vec<String> {
 
 fn columns(schema: &Schema) -> String {
     let columns = schema.fields().iter().filter(|field| !METADATA.contains(&field.name().as_str()));
-    let columns: Vec<_> = columns.map(|field| format!("{} {}", field.name(), sql_name(field.data_type()))).collect();
+    let columns: Vec<_> = columns.map(|field| format!("{} {}", field.name(), sql_name_of(field))).collect();
     if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
 }
 

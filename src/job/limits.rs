@@ -65,7 +65,7 @@ pub(super) fn window_start(result: &RecordBatch) -> i64 {
     let to_millis = DataType::Timestamp(TimeUnit::Millisecond, None);
     let start = result.column_by_name("window_start").and_then(|starts| cast(starts, &to_millis).ok());
     let start = start.as_ref().and_then(|starts| starts.as_primitive_opt::<TimestampMillisecondType>());
-    start.filter(|starts| starts.len() > 0 && starts.is_valid(0)).map_or(0, |starts| starts.value(0))
+    start.filter(|starts| !starts.is_empty() && starts.is_valid(0)).map_or(0, |starts| starts.value(0))
 }
 
 fn without_values_of_the_gone(rows: RecordBatch, limits: &Limits) -> Result<RecordBatch> {

@@ -15,7 +15,7 @@ use crate::connector::known_options;
 use crate::error::{Error, Place, Result, suggestion};
 use crate::format::infer::RowSchema;
 use crate::options::Options;
-use crate::type_name::sql_name;
+use crate::type_name::sql_name_of;
 
 /// `CREATE DATABASE name WITH (…)`: topics that match a pattern, each of them a table.
 #[derive(Debug, Clone)]
@@ -218,7 +218,7 @@ pub fn create_table(quoted_name: &str, rows: &RowSchema, options: &BTreeMap<Stri
     let mut lines = Vec::new();
     for field in rows.columns.fields() {
         let not_null = if field.is_nullable() { "" } else { " NOT NULL" };
-        lines.push(format!("  {} {}{not_null}", quoted(field.name()), sql_name(field.data_type())));
+        lines.push(format!("  {} {}{not_null}", quoted(field.name()), sql_name_of(field)));
     }
     if !rows.primary_key.is_empty() {
         let key: Vec<_> = rows.primary_key.iter().map(|name| quoted(name)).collect();

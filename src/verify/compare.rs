@@ -126,11 +126,11 @@ impl Comparison<'_> {
         let (source, copy) = tokio::join!(self.source.rows(&of_source), self.subject.copy.rows(&of_copy));
         let mut buckets: BTreeMap<String, (Digest, Digest)> = BTreeMap::new();
         for row in source? {
-            let (name, digest) = named_digest(row)?;
+            let (name, digest) = named_digest(&row)?;
             buckets.entry(name).or_default().0 = digest;
         }
         for row in copy? {
-            let (name, digest) = named_digest(row)?;
+            let (name, digest) = named_digest(&row)?;
             buckets.entry(name).or_default().1 = digest;
         }
         for (name, digests) in buckets {
@@ -347,7 +347,7 @@ pub fn trouble(subject: &Subject, source: &[TextRow], copy: &[TextRow]) -> Optio
     }
 }
 
-fn named_digest(row: TextRow) -> Result<(String, Digest)> {
+fn named_digest(row: &TextRow) -> Result<(String, Digest)> {
     let name = row.first().cloned().flatten().unwrap_or_default();
     Ok((name, digest(row.get(1..).unwrap_or_default())?))
 }

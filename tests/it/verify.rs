@@ -76,8 +76,7 @@ impl Shop {
         let mut shop = Self { kind, schema: unique("verify"), connection, copy: Database::new("verify") };
         shop.execute(kind.create_schema);
         shop.copy.ask("CREATE DATABASE {db}");
-        let session =
-            if kind.url == mariadb_url as fn() -> String { "SET time_zone = '+00:00'" } else { "SET TIME ZONE 'UTC'" };
+        let session = if kind.types.is_empty() { "SET time_zone = '+00:00'" } else { "SET TIME ZONE 'UTC'" };
         shop.execute(session);
         shop
     }

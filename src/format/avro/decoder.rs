@@ -1,6 +1,5 @@
 //! Records into changes.
 
-use datafusion::arrow::array::RecordBatch;
 
 use super::super::Decoder;
 use super::super::assembly::Assembly;
@@ -30,10 +29,6 @@ pub(super) struct AvroDecoder {
 #[derive(Debug)]
 struct Target {
     assembly: Assembly,
-    /// What is wanted of the envelope.
-    envelope: Option<Rows>,
-    /// Takes nothing, for walks without columns.
-    nothing: Rows,
     /// Whether the value that is being read goes to the envelope's columns.
     in_envelope: bool,
     /// Whether a row that does not say what happened to it is an upsert.
@@ -48,9 +43,9 @@ enum Outcome {
 }
 
 impl AvroDecoder {
-    pub(super) fn new(framing: Framing, columns: Columns, assembly: Assembly, envelope: Option<Rows>) -> Self {
+    pub(super) fn new(framing: Framing, columns: Columns, assembly: Assembly) -> Self {
         let upserts = columns.layout == Layout::Unwrapped;
-        let target = Target { assembly, envelope, nothing: Rows::none(), in_envelope: false, upserts };
+        let target = Target { assembly, in_envelope: false, upserts };
         Self { framing, columns, target }
     }
 
@@ -78,7 +73,7 @@ impl AvroDecoder {
     #[cold]
     fn tombstone(&mut self, records: &RawBatch, record: &RawRecord<'_>, key: &[u8]) {
         if let Err(words) = self.delete(records, record, key) {
-            self.target.roll_back();
+            self.target.assembly.roll_back();
             let message = format!("a delete without a value, whose key cannot be read: {words}");
             self.target.assembly.bury(record, DeadReason::Malformed, message);
         }
@@ -116,9 +111,10 @@ impl Target {
                     return Err(Fault { reason: DeadReason::NullValue, ..Fault::missing(start, "the record is null") });
                 }
                 datum.end()?;
-                if let (Some(around), Some(envelope)) = (around, &mut self.envelope) {
+                if let Some(around) = around {
                     self.in_envelope = true;
-                    around.run(&plan.schema, &mut Datum::new(value, start), envelope, &mut { Notes::NONE })?;
+                    let rows = &mut self.assembly.envelope.rows;
+                    around.run(&plan.schema, &mut Datum::new(value, start), rows, &mut { Notes::NONE })?;
                 }
                 let op = match (notes.deleted, Op::from_letter(notes.op)) {
                     (true, _) => Op::Delete,
@@ -151,8 +147,7 @@ impl Target {
                 }
                 Part::Other(field) => {
                     self.in_envelope = true;
-                    let rows = self.envelope.as_mut().unwrap_or(&mut self.nothing);
-                    field.run(schema, &mut datum, rows, &mut notes)?;
+                    field.run(schema, &mut datum, &mut self.assembly.envelope.rows, &mut notes)?;
                     self.in_envelope = false;
                 }
             }
@@ -204,31 +199,17 @@ impl Target {
         match outcome? {
             Outcome::Row { op, source_time, before_present } => {
                 self.assembly.complete(record, op, source_time, before_present)?;
-                if let Some(envelope) = &mut self.envelope {
-                    // All of its columns may be null.
-                    envelope.complete()?;
-                }
             }
-            Outcome::Nothing => self.roll_back(),
+            Outcome::Nothing => self.assembly.roll_back(),
         }
         Ok(())
-    }
-
-    fn roll_back(&mut self) {
-        self.assembly.roll_back();
-        if let Some(envelope) = &mut self.envelope {
-            envelope.roll_back();
-        }
     }
 
     /// Keeps the record as a dead letter, in words that quote the value instead of its bytes.
     #[cold]
     fn reject(&mut self, record: &RawRecord<'_>, fault: &Fault, plan: &Plan, value: &[u8], start: usize) {
-        self.roll_back();
-        let rows = match &self.envelope {
-            Some(envelope) if self.in_envelope => envelope,
-            _ => &self.assembly.rows,
-        };
+        self.assembly.roll_back();
+        let rows = if self.in_envelope { &self.assembly.envelope.rows } else { &self.assembly.rows };
         let column = fault.column.and_then(|column| rows.column(column)).map(Column::describe);
         let found = fault.column.and_then(|column| self.found(fault, plan, value, start, column));
         let message = fault.message_found(found.as_deref().unwrap_or("a value"), column);
@@ -290,12 +271,6 @@ impl Decoder for AvroDecoder {
         for record in records.iter() {
             self.record(records, &record, &mut current);
         }
-        let mut batch = self.target.assembly.finish(records);
-        if let Some(envelope) = &mut self.target.envelope {
-            let schema = envelope.schema();
-            let rows = envelope.finish().ok().filter(|rows| rows.num_rows() == batch.len());
-            batch.envelope = Some(rows.unwrap_or_else(|| RecordBatch::new_empty(schema)));
-        }
-        batch
+        self.target.assembly.finish(records)
     }
 }

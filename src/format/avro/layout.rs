@@ -63,7 +63,12 @@ impl Columns {
             schema.fields().iter().map(|field| field.name().clone()).zip(0..).collect::<Vec<_>>()
         };
         let mut notes = Vec::new();
-        let mut envelope = names(&spec.envelope);
+        // What Kafka has beside the value (`@…`) is not the decoder's to read.
+        let of_value = |(path, _): &(String, usize)| !path.starts_with('@');
+        let mut envelope = Vec::new();
+        for (name, _) in names(&spec.envelope).into_iter().filter(of_value) {
+            envelope.push((name, envelope.len()));
+        }
         match layout {
             Layout::Envelope => {
                 notes.push(("op".to_owned(), Note::Op));

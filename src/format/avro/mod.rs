@@ -9,8 +9,6 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::SchemaRef;
 
 use super::assembly::Assembly;
-use super::column::Rows;
-use super::dialect::Dialect;
 use super::registry::Registry;
 use super::{DecodeSpec, Decoder};
 use crate::avro::schema::Schema;
@@ -43,10 +41,8 @@ pub(crate) fn decoder(
     format: &str,
     spec: &DecodeSpec,
     assembly: Assembly,
-    dialect: Dialect,
 ) -> Result<Box<dyn Decoder>> {
     let layout = layout_of(options, format)?;
-    let envelope = if spec.envelope.fields().is_empty() { None } else { Some(Rows::new(&spec.envelope, dialect)?) };
     let prefix = options.get("debezium-avro-confluent.unwrapped.add-fields-prefix").unwrap_or("__");
     let tombstones = "debezium-avro-confluent.unwrapped.tombstones";
     let tombstones_delete = match options.get(tombstones).unwrap_or("delete") {
@@ -65,7 +61,7 @@ pub(crate) fn decoder(
     } else {
         Framing::plain(Plan::new(&Arc::new(schema_of(options, &spec.declared)?), &wanted))
     };
-    Ok(Box::new(AvroDecoder::new(framing, wanted, assembly, envelope)))
+    Ok(Box::new(AvroDecoder::new(framing, wanted, assembly)))
 }
 
 /// What the records of a format are.

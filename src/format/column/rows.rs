@@ -26,11 +26,6 @@ impl Rows {
         Ok(Self { schema: SchemaRef::clone(schema), columns, len: 0 })
     }
 
-    /// No rows, of no columns.
-    pub(crate) fn none() -> Self {
-        Self { schema: SchemaRef::new(Schema::empty()), columns: Vec::new(), len: 0 }
-    }
-
     /// The columns' names and types.
     pub(crate) fn schema(&self) -> SchemaRef {
         SchemaRef::clone(&self.schema)
