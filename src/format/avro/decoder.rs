@@ -1,6 +1,5 @@
 //! Records into changes.
 
-
 use super::super::Decoder;
 use super::super::assembly::Assembly;
 use super::super::column::{Column, Rows};
