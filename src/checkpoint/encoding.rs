@@ -82,7 +82,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
         let batches = decode_batches(reader.take(length as usize)?)?;
         match kind {
             Kind::Rows => rows.push(batches),
-            Kind::Keyed => state.keyed.push(unkeyed(batches)?),
+            Kind::Keyed => state.keyed.push(unkeyed(&batches)?),
             Kind::State(pipeline) => {
                 let windows = batches.iter().map(untagged).collect::<Result<_, String>>()?;
                 state.windows.insert(pipeline, windows);
@@ -175,7 +175,7 @@ fn keyed(rows: &PartitionRows) -> Result<Vec<RecordBatch>> {
     rows.rows.iter().map(tagged).collect()
 }
 
-fn unkeyed(rows: Vec<RecordBatch>) -> Result<PartitionRows, String> {
+fn unkeyed(rows: &[RecordBatch]) -> Result<PartitionRows, String> {
     let schema = rows.first().map(RecordBatch::schema).ok_or("the rows of a partition are missing")?;
     let place = |name: &str| schema.metadata().get(name).cloned().ok_or("the rows of a partition have no place");
     let partition = place("partition")?.parse().map_err(|_| "the rows of a partition have no place")?;

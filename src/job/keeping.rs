@@ -138,7 +138,7 @@ impl Keeping {
         else {
             return;
         };
-        let keeps = needs_keeping(plan.table.format(), value);
+        let keeps = needs_keeping(&plan.table.options, plan.table.format(), value);
         self.mode = if keeps { BeforeImages::Kept } else { BeforeImages::Trusted };
         if keeps {
             tracing::info!(

@@ -371,6 +371,7 @@ impl Lane {
             LaneWork::Multiset { stages, output } if course.rows => {
                 let changes = mirrored.and_then(|it| it.changes.first()).unwrap_or(changes);
                 for rows in multiset::rows(stages, &pipeline.scan, changes, &output.schema, letters)? {
+                    let rows = limits::hold_positioned(rows, output, letters)?;
                     self.send(output.number, changes, rows)?;
                 }
             }

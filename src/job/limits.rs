@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array, new_null_array};
 use datafusion::arrow::compute::{cast, filter_record_batch, kernels::zip::zip};
-use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampMillisecondType, UInt8Type, UInt64Type};
+use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMillisecondType, UInt8Type, UInt64Type};
 
 use super::input::{Letters, OutputRef};
 use crate::error::Result;
 use crate::sink::limits::Limits;
-use crate::sink::{IS_DELETED, VERSION};
+use crate::sink::{IS_DELETED, POSITION, VERSION};
 
 /// The rows that the output can hold; `offset_of` says of which record a row is.
 pub(super) fn hold(
@@ -23,6 +23,12 @@ pub(super) fn hold(
     let (rows, refused) = part(rows, &output.limits)?;
     refused.into_iter().for_each(|(row, message)| letters.out_of_range(offset_of(row), message));
     Ok(rows)
+}
+
+/// The same for rows that say their positions.
+pub(super) fn hold_positioned(rows: RecordBatch, output: &OutputRef, letters: &mut Letters<'_>) -> Result<RecordBatch> {
+    let offsets = rows.column_by_name(POSITION[2]).map(|offsets| offsets.as_primitive::<Int64Type>().clone());
+    hold(rows, output, |row| offsets.as_ref().map_or(0, |offsets| offsets.value(row)), letters)
 }
 
 /// The same for the rows of a mirror. A row that says that its key is gone needs nothing but the key: what it had beside

@@ -75,6 +75,7 @@ impl Topic {
         self.partitions[partition].push((self.time, value.map(|value| value.to_string().into_bytes())));
     }
 
+    #[allow(clippy::needless_pass_by_value)] // reads better
     fn event(&self, op: &str, before: Option<Value>, after: Option<Value>) -> Value {
         let connector = if self.full { "mysql" } else { "postgresql" };
         json!({"before": before, "after": after, "source": {"connector": connector, "ts_ms": 1}, "op": op})

@@ -37,9 +37,10 @@ const POSTGRES: [&[u8]; 3] = [b"\"connector\":\"postgresql\"", b"\"connector\": 
 
 /// Whether the rows of a table of changes must be kept whose records are like this one. All records of a topic are of one
 /// connector, so every partition decides alike, now and after a restart.
-pub fn needs_keeping(format: &str, value: &[u8]) -> bool {
-    let has_before = format.starts_with("debezium-");
-    !has_before || POSTGRES.iter().any(|mark| memmem::find(value, mark).is_some())
+pub fn needs_keeping(options: &Options, format: &str, value: &[u8]) -> bool {
+    // Unwrapped changes are rows, without those before them.
+    let is_unwrapped = options.get(&format!("{format}.unwrapped")).is_some_and(|it| it != "false");
+    is_unwrapped || POSTGRES.iter().any(|mark| memmem::find(value, mark).is_some())
 }
 
 #[cfg(test)]
@@ -51,8 +52,10 @@ mod tests {
         let file = |connector: &str| format!("tests/data/debezium/{connector}_json.sakila.customer.jsonl");
         for (connector, expected) in [("postgres", true), ("mariadb", false), ("mysql", false)] {
             let text = std::fs::read_to_string(file(connector)).unwrap().replace("\\\"", "\"");
-            assert_eq!(needs_keeping("debezium-json", text.as_bytes()), expected, "{connector}");
+            assert_eq!(needs_keeping(&Options::default(), "debezium-json", text.as_bytes()), expected, "{connector}");
         }
-        assert!(needs_keeping("debezium-avro", b"\x00\x06abc\x14postgresql\x00"));
+        assert!(needs_keeping(&Options::default(), "debezium-avro-confluent", b"\x00\x06abc\x14postgresql\x00"));
+        let unwrapped = [("debezium-json.unwrapped".to_owned(), "true".to_owned())].into();
+        assert!(needs_keeping(&Options::new("t", unwrapped), "debezium-json", b"{}"));
     }
 }

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use datafusion::arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, UInt32Array, make_array, new_null_array};
+use datafusion::arrow::buffer::MutableBuffer;
 use datafusion::arrow::compute::{cast, interleave};
 use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
@@ -25,6 +26,9 @@ pub struct KeyedRows {
     images: RowConverter,
     partitions: HashMap<TopicPartition, Partition>,
 }
+
+/// A key and its image.
+type Keyed = (Box<[u8]>, Box<[u8]>);
 
 /// Key → image.
 type Map = HashMap<Box<[u8]>, Box<[u8]>>;
@@ -163,18 +167,35 @@ impl KeyedRows {
     fn columns(&self, images: &[&[u8]]) -> Result<RecordBatch> {
         let parser = self.images.parser();
         let columns = self.images.convert_rows(images.iter().map(|image| parser.parse(image)))?;
+        let columns = columns.into_iter().map(zero_where_null).collect::<Result<_>>()?;
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
     fn deletes(&self, source: &TopicPartition, map: Map, offset: i64) -> Result<Vec<ChangeBatch>> {
-        let mut rows: Vec<(Box<[u8]>, Box<[u8]>)> = map.into_iter().collect();
+        let mut rows: Vec<Keyed> = map.into_iter().collect();
         rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        let delete = |chunk: &[(Box<[u8]>, Box<[u8]>)]| {
+        let delete = |chunk: &[Keyed]| {
             let images: Vec<&[u8]> = chunk.iter().map(|(_, image)| image.as_ref()).collect();
             Ok(deletes(source.clone(), offset, self.columns(&images)?))
         };
         rows.chunks(CHUNK_ROWS).map(delete).collect()
     }
+}
+
+/// Arrow's row format has the least value where there is none, which ClickHouse refuses (`Date32`) though it is null.
+fn zero_where_null(column: ArrayRef) -> Result<ArrayRef> {
+    let (Some(width), true) = (column.data_type().primitive_width(), column.null_count() > 0) else {
+        return Ok(column);
+    };
+    let data = column.to_data();
+    let Some(values) = data.buffers().first() else { return Ok(column) };
+    let mut zeroed = MutableBuffer::new(data.len() * width);
+    zeroed.extend_from_slice(&values.as_slice()[data.offset() * width..(data.offset() + data.len()) * width]);
+    for row in (0..column.len()).filter(|&row| column.is_null(row)) {
+        zeroed.as_slice_mut()[row * width..(row + 1) * width].fill(0);
+    }
+    let builder = ArrayData::builder(data.data_type().clone()).len(data.len()).nulls(data.nulls().cloned());
+    Ok(make_array(builder.add_buffer(zeroed.into()).build()?))
 }
 
 fn deletes(source: TopicPartition, offset: i64, rows: RecordBatch) -> ChangeBatch {
@@ -418,5 +439,40 @@ impl<'a> Stretch<'a> {
             unavailable: Vec::new(),
             ..changes
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{AsArray, Date32Array, Int32Array, StringArray};
+    use datafusion::arrow::datatypes::{DataType, Date32Type, Field, Schema};
+
+    use super::*;
+    use crate::change::OffsetRange;
+
+    #[test]
+    fn a_null_that_was_kept_is_zero_below() {
+        let fields = vec![
+            Field::new("id", DataType::Int32, true),
+            Field::new("day", DataType::Date32, true),
+            Field::new("text", DataType::Utf8, true),
+        ];
+        let schema = Arc::new(Schema::new(fields));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from(vec![1, 2])),
+            Arc::new(Date32Array::from(vec![None, Some(-7)])),
+            Arc::new(StringArray::from(vec![Some("a"), None])),
+        ];
+        let rows = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+        let source = TopicPartition { topic: "t".into(), partition: 0 };
+        let mut changes = deletes(source.clone(), 5, rows.clone());
+        changes.ops = vec![Op::Create; 2];
+        changes.range = OffsetRange { from: 5, to: 6 };
+        let mut state = KeyedRows::new(schema, vec![0]).unwrap();
+        state.apply(&changes, true).unwrap();
+        let deleted = state.empty(&source, 9).unwrap();
+        assert_eq!(deleted[0].rows, rows);
+        assert_eq!(deleted[0].rows.column(1).as_primitive::<Date32Type>().values().as_ref(), [0, -7]);
+        assert!(state.is_empty());
     }
 }
