@@ -169,3 +169,59 @@ fn avro_of_mariadb_is_mirrored_with_a_column_that_comes_later() {
 fn avro_of_postgres_is_mirrored_with_a_column_that_comes_later() {
     mirrored(&POSTGRES);
 }
+
+/// A registry that knows one schema, at an address that was taken before.
+fn serve_registry(listener: std::net::TcpListener) {
+    use std::io::{BufRead, BufReader, Write};
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let request = lines.next().unwrap_or_default();
+            lines.take_while(|line| !line.is_empty()).for_each(drop);
+            let schema = r#"{"type":"record","name":"r","fields":[{"name":"id","type":"int"},{"name":"name","type":"string"}]}"#;
+            let body = serde_json::json!({ "schema": schema }).to_string();
+            assert!(request.starts_with("GET /schemas/ids/7"), "{request}");
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+}
+
+#[test]
+fn a_registry_that_is_away_is_waited_for() {
+    let topic = crate::topic::Topic::create("registry", 1);
+    let now = 1_767_225_600_000;
+    for id in 1..=3_u8 {
+        topic.send(0, None, Some(&[0, 0, 0, 0, 7, id * 2, 2, b'a' + id]), now);
+    }
+    topic.flush();
+    let (database, folder) = (Database::new("registry"), tempfile::tempdir().unwrap());
+    // Free a moment ago, and nobody listens there yet.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let query = format!(
+        "CREATE TABLE t (id INT, name STRING) WITH ('connector' = 'kafka', 'topic' = '{}', 'properties.bootstrap.servers' = '{}',
+           'format' = 'avro-confluent', 'avro-confluent.url' = 'http://{address}');
+         CREATE TABLE o WITH ('connector' = 'clickhouse', 'url' = '{}', 'table' = '{}.o');
+         INSERT INTO o SELECT * FROM t;",
+        topic.name,
+        kafka_brokers(),
+        clickhouse_url(),
+        database.0
+    );
+    let file = folder.path().join("q.sql");
+    std::fs::write(&file, query).unwrap();
+    let checkpoints = folder.path().join("checkpoints");
+    let arguments = ["run", file.to_str().unwrap(), "--checkpoint-dir", checkpoints.to_str().unwrap(), "--flush-interval", "100ms"];
+    let mut job = Running::start(arguments, &folder.path().join("log"));
+    wait_until("the registry is missed", || job.log().matches("trying again").count() >= 2);
+    assert_eq!(job.ended(), None, "{}", job.log());
+    serve_registry(std::net::TcpListener::bind(address).unwrap());
+    wait_until("the rows are there", || database.ask("SELECT count() FROM {db}.o") == "3");
+    assert_eq!(job.stop(), 0);
+    assert_eq!(database.rows("SELECT id, name FROM {db}.o"), ["1\tb", "2\tc", "3\td"]);
+    assert_eq!(database.ask("SELECT count() FROM {db}.dead_letters"), "0");
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use highwater::job::settings::Ending;
 
-use crate::run::{Running, bounded, run, wait_until, with_checkpoints};
+use crate::run::{Running, bounded, highwater, run, wait_until, with_checkpoints};
 use crate::stack::{Database, clickhouse_url, kafka_brokers, unique};
 use crate::topic::Topic;
 
@@ -63,6 +63,15 @@ fn columns_come_from_the_records_and_new_ones_appear_in_mid_stream() {
         database.ask(described),
         "id\tInt64\nname\tNullable(String)\nprice\tNullable(Float64)\nmany\tNullable(Int64)\ntags\tNullable(String)",
     );
+    // What was found can be looked at, and is a statement.
+    let folder_path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(folder_path("q.sql"), &query).unwrap();
+    let said = highwater(["validate", "--connect", &folder_path("q.sql")]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let expected = "  \"id\" BIGINT NOT NULL,\n  \"name\" STRING,\n  \"price\" DOUBLE,\n  \"many\" BIGINT,\n  \"tags\" STRING,\n  PRIMARY KEY (\"id\") NOT ENFORCED\n";
+    assert!(said.out.starts_with("CREATE TABLE \"t\" (\n") && said.out.contains(expected), "{}", said.out);
+    std::fs::write(folder_path("found.sql"), format!("{}\nSELECT \"id\" FROM CHANGES(\"t\");", said.out)).unwrap();
+    assert_eq!(highwater(["validate", &folder_path("found.sql")]).code, Some(0));
     // A column that is new, one that was null before, and a row without either; the job is resumed.
     insert(&topic, 3, r#","name":"c","added":true"#);
     insert(&topic, 4, r#","nothing":7,"price":0.25"#);
