@@ -76,8 +76,8 @@ impl StatementReader<'_> {
                 return Err(at("connector").error(message).into());
             }
             // One consumer for all of its tables, which so have a group in common.
-            options = with_default(options, "properties.group.id", format!("highwater-{name}"));
-            options = with_default(options, "scan.startup.mode", "earliest-offset".to_owned());
+            options = with_default(&options, "properties.group.id", format!("highwater-{name}"));
+            options = with_default(&options, "scan.startup.mode", "earliest-offset".to_owned());
             script.databases.insert(name.clone(), SourceDatabase { name, options, place });
             return Ok(());
         }
@@ -150,7 +150,7 @@ fn check_names(options: &Options, place: &impl Fn(&str) -> Place) -> Result<()> 
     }
 }
 
-fn with_default(options: Options, name: &str, value: String) -> Options {
+fn with_default(options: &Options, name: &str, value: String) -> Options {
     let mut values = options.all().clone();
     values.entry(name.to_owned()).or_insert(value);
     Options::new(options.table(), values)

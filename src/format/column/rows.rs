@@ -1,7 +1,7 @@
 //! The columns of a batch, filled row by row; a row is in all of them or in none.
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 
 use crate::error::Result;

@@ -91,7 +91,7 @@ impl Connection {
         }
         let mut answer = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if answer.as_ref().is_none_or(|(at, _)| at.elapsed() > TOPICS_AGE) {
-            let mut all: BTreeMap<Arc<str>, Vec<TopicPartition>> = BTreeMap::new();
+            let mut all = PartitionsByTopic::new();
             for partition in self.client()?.partitions_matching(|_| true)? {
                 all.entry(Arc::clone(&partition.topic)).or_default().push(partition);
             }
