@@ -63,9 +63,11 @@ struct Connection {
     assigned: Mutex<BTreeMap<TopicPartition, usize>>,
     /// Whether topics are asked for all at once, and the last answer: with thousands of tables, one by one takes too long.
     asks_for_all: bool,
-    topics: Mutex<Option<(Instant, BTreeMap<Arc<str>, Vec<TopicPartition>>)>>,
+    topics: Mutex<Option<(Instant, PartitionsByTopic)>>,
     ids: Mutex<Option<(Instant, BTreeMap<String, String>)>>,
 }
+
+type PartitionsByTopic = BTreeMap<Arc<str>, Vec<TopicPartition>>;
 
 /// How old an answer about all topics may be.
 const TOPICS_AGE: Duration = Duration::from_secs(2);
