@@ -27,6 +27,7 @@
 //!
 //! ARCHITECTURE.md tells the same at more length.
 
+mod avro;
 pub mod change;
 pub mod checkpoint;
 pub mod cli;
@@ -39,6 +40,8 @@ pub mod server;
 pub mod sink;
 pub mod source;
 pub mod sql;
+pub mod state;
 pub mod telemetry;
 pub mod type_name;
+pub mod verify;
 pub mod window;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use store::{CheckpointStore, Recovered};
 
 use crate::change::TopicPartition;
+use crate::state::PartitionRows;
 use crate::window::aggregate::WindowState;
 
 /// The version of the format, raised when it changes; older ones stay readable.
@@ -25,10 +26,19 @@ pub const FORMAT_VERSION: u32 = 2;
 pub struct Checkpoint {
     /// Everything but the columns.
     pub manifest: Manifest,
-    /// The open windows of each windowed pipeline, when this epoch's checkpoint has them.
-    pub state: Option<BTreeMap<usize, Vec<WindowState>>>,
+    /// What the lanes remember, when this epoch's checkpoint has it.
+    pub state: Option<State>,
     /// The rows of the intents that carry theirs, in the order of the intents.
     pub rows: Vec<Vec<RecordBatch>>,
+}
+
+/// What the lanes of a job remember at a cut.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// The open windows of each windowed pipeline.
+    pub windows: BTreeMap<usize, Vec<WindowState>>,
+    /// The rows of the tables whose rows are kept, by partition.
+    pub keyed: Vec<PartitionRows>,
 }
 
 /// The part of a checkpoint that people can read: JSON.
@@ -55,9 +65,47 @@ pub struct Manifest {
     pub intents: Vec<Intent>,
     /// The epoch whose checkpoint has the open windows from which this one follows.
     pub state_epoch: u64,
+    /// Truncates that this epoch has read, and that are to be applied to the other partitions of their topics.
+    #[serde(default)]
+    pub truncates: Vec<Truncate>,
+    /// What had been looked up for tables that declare no columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovered: Option<SavedSchemas>,
     /// Whether the job had read all that it was bounded to and closed every window.
     #[serde(default)]
     pub finished: bool,
+}
+
+/// The columns of tables that declare none, as they were looked up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavedSchemas {
+    /// By the table's name.
+    pub tables: BTreeMap<String, SavedRows>,
+    /// Of the tables of databases, by the database's name and the topic.
+    pub databases: BTreeMap<String, BTreeMap<String, SavedRows>>,
+}
+
+/// The columns of a table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavedRows {
+    /// In order.
+    pub columns: Vec<SavedColumn>,
+    /// The names of the key's columns.
+    pub primary_key: Vec<String>,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedColumn {
+    /// Its name.
+    pub name: String,
+    /// Its Arrow type, as Arrow writes it.
+    pub data_type: String,
+    /// Whether it may be null.
+    pub nullable: bool,
+    /// What else is known of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Where a partition stood at a cut.
@@ -75,6 +123,23 @@ pub struct Position {
     pub offset: i64,
     /// Its clock, milliseconds of event time.
     pub clock: i64,
+    /// The generation of the versions of the epoch's rows: raised when offsets started over, or keys changed partitions.
+    #[serde(default)]
+    pub generation: u64,
+    /// What told the topic from others of its name, where the brokers say so.
+    #[serde(default)]
+    pub topic_id: Option<String>,
+}
+
+/// A truncate that one partition has read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Truncate {
+    /// The table.
+    pub table: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition that had it, which has applied it.
+    pub partition: i32,
 }
 
 impl Position {

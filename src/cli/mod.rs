@@ -1,10 +1,13 @@
 //! The command line: one file a command.
 
 mod demo;
+mod environment;
 mod explain;
+mod query;
 mod run;
 mod status;
 mod validate;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +21,7 @@ use crate::sql::text::Variables;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done, or stopped by SIGINT or SIGTERM with everything delivered
+  1   verify: the copy is different
   2   a mistake in a query, an option or an argument
   3   Kafka, ClickHouse, a file or the network failed for good
   70  a bug in Highwater; please report it";
@@ -31,6 +35,9 @@ pub struct Cli {
     /// What to log: error, warn, info, debug, or a filter such as highwater=debug
     #[arg(long, global = true, env = "HIGHWATER_LOG", default_value = "warn,highwater=info")]
     log: String,
+    /// Read variables that the environment does not set from this file [default: .env, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    env_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,6 +48,10 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Say what queries do: what is decoded, windows, state, sinks
     Explain(explain::ExplainArgs),
+    /// Compare a database with its mirror in ClickHouse, row by row where it must be; purge what is archived
+    Verify(Box<verify::VerifyArgs>),
+    /// Ask ClickHouse, and print the rows
+    Query(query::QueryArgs),
     /// Show the main job in a minute: generated customers, windows, a comparison
     Demo(demo::DemoArgs),
 }
@@ -69,6 +80,11 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
+    // Before the arguments are parsed: some have their defaults from the environment.
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    if let Err(error) = environment::read(arguments) {
+        return fail(&error);
+    }
     let cli = Cli::parse();
     if let Err(error) = crate::telemetry::start_logging(&cli.log) {
         return fail(&error);
@@ -80,13 +96,25 @@ pub fn main() -> ExitCode {
                 Command::Run(args) => run::run(args).await,
                 Command::Validate(args) => validate::run(&args).await,
                 Command::Explain(args) => explain::run(&args).await,
+                Command::Verify(args) => return verify::run(&args).await,
+                Command::Query(args) => query::run(&args).await,
                 Command::Demo(args) => demo::run(args).await,
-            }
+            }?;
+            Ok(ExitCode::SUCCESS)
         })
     });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+    outcome.unwrap_or_else(|error| fail(&error))
+}
+
+/// Writes results to standard output. Whoever reads them may have had enough (`| head`), which is no error.
+fn print_result(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::permanent("cannot write to standard output", cause))
+        }
+        _ => Ok(()),
     }
 }
 

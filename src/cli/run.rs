@@ -16,7 +16,7 @@ use crate::job::progress::Progress;
 use crate::job::run::Outcome;
 use crate::job::settings::{Ending, Settings};
 use crate::options::parse_duration;
-use crate::sql::query::load;
+use crate::sql::submission::{Discovered, Submission};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -57,12 +57,15 @@ pub(crate) struct RunArgs {
     /// Forget the job's earlier checkpoints and start afresh
     #[arg(long)]
     reset_state: bool,
+    /// Go on with topics that were deleted and created anew, from their beginning, into the same tables
+    #[arg(long, conflicts_with = "reset_state")]
+    new_generation: bool,
     /// Say nothing but warnings and errors
     #[arg(long, short)]
     quiet: bool,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("\"{text}\" is not a duration such as 500ms, 5s or 1min"))
 }
 
@@ -88,6 +91,7 @@ impl RunArgs {
         settings.flush_interval = self.flush_interval;
         settings.checkpoint_interval = self.checkpoint_interval;
         settings.reset_state = self.reset_state;
+        settings.new_generation = self.new_generation;
         Ok(settings)
     }
 }
@@ -95,9 +99,11 @@ impl RunArgs {
 /// Runs the command.
 pub(crate) async fn run(args: RunArgs) -> Result<()> {
     let settings = args.settings()?;
-    let query = load(&args.query.files, &args.query.variables()).await?;
-    crate::job::check::check(&query, &settings.name)?;
-    query.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let submission = Submission::read(&args.query.files, &args.query.variables())?;
+    if !submission.is_open() {
+        // Before anything is connected to.
+        crate::job::check::check(&submission.compile(&Discovered::default()).await?, &settings.name)?;
+    }
     if let Some(address) = args.metrics {
         let address = crate::server::serve_metrics(address).await?;
         tracing::info!("metrics at http://{address}/metrics");
@@ -106,7 +112,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<()> {
     let stop = stop_on_signals()?;
     let status = (!args.quiet).then(|| Status::show(&settings.name, Arc::clone(&progress)));
     let started = Instant::now();
-    let outcome = crate::job::run::run(query, settings, Arc::clone(&progress), stop).await;
+    let outcome = crate::job::run::submit(submission, settings, Arc::clone(&progress), stop).await;
     if let Some(status) = status {
         status.finish();
     }

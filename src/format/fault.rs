@@ -15,12 +15,15 @@ pub(crate) struct Fault {
     pub(crate) at: usize,
     /// The trouble in words, or a remark to it when the column says the rest.
     pub(crate) words: &'static str,
-    /// The column that was being decoded, by its index in the spec.
+    /// The column that was being decoded, by its index in the spec; one of the envelope's has [`ENVELOPE_COLUMN`] added.
     pub(crate) column: Option<usize>,
 }
 
 /// A step of a decoder.
 pub(crate) type Step<T> = Result<T, Fault>;
+
+/// Tells a column of the envelope from one of the row.
+pub(crate) const ENVELOPE_COLUMN: usize = 1 << 31;
 
 /// The longest piece of a record that a message quotes, in bytes.
 const EXCERPT_BYTES: usize = 60;
@@ -44,6 +47,12 @@ impl Fault {
         Self { reason: DeadReason::MissingField, at, words, column: None }
     }
 
+    /// There is no value at all.
+    #[cold]
+    pub(crate) fn null_value() -> Self {
+        Self { reason: DeadReason::NullValue, at: 0, words: "the record has no value", column: None }
+    }
+
     /// The same trouble, known to be in a column (the innermost that says so stays).
     #[cold]
     pub(crate) fn in_column(mut self, column: usize) -> Self {
@@ -51,18 +60,29 @@ impl Fault {
         self
     }
 
+    /// The same trouble, whose column is one of the envelope's.
+    #[cold]
+    pub(crate) fn in_envelope(mut self) -> Self {
+        self.column = self.column.map(|column| column | ENVELOPE_COLUMN);
+        self
+    }
+
     /// The trouble in words. `column` is name and type of the column, where there is one.
     pub(crate) fn message(&self, record: &[u8], column: Option<(&str, &DataType)>) -> String {
+        self.message_found(&excerpt(record, self.at), column)
+    }
+
+    /// The same, with the text of the value that was found.
+    pub(crate) fn message_found(&self, found: &str, column: Option<(&str, &DataType)>) -> String {
         let Self { at, words, .. } = self;
         match (self.reason, column) {
             (DeadReason::WrongType, Some((name, data_type))) => {
                 let expected = sql_name(data_type);
-                let found = excerpt(record, *at);
                 let remark = if words.is_empty() { String::new() } else { format!(" ({words})") };
                 format!("column \"{name}\": expected {expected}, found {found}{remark} at byte {at}")
             }
             (DeadReason::WrongType, None) => {
-                format!("expected a whole number, found {} at byte {at}", excerpt(record, *at))
+                format!("expected a whole number, found {found} at byte {at}")
             }
             (DeadReason::MissingField, Some((name, _))) => format!("column \"{name}\" is NOT NULL, but {words}"),
             (DeadReason::Malformed, Some((name, _))) => format!("column \"{name}\": {words} at byte {at}"),

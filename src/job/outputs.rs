@@ -9,7 +9,8 @@ use super::input::OutputRef;
 use super::rows::window_time_type;
 use crate::error::Result;
 use crate::options::Options;
-use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+use crate::sink::limits::Limits;
+use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, ROW_HASH, TableForm, VERSION};
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::{Pipeline, Work};
 use crate::sql::query::Query;
@@ -24,12 +25,15 @@ pub struct Outputs {
     mains: Vec<usize>,
     lates: Vec<Option<(usize, Vec<usize>)>>,
     dead_letters: usize,
+    /// What the columns of each output cannot hold, once its sink is prepared.
+    limits: Vec<Arc<Limits>>,
 }
 
 impl Outputs {
     /// The outputs of a query.
     pub fn new(query: &Query, job: &str) -> Result<Self> {
-        let mut outputs = Self { tables: Vec::new(), mains: Vec::new(), lates: Vec::new(), dead_letters: 0 };
+        let mut outputs =
+            Self { tables: Vec::new(), mains: Vec::new(), lates: Vec::new(), dead_letters: 0, limits: Vec::new() };
         for pipeline in &query.pipelines {
             outputs.mains.push(outputs.tables.len());
             let main = main_table(pipeline, job)?;
@@ -47,7 +51,13 @@ impl Outputs {
         outputs.dead_letters = outputs.tables.len();
         let target = query.pipelines.iter().find_map(|pipeline| pipeline.target.as_ref());
         outputs.tables.push(dead_letter_table(target, job));
+        outputs.limits = vec![Arc::default(); outputs.tables.len()];
         Ok(outputs)
+    }
+
+    /// Notes what the columns of an output cannot hold.
+    pub fn set_limits(&mut self, number: usize, limits: Limits) {
+        self.limits[number] = Arc::new(limits);
     }
 
     /// Where the rows of a pipeline go.
@@ -67,7 +77,8 @@ impl Outputs {
     }
 
     fn reference(&self, number: usize) -> OutputRef {
-        OutputRef { number, schema: Arc::clone(&self.tables[number].schema) }
+        let (schema, limits) = (Arc::clone(&self.tables[number].schema), Arc::clone(&self.limits[number]));
+        OutputRef { number, schema, limits }
     }
 }
 
@@ -85,6 +96,12 @@ fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
             fields.extend(position_fields(&fields));
             (TableForm::Log, key, event_time, format!("every change event of {}", source.name))
         }
+        Work::Multiset(_) => {
+            fields.extend([Field::new(ROW_HASH, DataType::UInt64, false), Field::new(COUNT, DataType::Int8, false)]);
+            fields.extend(position_fields(&fields));
+            let key = vec![ROW_HASH.to_owned()];
+            (TableForm::Multiset, key, event_time, format!("the current rows of {}, which has no key", source.name))
+        }
         Work::Mirror { key: places, .. } => {
             fields
                 .extend([Field::new(VERSION, DataType::UInt64, false), Field::new(IS_DELETED, DataType::UInt8, false)]);
@@ -99,7 +116,9 @@ fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
         }
     };
     let schema = Arc::new(Schema::new(fields));
-    Ok(OutputTable { options, form, schema, visible, key, event_time, comments, comment, job: job.to_owned() })
+    let is_left_out = pipeline.target.as_ref().is_some_and(|target| target.columns.fields().is_empty());
+    let evolves = source.open && is_left_out && matches!(form, TableForm::Log | TableForm::Mirror);
+    Ok(OutputTable { options, form, schema, visible, key, event_time, comments, comment, evolves, job: job.to_owned() })
 }
 
 /// Result columns: a window always has bounds, in ClickHouse with whole seconds where all windows have them.
@@ -148,6 +167,7 @@ fn late_table(pipeline: &Pipeline, lane: &WindowPlan, main: &OutputTable, job: &
         event_time: Some("window_start".into()),
         comments: BTreeMap::from([("sign".into(), "1 for a row that came late, -1 for a row taken back late".into())]),
         comment: format!("rows of {} that came after their windows had closed", pipeline.table.name),
+        evolves: false,
         job: job.to_owned(),
     };
     (table, kept)
@@ -178,6 +198,7 @@ fn dead_letter_table(target: Option<&Arc<Table>>, job: &str) -> OutputTable {
         event_time: None,
         comments: BTreeMap::from([("value".into(), "the record's value, cut at 64 KiB".into())]),
         comment: "records that could not be used, with their positions and the reasons".into(),
+        evolves: false,
         job: job.to_owned(),
     }
 }
@@ -187,6 +208,8 @@ fn dead_letter_table(target: Option<&Arc<Table>>, job: &str) -> OutputTable {
 fn beside(main: &Options, option: &str, suffix: &str) -> Options {
     let mut values: BTreeMap<String, String> = main.all().clone();
     let given = values.remove(option);
+    // They are about the columns and rows of the main table.
+    values.retain(|name, _| !name.starts_with("clickhouse.") && name != "deletes");
     let shared = suffix == "dead_letters";
     match main.get("connector") {
         Some("clickhouse") => {

@@ -32,7 +32,12 @@ impl Job {
             let groups = &mut self.groups;
             self.inputs.iter_mut().try_for_each(|it| it.assign(&mut groups[it.group], Some(with_state), start))
         })?;
-        for (&pipeline, windows) in recovered.with_state.state.iter().flatten() {
+        let state = recovered.with_state.state.as_ref();
+        if let Some(state) = state.filter(|state| !state.keyed.is_empty()) {
+            let keyed = Arc::new(state.keyed.clone());
+            self.order(|| ToLane::RestoreRows(Arc::clone(&keyed)));
+        }
+        for (&pipeline, windows) in state.into_iter().flat_map(|state| &state.windows) {
             let input = self.inputs.iter().find(|input| input.plan.pipelines.iter().any(|it| it.number == pipeline));
             let restore = |takes: Takes| ToLane::Restore { pipelines: vec![(pipeline, windows.clone())], takes };
             if let Some(input) = input {
@@ -51,7 +56,8 @@ impl Job {
             self.replay(last, |position| position.from, true, false).await?;
         }
         let mut rows = self.replay(last, |position| position.offset, !state_is_last, true).await?;
-        rows.retain_outputs(|output| !is_inline(&self.outputs.tables[output].form));
+        let carried: BTreeSet<usize> = last.intents.iter().filter(|it| it.inline).map(|it| it.output).collect();
+        rows.retain_outputs(|output| !is_inline(&self.outputs.tables[output].form) && !carried.contains(&output));
         self.forget_closed(last).await?;
 
         let ranges: BTreeMap<TopicPartition, OffsetRange> = last.positions.iter().map(range_of).collect();
@@ -64,6 +70,10 @@ impl Job {
         self.deliverer.deliver(Delivery { checkpoint: recovered.last.clone(), blocks: repeated, again: true }).await?;
         self.deliverer.delivered().await?;
         self.inputs.iter_mut().for_each(|input| input.stand_at(last));
+        // The partitions stand where they stood when these were to be applied.
+        self.truncates = last.truncates.iter().map(|truncate| (last.epoch, truncate.clone())).collect();
+        self.apply_truncates();
+        self.raise_generations();
         Ok(())
     }
 
@@ -86,6 +96,13 @@ impl Job {
                     waiting.remove(&lane);
                 }
                 FromLane::Rows { output, source, rows, .. } => gathered.add(output, source, rows),
+                FromLane::Drifted(drift) => {
+                    return Err(Error::config(format!(
+                        "the records of {} are no longer what they were when checkpoint {} was made: offset {} has other columns; \
+                         start afresh with --reset-state",
+                        drift.source, to.epoch, drift.offset
+                    )));
+                }
                 _ => {}
             }
         }

@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod closing;
 pub mod compile;
+pub mod database;
 mod ddl;
 pub mod diagnose;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod docs_test;
 mod errors_test;
 mod grouping;
 pub mod interval;
+pub mod metadata;
 mod names;
 mod nth_value;
 pub mod pipeline;
@@ -19,7 +21,9 @@ pub mod refusal;
 pub mod relation;
 mod spark;
 pub mod statement;
+pub mod submission;
 mod syntax;
+mod table_options;
 pub mod text;
 mod tokens;
 mod trace;

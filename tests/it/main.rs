@@ -3,16 +3,25 @@
 //! Each test has topics, tables and job names of its own, so they run beside each other and again and again on one stack.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod avro;
 mod cli;
 mod clickhouse_sink;
 mod crash;
 mod filesystem;
+mod formats;
 mod kafka_source;
 mod malformed;
 mod million;
+mod mirror;
+mod mirror_real;
+mod open_tables;
 mod oracle;
+mod pipelines;
 mod real_path;
 mod run;
+mod schema_change;
 mod stack;
 mod topic;
+mod types;
+mod verify;
 mod windows;

@@ -1,11 +1,11 @@
 //! Checks a table that exists: which of our columns it takes, and, where it does not fit, both sides and the way out.
 
 use super::client::{ClickHouseClient, quote_identifier, quote_string};
-use super::ddl::{Extra, TableName, columns, extras};
+use super::ddl::{Extra, TableName, columns, extras, written_at};
 use super::split::Parting;
 use super::types::{ChType, fits, holds_null};
 use crate::error::{Error, Result};
-use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
 
 /// A table as the server knows it.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +32,8 @@ pub(super) enum From {
     Block(usize),
     /// The sink itself.
     Extra(Extra),
+    /// The time at which the block was made.
+    MadeAt,
 }
 
 /// A column that is written.
@@ -82,11 +84,21 @@ impl Existing {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// The type of a column, if there is such a column.
+    pub(super) fn type_of(&self, name: &str) -> Option<&ChType> {
+        self.column(name).map(|column| &column.ch_type)
+    }
+
     /// Whether a mirror can be written into it directly.
     pub(super) fn keeps_versions(&self) -> bool {
         self.engine.ends_with("ReplacingMergeTree")
             && self.column(VERSION).is_some()
             && self.column(IS_DELETED).is_some()
+    }
+
+    /// Whether a multiset can be written into it.
+    pub(super) fn keeps_counts(&self) -> bool {
+        self.engine.ends_with("MergeTree") && self.column(COUNT).is_some()
     }
 
     /// Whether it is a view that reads this table.
@@ -173,7 +185,14 @@ pub(super) fn check(
         let sent = wanted.unwrap_or_else(|| field.data_type().to_string());
         let add = |verb: &str| Some(format!("{verb} COLUMN {} {sent}", quote_identifier(field.name())));
         let Some(column) = existing.column(field.name()) else {
-            if !is_optional(output, index) {
+            if was_added_later(output, field.name()) {
+                tracing::warn!(
+                    "the ClickHouse table {name} at {place} has no column {}, which is left out; to keep it, run ALTER TABLE {} ADD COLUMN {} {sent}",
+                    field.name(),
+                    name.quoted(),
+                    quote_identifier(field.name())
+                );
+            } else if !is_optional(output, index) {
                 mismatches.push(Mismatch {
                     column: field.name().clone(),
                     remedy: add("ADD"),
@@ -227,6 +246,23 @@ pub(super) fn check(
             });
         }
     }
+    if let Some(name) = written_at(output) {
+        let column = existing.column(name).filter(|column| matches!(column.default_kind.as_str(), "" | "DEFAULT"));
+        match column.filter(|column| matches!(column.ch_type.parts(), Some(("DateTime" | "DateTime64", _)))) {
+            Some(column) => written.push(WrittenColumn {
+                name: name.to_owned(),
+                from: From::MadeAt,
+                ch_type: column.ch_type.clone(),
+            }),
+            None => {
+                return Err(output.options.invalid(
+                    "clickhouse.written-at",
+                    name,
+                    "a column of type DateTime or DateTime64 that can be written; the table has none of this name",
+                ));
+            }
+        }
+    }
     Ok(written)
 }
 
@@ -235,10 +271,15 @@ fn is_optional(output: &OutputTable, index: usize) -> bool {
     let name = output.schema.field(index).name().as_str();
     POSITION.contains(&name)
         && match output.form {
-            TableForm::Mirror => false,
+            TableForm::Mirror | TableForm::Multiset => false,
             TableForm::Late | TableForm::DeadLetters => true,
             TableForm::Log | TableForm::Results => index >= output.visible,
         }
+}
+
+/// Columns that `*` of a changelog did not always have: a table that was made before goes on without them.
+fn was_added_later(output: &OutputTable, column: &str) -> bool {
+    output.form == TableForm::Log && matches!(column, "_transaction_id" | "_before")
 }
 
 /// Both sides as a small table, and what to do.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | log, late rows, dead letters | `MergeTree`, by key and position, each row once |
 //! | results | `MergeTree` by window and group, each row once |
+//! | mirror without a key | `MergeTree` named `<table>_versions` with a signed count, and a view `<table>` that shows each row as often as it is there |
 //! | mirror | `ReplacingMergeTree` named `<table>_versions`, and a view `<table>` that hides the machinery |
 //!
 //! In every form the plain name is what an analyst queries, without FINAL.
@@ -11,9 +12,9 @@
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 
 use super::client::{quote_identifier, quote_string};
-use super::types::{ChType, of_arrow};
+use super::types::{ChType, of_field};
 use crate::error::{Error, Result};
-use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
 
 /// How many inserts ClickHouse remembers by their tokens, per table.
 const DEDUPLICATION_WINDOW: u32 = 10_000;
@@ -81,6 +82,55 @@ fn split_name(text: &str) -> Option<Vec<String>> {
     }
     parts.push(part);
     (quote.is_none() && parts.iter().all(|part| !part.is_empty())).then_some(parts)
+}
+
+/// What a query file says of the table in ClickHouse's own SQL; used when the table is created.
+#[derive(Debug, Default)]
+struct Own<'a> {
+    engine: Option<&'a str>,
+    order_by: Option<&'a str>,
+    partition_by: Option<&'a str>,
+}
+
+impl<'a> Own<'a> {
+    fn new(options: &'a crate::options::Options) -> Result<Self> {
+        let clause = |name: &str| match options.get(name).map(str::trim) {
+            Some(text) if text.is_empty() || text.contains(';') => {
+                Err(options.invalid(name, text, "an expression of ClickHouse's SQL"))
+            }
+            text => Ok(text),
+        };
+        Ok(Self {
+            engine: clause("clickhouse.engine")?,
+            order_by: clause("clickhouse.order-by")?,
+            partition_by: clause("clickhouse.partition-by")?,
+        })
+    }
+}
+
+/// The column that gets the time at which a row's block was made, where an option asks for one.
+pub(super) fn written_at(output: &OutputTable) -> Option<&str> {
+    output.options.get("clickhouse.written-at").filter(|name| output.schema.column_with_name(name).is_none())
+}
+
+/// The type that an option gives a column.
+fn own_type(output: &OutputTable, column: &str, data_type: &DataType, nullable: bool) -> Result<Option<ChType>> {
+    let option = format!("clickhouse.type.{column}");
+    let Some(text) = output.options.get(&option) else { return Ok(None) };
+    let ch_type = ChType::parse(text);
+    if text.contains(';')
+        || !super::types::fits(data_type, nullable, &ch_type)
+        || nullable && !super::types::holds_null(&ch_type)
+    {
+        let given = crate::type_name::sql_name(data_type);
+        let null = if nullable { "" } else { " NOT NULL" };
+        return Err(output.options.invalid(
+            &option,
+            text,
+            &format!("a type of ClickHouse that holds every {given}{null}"),
+        ));
+    }
+    Ok(Some(ch_type))
 }
 
 /// Columns of a result that the sink fills in itself, in this order.
@@ -153,7 +203,7 @@ pub(super) struct ColumnDdl {
 }
 
 impl ColumnDdl {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = format!("{} {}", quote_identifier(&self.name), self.ch_type);
         if !self.comment.is_empty() {
             text.push_str(" COMMENT ");
@@ -166,9 +216,14 @@ impl ColumnDdl {
 /// The columns of an output table with the types that they are created with, the sink's own at the end.
 pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDdl>> {
     let mut columns = Vec::with_capacity(output.schema.fields().len() + Extra::ALL.len());
+    let json = match output.options.get("sink.json-type") {
+        None | Some("String") => false,
+        Some("JSON") => true,
+        Some(other) => return Err(output.options.invalid("sink.json-type", other, "'String' or 'JSON'")),
+    };
     for field in output.schema.fields() {
         let name = field.name();
-        let mut ch_type = of_arrow(field.data_type(), field.is_nullable(), time64).map_err(|why| {
+        let mut ch_type = of_field(field, time64, json).map_err(|why| {
             Error::config(format!(
                 "table \"{}\": column \"{name}\" of type {} cannot be kept in ClickHouse: {why}",
                 output.options.table(),
@@ -186,6 +241,9 @@ pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDd
         {
             ch_type = ChType::date_time();
         }
+        if let Some(own) = own_type(output, name, field.data_type(), field.is_nullable())? {
+            ch_type = own;
+        }
         let mut comment = output.comments.get(name).cloned().unwrap_or_default();
         if matches!(field.data_type(), DataType::Time32(_) | DataType::Time64(_)) && !time64 {
             let separator = if comment.is_empty() { "" } else { "; " };
@@ -197,6 +255,11 @@ pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDd
         name: extra.name().to_owned(),
         ch_type: extra.ch_type(),
         comment: extra.comment().to_owned(),
+    }));
+    columns.extend(written_at(output).map(|name| ColumnDdl {
+        name: name.to_owned(),
+        ch_type: ChType::plain("DateTime"),
+        comment: "when the row's block was made".to_owned(),
     }));
     Ok(columns)
 }
@@ -216,27 +279,39 @@ pub(super) fn create_table(output: &OutputTable, name: &TableName, time64: bool)
     if is_log && find(POSITION[2]).is_some() {
         lines.push(format!("    INDEX `_offset_range` {} TYPE minmax GRANULARITY 1", quote_identifier(POSITION[2])));
     }
-    let engine = match output.form {
-        TableForm::Mirror => {
+    let own = Own::new(&output.options)?;
+    let engine = match (&output.form, own.engine) {
+        // Of another engine it would be no mirror; nor would any other order be its key.
+        (TableForm::Mirror, None) => {
             format!("ReplacingMergeTree({}, {})", quote_identifier(VERSION), quote_identifier(IS_DELETED))
         }
-        _ => "MergeTree".to_owned(),
+        (TableForm::Mirror, Some(_)) => return Err(not_of_mirrors(output, "clickhouse.engine")),
+        (_, own) => own.unwrap_or("MergeTree").to_owned(),
     };
     let mut sql =
         format!("CREATE TABLE IF NOT EXISTS {}\n(\n{}\n)\nENGINE = {engine}", name.quoted(), lines.join(",\n"));
     let partition = partition_column(output);
-    if let Some(partition) = partition {
-        sql.push_str(&format!("\nPARTITION BY toYYYYMM({})", quote_identifier(partition)));
+    match (own.partition_by, partition) {
+        (Some(_), _) if output.form == TableForm::Mirror => {
+            return Err(not_of_mirrors(output, "clickhouse.partition-by"));
+        }
+        (Some(own), _) => sql.push_str(&format!("\nPARTITION BY {own}")),
+        (None, Some(partition)) => sql.push_str(&format!("\nPARTITION BY toYYYYMM({})", quote_identifier(partition))),
+        (None, None) => {}
     }
     let quoted: Vec<String> = order.iter().map(|name| quote_identifier(name)).collect();
-    sql.push_str(&if quoted.is_empty() {
-        "\nORDER BY tuple()".to_owned()
-    } else {
-        format!("\nORDER BY ({})", quoted.join(", "))
+    sql.push_str(&match own.order_by {
+        Some(_) if output.form == TableForm::Mirror => return Err(not_of_mirrors(output, "clickhouse.order-by")),
+        Some(own) => format!("\nORDER BY ({own})"),
+        None if quoted.is_empty() => "\nORDER BY tuple()".to_owned(),
+        None => format!("\nORDER BY ({})", quoted.join(", ")),
     });
     let mut settings = Vec::new();
     let holds_null = |name: &str| find(name).is_some_and(|column| column.ch_type.is_nullable());
-    if order.iter().any(|name| holds_null(name)) || partition.is_some_and(holds_null) {
+    // What an expression of the user's is about is not known, only whether a column could be NULL at all.
+    let own_may_hold_null = (own.order_by.is_some() || own.partition_by.is_some())
+        && columns.iter().any(|column| column.ch_type.is_nullable());
+    if order.iter().any(|name| holds_null(name)) || partition.is_some_and(holds_null) || own_may_hold_null {
         settings.push("allow_nullable_key = 1".to_owned());
     }
     // A mirror's repeats fold by version; the token spares it the work all the same.
@@ -248,21 +323,36 @@ pub(super) fn create_table(output: &OutputTable, name: &TableName, time64: bool)
     Ok(sql)
 }
 
+/// Whether the rows go into a table beside a view of its name.
+pub(super) fn has_view(output: &OutputTable) -> bool {
+    matches!(output.form, TableForm::Mirror | TableForm::Multiset)
+}
+
+fn not_of_mirrors(output: &OutputTable, option: &str) -> Error {
+    Error::config(format!(
+        "table \"{}\": option '{option}' is not for mirrors, whose rows are replaced by their primary key; leave it out",
+        output.options.table()
+    ))
+}
+
 /// `CREATE VIEW` over a mirror's versions: current rows only, without the machinery.
-pub(super) fn create_view(output: &OutputTable, name: &TableName) -> String {
-    let shown: Vec<String> = output
-        .schema
-        .fields()
-        .iter()
-        .filter(|field| ![VERSION, IS_DELETED].contains(&field.name().as_str()))
-        .map(|field| quote_identifier(field.name()))
-        .collect();
-    let mut sql = format!(
-        "CREATE VIEW IF NOT EXISTS {}\nAS SELECT {}\nFROM {} FINAL",
-        name.quoted(),
-        shown.join(", "),
-        name.versions().quoted()
-    );
+pub(super) fn create_view(output: &OutputTable, name: &TableName, replace: bool) -> String {
+    let fields = output.schema.fields().iter().take(output.visible).map(|field| field.name().as_str());
+    let shown = fields.filter(|name| ![VERSION, IS_DELETED].contains(name)).map(quote_identifier);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let versions = name.versions().quoted();
+    let rows = match output.form {
+        TableForm::Multiset => {
+            let count = quote_identifier(COUNT);
+            format!(
+                "(SELECT {shown}, sum({count}) AS _copies FROM {versions} GROUP BY {shown} HAVING _copies > 0)\n\
+                 ARRAY JOIN range(toUInt64(_copies)) AS _copy"
+            )
+        }
+        _ => format!("{versions} FINAL"),
+    };
+    let create = if replace { "CREATE OR REPLACE VIEW" } else { "CREATE VIEW IF NOT EXISTS" };
+    let mut sql = format!("{create} {}\nAS SELECT {shown}\nFROM {rows}", name.quoted());
     if !output.comment.is_empty() {
         sql.push_str(&format!("\nCOMMENT {}", quote_string(&output.comment)));
     }
@@ -287,7 +377,7 @@ fn partition_column(output: &OutputTable) -> Option<&str> {
             matches!(field.data_type(), DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
         })
     };
-    time_column(output).filter(|_| output.form != TableForm::Mirror).filter(is_time)
+    time_column(output).filter(|_| !has_view(output)).filter(is_time)
 }
 
 /// The columns that rows are sorted by.
@@ -307,6 +397,7 @@ fn sorting_key(output: &OutputTable, exists: &dyn Fn(&str) -> bool) -> Result<Ve
             keys.collect()
         }
         TableForm::Results => ["window_start", "window_end"].into_iter().chain(time).chain(keys).collect(),
+        TableForm::Multiset => keys.chain(POSITION[1..].iter().copied()).collect(),
         TableForm::Log if !output.key.is_empty() => keys.chain(POSITION[1..].iter().copied()).collect(),
         TableForm::Log | TableForm::Late => time.into_iter().chain(POSITION[1..].iter().copied()).collect(),
         TableForm::DeadLetters => POSITION.to_vec(),

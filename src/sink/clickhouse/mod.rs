@@ -10,7 +10,9 @@
 mod check;
 mod client;
 mod ddl;
+mod emptied;
 mod encode;
+mod evolve;
 mod insert;
 mod look;
 mod split;
@@ -27,14 +29,32 @@ use clickhouse::Compression;
 use self::check::{Existing, From, WrittenColumn, check};
 pub use self::client::{ClickHouseClient, quote_identifier, quote_string};
 use self::ddl::{Extra, TableName, create_database, create_table, create_view, time_column};
+use self::evolve::alteration;
 use self::insert::{Identity, Plan, insert_settings, query_id};
 use self::look::wait_for_running;
 use self::split::{CHUNK_ROWS, Parting, Piece, split};
+use self::types::limit;
 use crate::error::{Error, Result};
-use crate::sink::{Block, OutputTable, POSITION, Sink, TableForm};
+use crate::sink::limits::{Limit, Limits};
+use crate::sink::{Block, IS_DELETED, OutputTable, POSITION, Sink, TableForm, VERSION};
 
 /// The options that this sink reads.
-pub const OPTIONS: &[&str] = &["url", "username", "password", "database", "table", "sink.compression", "sink.timeout"];
+pub const OPTIONS: &[&str] = &[
+    "url",
+    "username",
+    "password",
+    "database",
+    "table",
+    "deletes",
+    "sink.compression",
+    "sink.json-type",
+    "sink.timeout",
+    "clickhouse.engine",
+    "clickhouse.order-by",
+    "clickhouse.partition-by",
+    "clickhouse.type.*",
+    "clickhouse.written-at",
+];
 
 /// One output table in ClickHouse.
 pub struct ClickHouseSink {
@@ -48,6 +68,8 @@ pub struct ClickHouseSink {
     uncertain: Option<String>,
     /// Rows of one insert at most; less in tests.
     chunk_rows: usize,
+    /// What the table's columns cannot hold.
+    limits: Limits,
     /// Whether it was said already that a repeat can only rely on its token.
     warned: bool,
 }
@@ -70,6 +92,7 @@ impl ClickHouseSink {
             "none" => Compression::None,
             other => return Err(options.invalid("sink.compression", other, "'lz4' or 'none'")),
         };
+        keeps_deleted(output)?;
         let sink = Self {
             name: TableName::from_options(options)?,
             client: ClickHouseClient::from_options(options)?,
@@ -77,6 +100,7 @@ impl ClickHouseSink {
             plan: None,
             uncertain: None,
             chunk_rows: CHUNK_ROWS,
+            limits: Limits::default(),
             warned: false,
             output: output.clone(),
         };
@@ -102,7 +126,7 @@ impl ClickHouseSink {
         let found = Existing::look_up(&self.client, &self.name).await?;
         let target = match (&self.output.form, &found) {
             (TableForm::Mirror, Some(table)) if table.keeps_versions() => self.name.clone(),
-            (TableForm::Mirror, _) => self.name.versions(),
+            (TableForm::Mirror | TableForm::Multiset, _) => self.name.versions(),
             (_, Some(table)) if table.engine == "View" => {
                 return Err(Error::config(format!(
                     "{} at {} is a view and cannot be written; give the option 'table' another name",
@@ -129,7 +153,9 @@ impl ClickHouseSink {
             // Only of a mirror: everything else has returned by now.
             return Err(self.in_the_way(&self.name, &table.engine));
         }
-        if let Some(table) = versions.as_ref().filter(|table| !table.keeps_versions()) {
+        let is_multiset = self.output.form == TableForm::Multiset;
+        let fits = |table: &Existing| if is_multiset { table.keeps_counts() } else { table.keeps_versions() };
+        if let Some(table) = versions.as_ref().filter(|table| !fits(table)) {
             return Err(self.in_the_way(&target, &table.engine));
         }
         if versions.is_none() {
@@ -137,7 +163,7 @@ impl ClickHouseSink {
             tracing::info!(table = %target, "created the ClickHouse table");
         }
         if target != self.name && found.is_none() {
-            self.client.query_tsv(&create_view(&self.output, &self.name)).await?;
+            self.client.query_tsv(&create_view(&self.output, &self.name, false)).await?;
         }
         let existing = Existing::look_up(&self.client, &target).await?;
         let existing = existing.ok_or_else(|| {
@@ -149,8 +175,37 @@ impl ClickHouseSink {
         Ok((target, existing))
     }
 
+    /// Gives the table, and the view over it, the columns that the source has got.
+    async fn evolve(&self, name: &TableName, existing: Existing, time64: bool) -> Result<Existing> {
+        let mut evolved = existing;
+        if let Some(alteration) = alteration(&self.output, name, &evolved, time64)? {
+            self.client.query_tsv(&alteration).await?;
+            tracing::info!("the source has got other columns: {alteration}");
+            evolved = Existing::look_up(&self.client, name).await?.unwrap_or(evolved);
+        }
+        if *name != self.name {
+            let view = Existing::look_up(&self.client, &self.name).await?;
+            let is_machinery = |name: &str| [VERSION, IS_DELETED].contains(&name);
+            let mut shown = self.output.schema.fields().iter().map(|field| field.name()).filter(|it| !is_machinery(it));
+            if view.is_some_and(|view| shown.any(|column| view.type_of(column) != evolved.type_of(column))) {
+                self.client.query_tsv(&create_view(&self.output, &self.name, true)).await?;
+            }
+        }
+        Ok(evolved)
+    }
+
     /// The error for a table that stands where one of the mirror's should.
     fn in_the_way(&self, table: &TableName, engine: &str) -> Error {
+        if self.output.form == TableForm::Multiset {
+            return Error::config(format!(
+                "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of a mirror without a key, which is \
+                 a table {} and a view {} over it; drop or rename it, and Highwater creates both, or give the option 'table' \
+                 another name",
+                self.client.place(),
+                self.name.versions(),
+                self.name
+            ));
+        }
         Error::config(format!(
             "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of a mirror, \
              which is a table {} and a view {} over it; drop or rename it, and Highwater creates both; \
@@ -203,6 +258,34 @@ impl ClickHouseSink {
         Ok(())
     }
 
+    /// What the columns cannot hold. How far dates reach depends on the server: 26.7 keeps and shows the years 0 to 9999, older
+    /// ones what is documented.
+    async fn find_limits(&self, columns: &[WrittenColumn]) -> Result<Limits> {
+        let of_columns = |all_years: bool| {
+            let of_column = |column: &WrittenColumn| {
+                let From::Block(place) = column.from else { return None };
+                let (holds, remedy) = limit(self.output.schema.field(place).data_type(), &column.ch_type, all_years)?;
+                Some(Limit { column: place, holds, target: format!("the type {}", column.ch_type), remedy })
+            };
+            Limits(columns.iter().filter_map(of_column).collect())
+        };
+        let (far, near) = (of_columns(true), of_columns(false));
+        if far == near {
+            return Ok(far);
+        }
+        let last = "fromUnixTimestamp64Milli(253402214400000, 'UTC')";
+        let first = "fromUnixTimestamp64Milli(-30610224000000, 'UTC')";
+        let sql = format!(
+            "SELECT toString(CAST({last} AS Date32)) = '9999-12-31' AND toString(CAST({first} AS Date32)) = '1000-01-01' \
+             AND toString({last}) = '9999-12-31 00:00:00.000' AND toString({first}) = '1000-01-01 00:00:00.000'"
+        );
+        match self.client.query_tsv(&sql).await {
+            Ok(answer) if answer.trim() == "1" => Ok(far),
+            Err(error) if error.is_transient() => Err(error),
+            _ => Ok(near),
+        }
+    }
+
     fn plan(&self) -> Result<&Plan> {
         self.plan.as_ref().ok_or_else(|| Error::internal(format!("{} is written before it is prepared", self.name)))
     }
@@ -210,9 +293,17 @@ impl ClickHouseSink {
     /// Sends every chunk of a block, in order.
     async fn send_all(&self, block: &Block) -> Result<()> {
         let plan = self.plan()?;
-        for chunk in split(plan.rows(block, &self.output.job)?, plan.parting, self.chunk_rows)? {
+        let (rest, emptied) = match self.output.form {
+            TableForm::Mirror => emptied::take_out(block)?,
+            _ => (None, Vec::new()),
+        };
+        for chunk in split(plan.rows(rest.as_ref().unwrap_or(block), &self.output.job)?, plan.parting, self.chunk_rows)?
+        {
             let pieces: Vec<&Piece> = chunk.pieces.iter().collect();
             plan.send(&self.client, &pieces, &format!("{}{}", block.token, chunk.suffix)).await?;
+        }
+        for version in emptied {
+            plan.empty(&self.client, version).await?;
         }
         Ok(())
     }
@@ -243,6 +334,21 @@ impl ClickHouseSink {
     }
 }
 
+/// Whether deletes leave the rows where they are, as `'deletes' = 'ignore'` says.
+fn keeps_deleted(output: &OutputTable) -> Result<bool> {
+    match output.options.get("deletes") {
+        None | Some("apply") => Ok(false),
+        // A changelog has its deletes as rows, which WHERE can leave out.
+        Some("ignore") if output.form == TableForm::Mirror => Ok(true),
+        Some("ignore") => Err(output.options.invalid(
+            "deletes",
+            "ignore",
+            "nothing: it is for mirrors; in a changelog write WHERE _op <> 'd'",
+        )),
+        Some(other) => Err(output.options.invalid("deletes", other, "'apply' or 'ignore'")),
+    }
+}
+
 #[async_trait]
 impl Sink for ClickHouseSink {
     async fn prepare(&mut self) -> Result<()> {
@@ -256,20 +362,29 @@ impl Sink for ClickHouseSink {
         let time64 = rows.iter().any(|row| cell(row, 0) == "enable_time_time64_type" && cell(row, 1) == "1");
         let server_utc = rows.first().is_some_and(|row| matches!(cell(row, 2).as_str(), "UTC" | "Etc/UTC"));
 
-        let (name, existing) = self.create_or_find(time64).await?;
+        let (name, mut existing) = self.create_or_find(time64).await?;
+        if self.output.evolves {
+            existing = self.evolve(&name, existing, time64).await?;
+        }
         let columns = check(&self.output, &name, self.client.place(), &existing)?;
         self.check_deduplication(&name, &existing).await?;
         let parting = existing.parting(&columns, server_utc);
+        self.limits = self.find_limits(&columns).await?;
         self.plan = Some(Plan {
             identity: self.identity(&columns),
             replicated: existing.is_replicated(),
             compression: self.compression,
+            keeps_deleted: keeps_deleted(&self.output)?,
             settings: insert_settings(&known, parting),
             parting,
             name,
             columns,
         });
         Ok(())
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.clone()
     }
 
     async fn write(&mut self, block: &Block) -> Result<()> {

@@ -28,6 +28,7 @@ fn output(form: TableForm, fields: Vec<Field>, key: &[&str], event_time: Option<
         event_time: event_time.map(str::to_owned),
         comments: BTreeMap::from([("email".to_owned(), "the customer's".to_owned())]),
         comment: "what it's for".to_owned(),
+        evolves: false,
         job: "j".to_owned(),
     }
 }
@@ -94,7 +95,7 @@ fn ddl_of_a_mirror() {
          SETTINGS non_replicated_deduplication_window = 10000\nCOMMENT 'what it\\'s for'"
     );
     assert_eq!(
-        create_view(&mirror, &name()),
+        create_view(&mirror, &name(), false),
         "CREATE VIEW IF NOT EXISTS `shop`.`t`\nAS SELECT `id`, `at`\nFROM `shop`.`t_versions` FINAL\nCOMMENT 'what it\\'s for'"
     );
     let error =
@@ -139,6 +140,72 @@ fn ddl_of_results_late_rows_and_dead_letters() {
         sql.contains("PARTITION BY toYYYYMM(`_timestamp`)\nORDER BY (`_timestamp`, `_partition`, `_offset`)"),
         "{sql}"
     );
+}
+
+/// An output with further options.
+fn with_options(mut output: OutputTable, more: &[(&str, &str)]) -> OutputTable {
+    let mut values = output.options.all().clone();
+    values.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    output.options = Options::new("t", values);
+    output
+}
+
+#[test]
+fn ddl_in_the_users_own_words() {
+    let time = DataType::Timestamp(TimeUnit::Second, None);
+    let mut fields = vec![Field::new("id", DataType::UInt32, false), Field::new("made", time, false)];
+    fields.extend(positions());
+    let log = output(TableForm::Log, fields, &["id"], None);
+    let own = [
+        ("clickhouse.engine", "ReplacingMergeTree"),
+        ("clickhouse.order-by", "id, ts"),
+        ("clickhouse.partition-by", "toDate(made)"),
+        ("clickhouse.type.made", "DateTime"),
+        ("clickhouse.written-at", "ts"),
+    ];
+    let ddl = create_table(&with_options(log.clone(), &own), &name(), true).expect("ddl");
+    for part in [
+        "    `made` DateTime,\n",
+        "    `ts` DateTime COMMENT 'when the row\\'s block was made',\n",
+        "ENGINE = ReplacingMergeTree\nPARTITION BY toDate(made)\nORDER BY (id, ts)\n",
+    ] {
+        assert!(ddl.contains(part), "{part}: {ddl}");
+    }
+    for (option, value, expected) in [
+        ("clickhouse.order-by", "id; DROP TABLE x", "an expression of ClickHouse's SQL"),
+        ("clickhouse.order-by", "", "an expression of ClickHouse's SQL"),
+        ("clickhouse.type.made", "UInt8", "a type of ClickHouse that holds every"),
+        ("clickhouse.type.id", "UInt32; DROP TABLE x", "a type of ClickHouse that holds every"),
+    ] {
+        let error = create_table(&with_options(log.clone(), &[(option, value)]), &name(), true).expect_err("refused");
+        let error = error.to_string();
+        assert!(error.contains(expected) && error.contains(option), "{error}");
+    }
+    let versions = [Field::new(VERSION, DataType::UInt64, false), Field::new(IS_DELETED, DataType::UInt8, false)];
+    let fields = [Field::new("id", DataType::Int32, false)].into_iter().chain(versions).collect();
+    let mirror = output(TableForm::Mirror, fields, &["id"], None);
+    for option in ["clickhouse.order-by", "clickhouse.engine", "clickhouse.partition-by"] {
+        let error = create_table(&with_options(mirror.clone(), &[(option, "id")]), &name(), true).expect_err("refused");
+        assert!(error.to_string().contains("not for mirrors"), "{error}");
+    }
+    assert!(super::keeps_deleted(&with_options(mirror.clone(), &[("deletes", "ignore")])).expect("known"));
+    assert!(!super::keeps_deleted(&mirror).expect("known"));
+    for (output, value) in [(&log, "ignore"), (&mirror, "keep")] {
+        assert!(super::keeps_deleted(&with_options(output.clone(), &[("deletes", value)])).is_err());
+    }
+}
+
+#[test]
+fn the_time_of_the_block_is_written_where_an_option_says() {
+    let fields = vec![Field::new("id", DataType::UInt32, false)];
+    let log = with_options(output(TableForm::Log, fields, &["id"], None), &[("clickhouse.written-at", "ts")]);
+    let columns = [("id", "UInt32", ""), ("ts", "DateTime", "DEFAULT")];
+    let written = check(&log, &name(), "http://ch:8123", &existing_of("MergeTree", "", "id", &columns)).expect("fits");
+    assert_eq!(written.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["id", "ts"]);
+    for columns in [&[("id", "UInt32", "")][..], &[("id", "UInt32", ""), ("ts", "String", "")]] {
+        let error = check(&log, &name(), "http://ch:8123", &existing_of("MergeTree", "", "id", columns));
+        assert!(error.expect_err("refused").to_string().contains("'clickhouse.written-at' is 'ts'"));
+    }
 }
 
 #[test]
@@ -197,9 +264,10 @@ fn which_columns_take_which_values() {
         (Int32, "Int32 Int64 Nullable(Int128)", "Int16 UInt32 UInt64 Float64 String"),
         (UInt32, "UInt32 UInt64 Int64", "Int32 UInt16"),
         (Float32, "Float32 Float64", "Decimal(9,2)"),
-        (Utf8, "String LowCardinality(Nullable(String))", "UUID FixedString(3) Int8"),
+        (Utf8, "String LowCardinality(Nullable(String)) UUID IPv4 IPv6 JSON Enum8('a'=1) FixedString(3)", "Int8 Date"),
+        (DataType::Binary, "String FixedString(3)", "UUID Array(UInt8)"),
         (Decimal128(10, 2), "Decimal(10,2) Decimal(12,3) Decimal(76,2)", "Decimal(10,3) Decimal(9,2) Float64"),
-        (Date32, "Date32 DateTime64(0,'UTC')", "Date DateTime"),
+        (Date32, "Date32 DateTime64(0,'UTC') Date String", "DateTime Int32"),
         (
             Timestamp(TimeUnit::Second, None),
             "DateTime DateTime('UTC') DateTime64(0) DateTime64(9,'UTC')",
@@ -222,6 +290,65 @@ fn which_columns_take_which_values() {
     assert!(!tuple("Tuple(b Nullable(String), a Int64)", true), "of a null struct every field is NULL");
     assert!(tuple("Tuple(b Nullable(String), a Nullable(Int64))", true));
     assert!(!tuple("Tuple(a Int32)", false) && !tuple("Tuple(a Int32, c Nullable(String))", false));
+}
+
+#[test]
+fn what_columns_cannot_hold() {
+    use super::types::limit;
+    use crate::sink::limits::Holds;
+    let micro = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let second = DataType::Timestamp(TimeUnit::Second, None);
+    let of =
+        |data_type: &DataType, target: &str| limit(data_type, &ChType::parse(target), true).map(|(holds, _)| holds);
+    let between = |range| Some(Holds::Between(range));
+    assert_eq!(of(&DataType::Date32, "Nullable(Date32)"), between(-719_528..=2_932_896));
+    assert_eq!(of(&DataType::Date32, "Date"), between(0..=65_535));
+    assert_eq!(of(&DataType::Date32, "DateTime64(0)"), between(-719_528..=2_932_896));
+    // 1677-09-22 – 2262-04-11, whole days
+    assert_eq!(of(&DataType::Date32, "DateTime64(9)"), between(-106_751..=106_751));
+    assert_eq!(of(&DataType::Date32, "String"), None);
+    assert_eq!(of(&second, "DateTime('UTC')"), between(0..=4_294_967_295));
+    assert_eq!(of(&second, "DateTime64(0)"), between(-62_167_219_200..=253_402_300_799));
+    assert_eq!(of(&micro, "DateTime64(6)"), between(-62_167_219_200_000_000..=253_402_300_799_999_999));
+    assert_eq!(of(&micro, "DateTime64(9)"), between(i64::MIN / 1_000..=i64::MAX / 1_000));
+    let near = limit(&DataType::Date32, &ChType::parse("Date32"), false).map(|(holds, _)| holds);
+    assert_eq!(near, between(-25_567..=120_529));
+    let near = limit(&second, &ChType::parse("DateTime64(3)"), false).map(|(holds, _)| holds);
+    assert_eq!(near, between(-2_208_988_800..=10_413_791_999));
+    let time = DataType::Time64(TimeUnit::Microsecond);
+    assert_eq!(of(&time, "Time64(6)"), between(-3_599_999_999_999..=3_599_999_999_999));
+    assert_eq!(of(&time, "Int64"), None);
+    let words = |words: &[&str]| Some(Holds::Words(words.iter().map(|word| (*word).to_owned()).collect()));
+    assert_eq!(of(&DataType::Utf8, "Enum8('a' = 1, 'b=\\'c' = -2)"), words(&["a", "b='c"]));
+    assert_eq!(of(&DataType::Utf8, "LowCardinality(FixedString(3))"), Some(Holds::Bytes(3)));
+    assert_eq!(of(&DataType::Utf8, "String"), None);
+    let uuids = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
+    assert_eq!(of(&uuids, "Array(Nullable(UUID))"), Some(Holds::Items(Box::new(Holds::Uuid))));
+    let pair =
+        DataType::Struct(vec![Field::new("a", DataType::Int32, true), Field::new("b", DataType::Date32, true)].into());
+    let fields = Holds::Fields(vec![(1, Holds::Between(0..=65_535))]);
+    assert_eq!(of(&pair, "Tuple(b Nullable(Date), a Nullable(Int32))"), Some(fields));
+}
+
+#[test]
+fn marks_say_what_is_created() {
+    use super::types::of_field;
+    use crate::type_name::with_mark;
+    let of = |mark: &str, data_type: DataType, json: bool| {
+        of_field(&with_mark(Field::new("x", data_type, true), mark), true, json).map(|it| it.to_string())
+    };
+    for (mark, json, created) in [
+        ("UUID", false, "Nullable(UUID)"),
+        ("IPV4", false, "Nullable(IPv4)"),
+        ("IPV6", false, "Nullable(IPv6)"),
+        ("JSON", false, "Nullable(String)"),
+        ("JSON", true, "Nullable(JSON)"),
+    ] {
+        assert_eq!(of(mark, DataType::Utf8, json).as_deref(), Ok(created));
+    }
+    // What an expression made of it.
+    assert_eq!(of("UUID", DataType::Int32, false).as_deref(), Ok("Nullable(Int32)"));
+    assert_eq!(of("BIT(8)", DataType::UInt64, false).as_deref(), Ok("Nullable(UInt64)"));
 }
 
 #[test]
@@ -345,9 +472,45 @@ async fn ddl_of_the_documentation() {
         let name = TableName::from_options(&table.options).unwrap();
         let rows = if table.form == TableForm::Mirror { name.versions() } else { name.clone() };
         let mut statements = vec![create_table(&table, &rows, true).unwrap()];
-        statements.extend((table.form == TableForm::Mirror).then(|| create_view(&table, &name)));
+        statements.extend((table.form == TableForm::Mirror).then(|| create_view(&table, &name, false)));
         for statement in statements {
             assert!(page.contains(&statement), "docs/clickhouse.md lacks\n{statement}");
         }
     }
+}
+
+/// What is in backticks.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Each row of the page's tables: the declared type gives this Arrow type, is created as this, and fits into these.
+#[test]
+fn types_of_the_documentation() {
+    use super::types::{limit, of_field};
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/types.md")).unwrap();
+    let mut rows = 0;
+    for line in page.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, _, declared, arrow, created, fitting] = cells[..] else { continue };
+        let Some(declared) = quoted(declared).into_iter().next() else { continue };
+        rows += 1;
+        let field = crate::sql::types::parse_column("x", &declared).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(vec![field.data_type().to_string()], quoted(arrow), "{line}");
+        let target = of_field(&field.clone().with_nullable(false), true, false).expect(line);
+        assert_eq!(vec![target.to_string()], quoted(created), "{line}");
+        let (always, by_value) = fitting.split_once("by value").unwrap_or((fitting, ""));
+        for (targets, is_by_value) in [(always, false), (by_value, true)] {
+            for target in quoted(targets) {
+                let target = ChType::parse(&target);
+                assert!(fits(field.data_type(), false, &target), "{line}: {target}");
+                let is_limited = match limit(field.data_type(), &target, true) {
+                    Some((crate::sink::limits::Holds::Between(_), _)) => is_by_value,
+                    limit => limit.is_some(),
+                };
+                assert_eq!(is_limited, is_by_value, "{line}: {target}");
+            }
+        }
+    }
+    assert!(rows > 50, "{rows} rows");
 }
