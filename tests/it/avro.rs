@@ -179,7 +179,8 @@ fn serve_registry(listener: std::net::TcpListener) {
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
             let request = lines.next().unwrap_or_default();
             lines.take_while(|line| !line.is_empty()).for_each(drop);
-            let schema = r#"{"type":"record","name":"r","fields":[{"name":"id","type":"int"},{"name":"name","type":"string"}]}"#;
+            let schema =
+                r#"{"type":"record","name":"r","fields":[{"name":"id","type":"int"},{"name":"name","type":"string"}]}"#;
             let body = serde_json::json!({ "schema": schema }).to_string();
             assert!(request.starts_with("GET /schemas/ids/7"), "{request}");
             let _ = write!(
@@ -215,7 +216,8 @@ fn a_registry_that_is_away_is_waited_for() {
     let file = folder.path().join("q.sql");
     std::fs::write(&file, query).unwrap();
     let checkpoints = folder.path().join("checkpoints");
-    let arguments = ["run", file.to_str().unwrap(), "--checkpoint-dir", checkpoints.to_str().unwrap(), "--flush-interval", "100ms"];
+    let arguments =
+        ["run", file.to_str().unwrap(), "--checkpoint-dir", checkpoints.to_str().unwrap(), "--flush-interval", "100ms"];
     let mut job = Running::start(arguments, &folder.path().join("log"));
     wait_until("the registry is missed", || job.log().matches("trying again").count() >= 2);
     assert_eq!(job.ended(), None, "{}", job.log());
