@@ -40,5 +40,6 @@ pub mod sink;
 pub mod source;
 pub mod sql;
 pub mod telemetry;
+pub mod testing;
 pub mod type_name;
 pub mod window;

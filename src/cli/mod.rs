@@ -4,6 +4,7 @@ mod demo;
 mod explain;
 mod run;
 mod status;
+mod test;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -18,9 +19,12 @@ use crate::sql::text::Variables;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done, or stopped by SIGINT or SIGTERM with everything delivered
+  1   a case of `highwater test` failed
   2   a mistake in a query, an option or an argument
   3   Kafka, ClickHouse, a file or the network failed for good
   70  a bug in Highwater; please report it";
+
+const DEFAULT_LOG: &str = "warn,highwater=info";
 
 /// Streaming windowed analytics over change data: Kafka to ClickHouse, in SQL, exactly once.
 #[derive(Debug, Parser)]
@@ -29,7 +33,7 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
     /// What to log: error, warn, info, debug, or a filter such as highwater=debug
-    #[arg(long, global = true, env = "HIGHWATER_LOG", default_value = "warn,highwater=info")]
+    #[arg(long, global = true, env = "HIGHWATER_LOG", default_value = DEFAULT_LOG)]
     log: String,
 }
 
@@ -41,6 +45,8 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Say what queries do: what is decoded, windows, state, sinks
     Explain(explain::ExplainArgs),
+    /// Run the cases of queries: records in, rows out, compared with what is expected
+    Test(test::TestArgs),
     /// Show the main job in a minute: generated customers, windows, a comparison
     Demo(demo::DemoArgs),
 }
@@ -70,22 +76,26 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = crate::telemetry::start_logging(&cli.log) {
+    // A test stops and resumes jobs all the time, and says itself what is wrong.
+    let is_quiet = matches!(cli.command, Command::Test(_)) && cli.log == DEFAULT_LOG;
+    if let Err(error) = crate::telemetry::start_logging(if is_quiet { "error" } else { &cli.log }) {
         return fail(&error);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = runtime.map_err(|cause| Error::permanent("cannot start", cause)).and_then(|runtime| {
         runtime.block_on(async {
             match cli.command {
-                Command::Run(args) => run::run(args).await,
-                Command::Validate(args) => validate::run(&args).await,
-                Command::Explain(args) => explain::run(&args).await,
-                Command::Demo(args) => demo::run(args).await,
+                Command::Run(args) => run::run(args).await?,
+                Command::Validate(args) => validate::run(&args).await?,
+                Command::Explain(args) => explain::run(&args).await?,
+                Command::Test(args) => return test::run(args).await,
+                Command::Demo(args) => demo::run(args).await?,
             }
+            Ok(ExitCode::SUCCESS)
         })
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => fail(&error),
     }
 }

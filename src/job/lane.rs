@@ -14,6 +14,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::input::{InputPlan, LaneWork, Letters};
 use super::message::{Assignment, Course, FromLane, PartitionState, ToLane};
+use super::outside::Outside;
 use super::progress::Progress;
 use super::rows;
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
@@ -47,6 +48,7 @@ pub struct Lane {
     orders: Receiver<ToLane>,
     reports: Sender<FromLane>,
     progress: Arc<Progress>,
+    outside: Arc<dyn Outside>,
 }
 
 /// What a lane has of a table.
@@ -89,6 +91,7 @@ impl Lane {
         orders: Receiver<ToLane>,
         reports: Sender<FromLane>,
         progress: Arc<Progress>,
+        outside: Arc<dyn Outside>,
     ) -> Result<Self> {
         Ok(Self {
             number,
@@ -103,6 +106,7 @@ impl Lane {
             orders,
             reports,
             progress,
+            outside,
         })
     }
 
@@ -187,7 +191,8 @@ impl Lane {
     fn assign(&mut self, assignment: Assignment) {
         let range = OffsetRange { from: assignment.from, to: assignment.from };
         let clock = PartitionClock::at(assignment.clock);
-        let partition = Partition { table: assignment.table, range, clock, last_arrival: now(), at_bound: false };
+        let last_arrival = self.outside.now();
+        let partition = Partition { table: assignment.table, range, clock, last_arrival, at_bound: false };
         self.partitions.insert(assignment.partition, partition);
     }
 
@@ -250,7 +255,7 @@ impl Lane {
         self.progress.count_batch(changes.len(), raw.iter().map(|record| record.value.map_or(0, <[u8]>::len)).sum());
         partition.range.to = raw.range.to;
         if !raw.is_empty() {
-            partition.last_arrival = now();
+            partition.last_arrival = self.outside.now();
         }
         let mut letters = Letters::new(raw, &changes);
         let times = observe(&plan, &changes, partition, course.windows, &mut letters)?;
@@ -358,12 +363,12 @@ impl Lane {
     /// Waits while the job is busy: what is not taken from the source stays there. Such waiting is not idleness of the
     /// partitions: their silence does not count it.
     fn report(&mut self, report: FromLane) -> Result<()> {
-        let before = now();
+        let before = Instant::now();
         let sent = self.reports.blocking_send(report);
-        let waited = now() - before;
-        if waited > POLL.as_millis() as i64 {
+        let waited = self.outside.since(before);
+        if waited > POLL {
             self.polled = false;
-            self.partitions.values_mut().for_each(|partition| partition.last_arrival += waited);
+            self.partitions.values_mut().for_each(|partition| partition.last_arrival += waited.as_millis() as i64);
         }
         sent.map_err(|_| Error::internal("the job ended before its lane"))
     }

@@ -12,6 +12,7 @@ pub mod message;
 #[cfg(test)]
 mod model_tests;
 pub mod outputs;
+pub mod outside;
 pub mod progress;
 pub mod recovery;
 pub mod rows;

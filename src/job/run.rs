@@ -20,7 +20,6 @@ use super::cycle::{Step, fingerprints};
 use super::delivery::{Deliverer, Delivery};
 use super::epoch::EpochRows;
 use super::input::InputPlan;
-use super::lane::now;
 use super::lanes::Lanes;
 use super::message::{Course, FromLane, ToLane};
 use super::outputs::Outputs;
@@ -29,10 +28,10 @@ use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use crate::checkpoint::{Checkpoint, Manifest};
 use crate::error::{Error, Result};
+use crate::sink;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
-use crate::{sink, source};
 
 /// How many reports of lanes may wait for the job. Few: a report may be a batch of rows, some megabytes.
 const REPORTS: usize = 8;
@@ -127,7 +126,7 @@ impl Job {
         }
         let mut sinks = Vec::new();
         for table in &outputs.tables {
-            let mut sink = sink::open(table, recovered.is_some())?;
+            let mut sink = settings.outside.sink(table, recovered.is_some())?;
             prepare(sink.as_mut(), table).await?;
             sinks.push(sink);
         }
@@ -140,6 +139,7 @@ impl Job {
         let (inputs, groups) = tokio::task::block_in_place(open)?;
         let deliverer =
             Deliverer::start(settings.checkpoints.clone(), sinks, outputs.tables.clone(), Arc::clone(&progress));
+        let now = settings.outside.now();
         let mut job = Self {
             query,
             outputs,
@@ -149,9 +149,9 @@ impl Job {
             deliverer,
             reports,
             progress,
-            started_at: recovered.as_ref().map_or_else(now, |it| it.last.manifest.started_at),
+            started_at: recovered.as_ref().map_or(now, |it| it.last.manifest.started_at),
             // A fresh start has epochs of its own: results say which epoch they are of, and earlier runs may have left some.
-            epoch: (now() / 1_000) as u64,
+            epoch: (now / 1_000) as u64,
             rows: EpochRows::default(),
             next_rows: EpochRows::default(),
             step: Step::Gathering,
@@ -332,17 +332,17 @@ fn open_inputs(
 ) -> Result<(Vec<TableInput>, Vec<Lanes>)> {
     let options: Vec<_> = plans.iter().map(|plan| &plan.table.options).collect();
     let (mut inputs, mut groups, mut first_lane) = (Vec::new(), Vec::new(), 0);
-    for members in source::groups(&options) {
+    for members in settings.outside.groups(&options) {
         let plans: Vec<_> = members.iter().map(|&member| Arc::clone(&plans[member])).collect();
         let options: Vec<_> = plans.iter().map(|plan| &plan.table.options).collect();
-        let mut sources = source::open_together(&options)?;
+        let mut sources = settings.outside.sources(&options)?;
         let mut partitions = 0;
         for source in &mut sources {
             partitions += source.partitions()?.len();
         }
         let count = settings.lanes.clamp(1, partitions.max(1));
         let readers = (0..count).map(|_| sources[0].reader()).collect::<Result<_>>()?;
-        let lanes = Lanes::start(&plans, readers, first_lane, reports, progress)?;
+        let lanes = Lanes::start(&plans, readers, first_lane, reports, progress, &settings.outside)?;
         first_lane += count;
         for (place, (plan, source)) in plans.into_iter().zip(sources).enumerate() {
             inputs.push(TableInput::new(plan, source, (groups.len(), place), settings)?);

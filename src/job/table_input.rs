@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::input::{InputPlan, LaneWork};
-use super::lane::now;
 use super::lanes::Lanes;
 use super::message::{Assignment, PartitionState};
+use super::outside::Outside;
 use super::settings::{Ending, Settings};
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::{Manifest, Position};
@@ -24,6 +24,7 @@ pub struct TableInput {
     /// Its place in those lanes.
     place: usize,
     source: Box<dyn Source>,
+    outside: Arc<dyn Outside>,
     watermark: TableWatermark,
     /// Where each partition stood at the last cut, and at the one before.
     standing: BTreeMap<TopicPartition, Standing>,
@@ -56,7 +57,8 @@ impl TableInput {
         };
         let watermark = TableWatermark::new(BEGINNING_OF_TIME, (!is_bounded).then_some(idle));
         let closes_at_the_end = settings.ending == Ending::Bounded;
-        Ok(Self { plan, group, place, source, watermark, standing: BTreeMap::new(), closes_at_the_end })
+        let outside = Arc::clone(&settings.outside);
+        Ok(Self { plan, group, place, source, outside, watermark, standing: BTreeMap::new(), closes_at_the_end })
     }
 
     /// The table's name.
@@ -172,15 +174,15 @@ impl TableInput {
         if at_the_end {
             self.raise_watermark(END_OF_TIME);
         }
-        self.watermark.advance(now())
+        self.watermark.advance(self.outside.now())
     }
 
     fn raise_watermark(&mut self, time: i64) {
-        let everywhere = PartitionReport { clock: time, at_end: false, last_arrival: now() };
+        let everywhere = PartitionReport { clock: time, at_end: false, last_arrival: self.outside.now() };
         let partitions: Vec<_> = self.standing.keys().cloned().collect();
         if time > self.watermark.time() {
             partitions.into_iter().for_each(|partition| self.watermark.report(partition, everywhere));
-            self.watermark.advance(now());
+            self.watermark.advance(self.outside.now());
         }
     }
 

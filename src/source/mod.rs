@@ -13,6 +13,7 @@ use crate::options::Options;
 
 pub mod file;
 pub mod kafka;
+pub mod script;
 
 /// One table's connection to where its records are.
 pub trait Source: Send {

@@ -19,6 +19,11 @@ impl Variables {
         Self { given, use_environment: true }
     }
 
+    /// The given values and nothing else, so that a query is the same wherever it is compiled.
+    pub fn only(given: BTreeMap<String, String>) -> Self {
+        Self { given, use_environment: false }
+    }
+
     fn get(&self, name: &str) -> Option<String> {
         let environment = || self.use_environment.then(|| std::env::var(name).ok()).flatten();
         self.given.get(name).cloned().or_else(environment)
