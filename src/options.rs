@@ -16,12 +16,8 @@ pub struct Options {
 /// Secrets stay out of logs.
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_secret =
-            |name: &str| ["password", "secret", "jaas", "key", "token"].iter().any(|word| name.contains(word));
-        let shown =
-            self.values.iter().map(|(name, value)| (name, if is_secret(name) { "***" } else { value.as_str() }));
         write!(f, "{} ", self.table)?;
-        f.debug_map().entries(shown).finish()
+        f.debug_map().entries(self.shown()).finish()
     }
 }
 
@@ -54,6 +50,17 @@ impl Options {
     /// All values by name.
     pub fn all(&self) -> &BTreeMap<String, String> {
         &self.values
+    }
+
+    /// All values by name, with `***` for those that may be secret.
+    pub fn shown(&self) -> BTreeMap<String, String> {
+        let is_secret = |name: &str| {
+            ["password", "secret", "jaas", "key", "token", "user-info"].iter().any(|word| name.contains(word))
+        };
+        let shown = |(name, value): (&String, &String)| {
+            (name.clone(), if is_secret(name) { "***".to_owned() } else { value.clone() })
+        };
+        self.values.iter().map(shown).collect()
     }
 
     /// All names.

@@ -197,6 +197,7 @@ mod tests {
                 watermarks: BTreeMap::from([("t".into(), i64::MAX)]),
                 intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
                 state_epoch: 7,
+                discovered: None,
                 finished: false,
             },
             state: Some(BTreeMap::from([(1, vec![window(-60_000, vec![1]), window(0, vec![2, 3])]), (4, vec![])])),

@@ -55,9 +55,44 @@ pub struct Manifest {
     pub intents: Vec<Intent>,
     /// The epoch whose checkpoint has the open windows from which this one follows.
     pub state_epoch: u64,
+    /// What had been looked up for tables that declare no columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub discovered: Option<SavedSchemas>,
     /// Whether the job had read all that it was bounded to and closed every window.
     #[serde(default)]
     pub finished: bool,
+}
+
+/// The columns of tables that declare none, as they were looked up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavedSchemas {
+    /// By the table's name.
+    pub tables: BTreeMap<String, SavedRows>,
+    /// Of the tables of databases, by the database's name and the topic.
+    pub databases: BTreeMap<String, BTreeMap<String, SavedRows>>,
+}
+
+/// The columns of a table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavedRows {
+    /// In order.
+    pub columns: Vec<SavedColumn>,
+    /// The names of the key's columns.
+    pub primary_key: Vec<String>,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedColumn {
+    /// Its name.
+    pub name: String,
+    /// Its Arrow type, as Arrow writes it.
+    pub data_type: String,
+    /// Whether it may be null.
+    pub nullable: bool,
+    /// What else is known of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Where a partition stood at a cut.

@@ -16,7 +16,7 @@ use crate::job::progress::Progress;
 use crate::job::run::Outcome;
 use crate::job::settings::{Ending, Settings};
 use crate::options::parse_duration;
-use crate::sql::query::load;
+use crate::sql::submission::{Discovered, Submission};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -95,9 +95,11 @@ impl RunArgs {
 /// Runs the command.
 pub(crate) async fn run(args: RunArgs) -> Result<()> {
     let settings = args.settings()?;
-    let query = load(&args.query.files, &args.query.variables()).await?;
-    crate::job::check::check(&query, &settings.name)?;
-    query.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let submission = Submission::read(&args.query.files, &args.query.variables())?;
+    if !submission.is_open() {
+        // Before anything is connected to.
+        crate::job::check::check(&submission.compile(&Discovered::default()).await?, &settings.name)?;
+    }
     if let Some(address) = args.metrics {
         let address = crate::server::serve_metrics(address).await?;
         tracing::info!("metrics at http://{address}/metrics");
@@ -106,7 +108,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<()> {
     let stop = stop_on_signals()?;
     let status = (!args.quiet).then(|| Status::show(&settings.name, Arc::clone(&progress)));
     let started = Instant::now();
-    let outcome = crate::job::run::run(query, settings, Arc::clone(&progress), stop).await;
+    let outcome = crate::job::run::submit(submission, settings, Arc::clone(&progress), stop).await;
     if let Some(status) = status {
         status.finish();
     }

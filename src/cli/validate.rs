@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::QueryArgs;
 use crate::error::Result;
+use crate::job::discovery::Discovery;
 use crate::job::run::by_table;
-use crate::sql::query::load;
+use crate::sql::submission::Submission;
 use crate::{sink, source};
 
 /// Arguments of `highwater validate`.
@@ -21,7 +22,20 @@ pub(crate) struct ValidateArgs {
 
 /// Runs the command.
 pub(crate) async fn run(args: &ValidateArgs) -> Result<()> {
-    let query = load(&args.query.files, &args.query.variables()).await?;
+    let submission = Submission::read(&args.query.files, &args.query.variables())?;
+    let is_open = submission.is_open();
+    let mut discovery = Discovery::new(submission, None)?;
+    if is_open && args.connect {
+        tokio::task::block_in_place(|| discovery.look())?;
+        discovery.statements()?.iter().for_each(|statement| println!("{statement}"));
+        if let Some(missing) = discovery.missing() {
+            eprintln!("{missing} has no records yet that its columns could be known from");
+        }
+    } else if let Some(missing) = discovery.missing() {
+        eprintln!("{missing} leaves its columns out; --connect looks them up and shows them");
+        return Ok(());
+    }
+    let query = discovery.compile().await?;
     let outputs = crate::job::check::check(&query, "validate")?;
     if args.connect {
         for (table, _) in by_table(&query.pipelines) {

@@ -21,7 +21,9 @@ mod column;
 mod connect;
 mod csv;
 mod fault;
+pub mod infer;
 mod json;
+pub mod watch;
 
 /// What a decoder is asked for. Compiled once; the rest of a record is skipped without being parsed.
 #[derive(Debug, Clone)]

@@ -149,16 +149,28 @@ impl Job {
             epoch: self.epoch,
             made_at,
             fingerprints: fingerprints(&self.query),
-            positions: self.inputs.iter().flat_map(TableInput::positions).collect(),
-            watermarks: self.inputs.iter().map(|input| (input.name().to_owned(), input.watermark())).collect(),
+            positions: self
+                .inputs
+                .iter()
+                .flat_map(TableInput::positions)
+                .chain(self.resting.positions.clone())
+                .collect(),
+            watermarks: self.watermarks(),
             intents,
             state_epoch: self.state_epoch,
+            discovered: self.discovered.clone(),
             finished: self.is_finished(),
         };
+        let state = state.map(|state| self.resting.state.clone().into_iter().chain(state).collect());
         let checkpoint = Checkpoint { manifest, state, rows };
         self.epoch += 1;
         self.delivering = Some(checkpoint.clone());
         self.deliverer.deliver(Delivery { checkpoint, blocks, again: false }).await
+    }
+
+    fn watermarks(&self) -> BTreeMap<String, i64> {
+        let own = self.inputs.iter().map(|input| (input.name().to_owned(), input.watermark()));
+        own.chain(self.resting.watermarks.clone()).collect()
     }
 
     fn note_state(&mut self, saved: bool) {

@@ -1,8 +1,11 @@
 //! Checkpoint, then blocks, epoch after epoch, beside the reading of the next.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
@@ -10,6 +13,9 @@ use super::progress::Progress;
 use crate::checkpoint::{Checkpoint, CheckpointStore};
 use crate::error::{Error, Result};
 use crate::sink::{Block, OutputTable, Sink};
+
+/// How many tables are written at once.
+const AT_ONCE: usize = 4;
 
 /// An epoch to be delivered.
 pub struct Delivery {
@@ -90,34 +96,60 @@ impl Worker {
                 patience.wait(error).await?;
             }
         }
-        for (output, block) in &delivery.blocks {
-            self.write(*output, block, delivery.again).await?;
+        let mut blocks: BTreeMap<usize, Vec<&Block>> = BTreeMap::new();
+        delivery.blocks.iter().for_each(|(output, block)| blocks.entry(*output).or_default().push(block));
+        let mut writes: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
+        for (output, sink) in self.sinks.iter_mut().enumerate() {
+            if let Some(blocks) = blocks.remove(&output) {
+                let (table, again) = (&self.tables[output], delivery.again);
+                writes.push(Box::pin(write_all(sink.as_mut(), table, blocks, again, &self.progress)));
+            }
         }
+        // Tables know nothing of each other; with hundreds of them, one after the other takes too long.
+        futures::stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
         for position in &delivery.checkpoint.manifest.positions {
             self.progress.delivered(&position.source(), position.offset);
         }
         Ok(delivery.checkpoint.manifest.epoch)
     }
+}
 
-    /// Writes a block until it is durable. After a failure nobody knows whether it is, so it is written *again*: the
-    /// same block, looked for first.
-    async fn write(&mut self, output: usize, block: &Block, mut again: bool) -> Result<()> {
-        let table = &self.tables[output];
-        let name = table.name().to_owned();
-        let mut patience = Patience::new(&name);
-        loop {
-            let sink = &mut self.sinks[output];
-            let outcome = if again { sink.write_again(block).await } else { sink.write(block).await };
-            match outcome {
-                Ok(()) => break,
-                Err(error) => patience.wait(error).await?,
-            }
-            metrics::counter!("highwater_insert_retries_total", "table" => name.clone()).increment(1);
-            again = true;
-        }
-        self.progress.count_written(&name, block.row_count());
-        Ok(())
+/// Writes the blocks of a table, in order.
+async fn write_all(
+    sink: &mut dyn Sink,
+    table: &OutputTable,
+    blocks: Vec<&Block>,
+    again: bool,
+    progress: &Progress,
+) -> Result<()> {
+    for block in blocks {
+        write(sink, table, block, again, progress).await?;
     }
+    Ok(())
+}
+
+/// Writes a block until it is durable. After a failure nobody knows whether it is, so it is written *again*: the
+/// same block, looked for first.
+async fn write(
+    sink: &mut dyn Sink,
+    table: &OutputTable,
+    block: &Block,
+    mut again: bool,
+    progress: &Progress,
+) -> Result<()> {
+    let name = table.name().to_owned();
+    let mut patience = Patience::new(&name);
+    loop {
+        let outcome = if again { sink.write_again(block).await } else { sink.write(block).await };
+        match outcome {
+            Ok(()) => break,
+            Err(error) => patience.wait(error).await?,
+        }
+        metrics::counter!("highwater_insert_retries_total", "table" => name.clone()).increment(1);
+        again = true;
+    }
+    progress.count_written(&name, block.row_count());
+    Ok(())
 }
 
 /// Waits between tries, longer each time, for as long as it takes; gives up on what will not pass.

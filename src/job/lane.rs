@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use datafusion::arrow::array::RecordBatch;
 use tokio::sync::mpsc::Sender;
 
+use super::discovery::Drift;
 use super::input::{InputPlan, LaneWork, Letters};
 use super::message::{Assignment, Course, FromLane, PartitionState, ToLane};
 use super::outside::Outside;
@@ -20,6 +21,8 @@ use super::rows;
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
 use crate::error::{Error, Result};
 use crate::format::Decoder;
+use crate::format::infer::Sample;
+use crate::format::watch::Watch;
 use crate::source::{RawBatch, SourceReader};
 use crate::window::NO_EVENT_TIME;
 use crate::window::aggregate::{EventTimes, Uncounted, WindowAggregate};
@@ -56,6 +59,10 @@ struct LaneTable {
     plan: Arc<InputPlan>,
     decoder: Box<dyn Decoder>,
     windows: Vec<Option<WindowAggregate>>,
+    /// Over a table whose columns were left out.
+    watch: Option<Watch>,
+    /// Whether it has got new columns: then it is not read any further.
+    drifted: bool,
 }
 
 impl LaneTable {
@@ -64,7 +71,8 @@ impl LaneTable {
             LaneWork::Window { plan, .. } => Some(WindowAggregate::new(Arc::clone(plan))),
             _ => None,
         });
-        Ok(Self { decoder: plan.decoder()?, windows: windows.collect(), plan })
+        let watch = plan.table.open.then(|| Watch::new(&plan.table.options, plan.table.rows()));
+        Ok(Self { decoder: plan.decoder()?, windows: windows.collect(), watch, drifted: false, plan })
     }
 
     /// The windowed pipelines, each with its number in the job.
@@ -218,8 +226,12 @@ impl Lane {
             return Err(Error::internal(format!("records of {} came to a lane that does not own it", batch.source)));
         };
         let table = &mut self.tables[partition.table];
+        if table.drifted {
+            self.held.push_back(batch);
+            return Ok(());
+        }
         match table.decoder.prepare(&batch) {
-            Ok(()) => self.process(&batch, &course),
+            Ok(()) => self.process_known(batch, &course),
             Err(error) if error.is_transient() => {
                 tracing::warn!("table {}: {error}; trying again", table.plan.table.name);
                 self.retry_at = Some(Instant::now() + RETRY);
@@ -228,6 +240,27 @@ impl Lane {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Works on a batch up to the first record that has columns which its table does not have.
+    fn process_known(&mut self, mut batch: RawBatch, course: &Course) -> Result<()> {
+        let Some(partition) = self.partitions.get(&batch.source) else { return Ok(()) };
+        let table = &mut self.tables[partition.table];
+        let Some(offset) = table.watch.as_mut().and_then(|watch| watch.first_new(&batch)) else {
+            return self.process(&batch, course);
+        };
+        table.drifted = true;
+        let name = table.plan.table.name.clone();
+        let rest = batch.split_off(offset);
+        let record = rest.as_ref().and_then(|rest| rest.record_at(offset));
+        let bytes = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+        let sample = record.map(|it| Sample { key: bytes(it.key), value: bytes(it.value) }).unwrap_or_default();
+        let drift = Drift { table: name, source: batch.source.clone(), offset, sample };
+        self.held.extend(rest);
+        if batch.range.to > batch.range.from {
+            self.process(&batch, course)?;
+        }
+        self.report(FromLane::Drifted(drift))
     }
 
     fn check_bounds(&mut self) -> Result<()> {

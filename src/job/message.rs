@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use datafusion::arrow::array::RecordBatch;
 
+use super::discovery::Drift;
 use crate::change::{OffsetRange, TopicPartition};
 use crate::error::Error;
 use crate::window::aggregate::WindowState;
@@ -95,6 +96,8 @@ pub enum FromLane {
         /// The lane.
         lane: usize,
     },
+    /// A table has got columns that it does not know. The lane has stopped reading it before this record.
+    Drifted(Drift),
     /// The lane has ended because of this.
     Failed(Error),
 }

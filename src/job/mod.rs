@@ -3,6 +3,7 @@
 pub mod check;
 mod cycle;
 pub mod delivery;
+pub mod discovery;
 pub mod epoch;
 pub mod explain;
 pub mod input;

@@ -104,7 +104,9 @@ fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
         }
     };
     let schema = Arc::new(Schema::new(fields));
-    Ok(OutputTable { options, form, schema, visible, key, event_time, comments, comment, job: job.to_owned() })
+    let is_left_out = pipeline.target.as_ref().is_some_and(|target| target.columns.fields().is_empty());
+    let evolves = source.open && is_left_out && matches!(form, TableForm::Log | TableForm::Mirror);
+    Ok(OutputTable { options, form, schema, visible, key, event_time, comments, comment, evolves, job: job.to_owned() })
 }
 
 /// Result columns: a window always has bounds, in ClickHouse with whole seconds where all windows have them.
@@ -153,6 +155,7 @@ fn late_table(pipeline: &Pipeline, lane: &WindowPlan, main: &OutputTable, job: &
         event_time: Some("window_start".into()),
         comments: BTreeMap::from([("sign".into(), "1 for a row that came late, -1 for a row taken back late".into())]),
         comment: format!("rows of {} that came after their windows had closed", pipeline.table.name),
+        evolves: false,
         job: job.to_owned(),
     };
     (table, kept)
@@ -183,6 +186,7 @@ fn dead_letter_table(target: Option<&Arc<Table>>, job: &str) -> OutputTable {
         event_time: None,
         comments: BTreeMap::from([("value".into(), "the record's value, cut at 64 KiB".into())]),
         comment: "records that could not be used, with their positions and the reasons".into(),
+        evolves: false,
         job: job.to_owned(),
     }
 }

@@ -71,6 +71,13 @@ impl Job {
                     waiting.remove(&lane);
                 }
                 FromLane::Rows { output, source, rows, .. } => gathered.add(output, source, rows),
+                FromLane::Drifted(drift) => {
+                    return Err(Error::config(format!(
+                        "the records of {} are no longer what they were when checkpoint {} was made: offset {} has other columns; \
+                         start afresh with --reset-state",
+                        drift.source, to.epoch, drift.offset
+                    )));
+                }
                 _ => {}
             }
         }

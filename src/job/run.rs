@@ -14,10 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{mpsc, watch};
 
 use super::cycle::{Step, fingerprints};
 use super::delivery::{Deliverer, Delivery};
+use super::discovery::{Discovery, Drift};
 use super::epoch::EpochRows;
 use super::input::InputPlan;
 use super::lanes::Lanes;
@@ -26,17 +28,21 @@ use super::outputs::Outputs;
 use super::progress::Progress;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
-use crate::checkpoint::{Checkpoint, Manifest};
+use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered, SavedSchemas};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
+use crate::sql::submission::Submission;
+use crate::window::aggregate::WindowState;
 
 /// How many reports of lanes may wait for the job. Few: a report may be a batch of rows, some megabytes.
 const REPORTS: usize = 8;
 /// How often the source's client gets its turn, and the lag is measured.
 const MAINTENANCE: Duration = Duration::from_secs(1);
+/// How many tables are created or checked at once.
+const PREPARED_AT_ONCE: usize = 8;
 /// How often new partitions are looked for.
 const LOOK_AROUND: Duration = Duration::from_secs(10);
 
@@ -72,6 +78,25 @@ pub struct Job {
     /// Whether the last cut is being saved once more, with its blocks in place.
     pub(super) settling: bool,
     pub(super) has_checkpoint: bool,
+    /// What was looked up for the query, when it leaves something out.
+    discovery: Option<Discovery>,
+    pub(super) discovered: Option<SavedSchemas>,
+    /// The tables that have got new columns.
+    drifts: Vec<Drift>,
+    /// Whether it ends only to go on with another plan.
+    replans: bool,
+    pub(super) resting: Resting,
+    /// Held so that a job without lanes yet does not end.
+    #[expect(dead_code, reason = "held, not used")]
+    own_reports: mpsc::Sender<FromLane>,
+}
+
+/// What a checkpoint has of tables that this run does not read: it is carried on.
+#[derive(Debug, Default)]
+pub(super) struct Resting {
+    pub(super) positions: Vec<Position>,
+    pub(super) watermarks: BTreeMap<String, i64>,
+    pub(super) state: BTreeMap<usize, Vec<WindowState>>,
 }
 
 /// How a run ended.
@@ -90,11 +115,97 @@ pub async fn run(
     progress: Arc<Progress>,
     stop: watch::Receiver<bool>,
 ) -> Result<Outcome> {
+    Box::pin(life(query, settings, progress, stop, None)).await.map(|(end, _)| end.outcome)
+}
+
+/// Runs a submission until it ends or `stop` turns true: as [`run`], but what it leaves out is looked up first, and when that
+/// changes, the job goes on with the new plan from where it stood.
+pub async fn submit(
+    submission: Submission,
+    mut settings: Settings,
+    progress: Arc<Progress>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<Outcome> {
+    if std::mem::take(&mut settings.reset_state) {
+        settings.checkpoints.clear().await?;
+    }
+    let saved = match submission.is_open() {
+        true => settings.checkpoints.recover().await?,
+        false => None,
+    };
+    let mut discovery = Discovery::new(submission, saved.as_ref().map(|it| &it.last.manifest))?;
+    loop {
+        if !learn(&mut discovery, &settings, &mut stop).await? {
+            return Ok(Outcome::Stopped);
+        }
+        let query = discovery.compile().await?;
+        super::check::check(&query, &settings.name)?;
+        query.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let (settings, progress, stop) = (settings.clone(), Arc::clone(&progress), stop.clone());
+        let (end, returned) = Box::pin(life(query, settings, progress, stop, Some(discovery))).await?;
+        let Some(returned) = returned else { return Ok(end.outcome) };
+        discovery = returned;
+        discovery.note_run();
+        for drift in &end.drifts {
+            discovery.take_in(drift)?;
+        }
+        match (end.goes_on, discovery.stopped().values().next()) {
+            (true, _) => {}
+            (false, Some(message)) if end.outcome == Outcome::Finished => return Err(Error::config(message.clone())),
+            (false, _) => return Ok(end.outcome),
+        }
+    }
+}
+
+/// Waits until enough is known for a plan. False when it was told to stop before.
+async fn learn(discovery: &mut Discovery, settings: &Settings, stop: &mut watch::Receiver<bool>) -> Result<bool> {
+    let mut said = false;
+    loop {
+        if !discovery.is_known() {
+            match tokio::task::block_in_place(|| discovery.look()) {
+                Err(error) if error.is_transient() && settings.ending == Ending::Endless => {
+                    tracing::warn!("{error}; trying again");
+                }
+                looked => drop(looked?),
+            }
+        }
+        let Some(missing) = discovery.missing() else { return Ok(true) };
+        if settings.ending != Ending::Endless {
+            return Err(Error::config(format!(
+                "{missing} has no records that its columns could be known from; declare them: CREATE TABLE … (id INT, …) WITH (…)"
+            )));
+        }
+        if !std::mem::replace(&mut said, true) {
+            tracing::info!("{missing} has no records yet; waiting for the first, which tells its columns");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            () = told(stop) => return Ok(false),
+        }
+    }
+}
+
+/// How a plan of a job ended.
+struct End {
+    outcome: Outcome,
+    /// Whether the job goes on with another plan.
+    goes_on: bool,
+    drifts: Vec<Drift>,
+}
+
+/// Runs one plan of a job.
+async fn life(
+    query: Query,
+    settings: Settings,
+    progress: Arc<Progress>,
+    stop: watch::Receiver<bool>,
+    discovery: Option<Discovery>,
+) -> Result<(End, Option<Discovery>)> {
     let mut stop = stop;
     let mut job = tokio::select! {
-        job = Job::start(query, settings, progress) => job?,
+        job = Job::start(query, settings, progress, discovery) => job?,
         // Nothing has been read yet that a checkpoint or the topic does not have.
-        () = told(&mut stop) => return Ok(Outcome::Stopped),
+        () = told(&mut stop) => return Ok((End { outcome: Outcome::Stopped, goes_on: false, drifts: Vec::new() }, None)),
     };
     let outcome = job.work(stop).await;
     tokio::task::block_in_place(|| {
@@ -104,7 +215,7 @@ pub async fn run(
     });
     let outcome = outcome?;
     job.deliverer.finish().await?;
-    Ok(outcome)
+    Ok((End { outcome, goes_on: job.replans, drifts: job.drifts }, job.discovery))
 }
 
 /// Returns when `stop` has turned true; never, when nobody can turn it any more.
@@ -115,24 +226,29 @@ async fn told(stop: &mut watch::Receiver<bool>) {
 }
 
 impl Job {
-    async fn start(query: Query, settings: Settings, progress: Arc<Progress>) -> Result<Self> {
+    async fn start(
+        query: Query,
+        settings: Settings,
+        progress: Arc<Progress>,
+        discovery: Option<Discovery>,
+    ) -> Result<Self> {
         let outputs = Outputs::new(&query, &settings.name)?;
         if settings.reset_state {
             settings.checkpoints.clear().await?;
         }
         let recovered = settings.checkpoints.recover().await?;
         if let Some(recovered) = &recovered {
-            check_compatible(&recovered.last.manifest, &query, &settings)?;
+            // Within a process it is the same query, whatever columns it has got.
+            let is_same = discovery.as_ref().is_some_and(Discovery::has_run);
+            check_compatible(&recovered.last.manifest, (!is_same).then_some(&query), &settings)?;
         }
-        let mut sinks = Vec::new();
-        for table in &outputs.tables {
-            let mut sink = settings.outside.sink(table, recovered.is_some())?;
-            prepare(sink.as_mut(), table).await?;
-            sinks.push(sink);
-        }
+        let (is_resumed, tables) = (recovered.is_some(), outputs.tables.clone());
+        let prepared = tables.into_iter().map(|table| prepared(settings.outside.sink(&table, is_resumed), table));
+        let sinks = futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         let (reports_in, reports) = mpsc::channel(REPORTS);
         let mut plans = Vec::new();
-        for (table, pipelines) in by_table(&query.pipelines) {
+        let is_read = |table: &Table| !discovery.as_ref().is_some_and(|it| it.stopped().contains_key(&table.name));
+        for (table, pipelines) in by_table(&query.pipelines).into_iter().filter(|(table, _)| is_read(table)) {
             plans.push(Arc::new(InputPlan::new(&table, &pipelines, &outputs, &settings.name)?));
         }
         let open = || open_inputs(&plans, &settings, &reports_in, &progress);
@@ -166,9 +282,16 @@ impl Job {
             cut_is_last: false,
             settling: false,
             has_checkpoint: false,
+            discovered: discovery.as_ref().and_then(Discovery::saved),
+            discovery,
+            drifts: Vec::new(),
+            replans: false,
+            resting: Resting::default(),
+            own_reports: reports_in,
         };
         match recovered {
             Some(recovered) => {
+                job.rest(&recovered);
                 job.recover(&recovered).await?;
                 job.state_epoch = recovered.with_state.manifest.epoch;
                 job.epoch = recovered.last.manifest.epoch + 1;
@@ -180,6 +303,21 @@ impl Job {
         }
         job.set_out()?;
         Ok(job)
+    }
+
+    /// Takes over what a checkpoint has of tables that are not read.
+    fn rest(&mut self, recovered: &Recovered) {
+        let manifest = &recovered.last.manifest;
+        let is_read = |name: &str| self.inputs.iter().any(|input| input.name() == name);
+        let is_fed = |number: usize| self.inputs.iter().any(|input| input.feeds(number));
+        let positions = manifest.positions.iter().filter(|it| !is_read(&it.table)).cloned();
+        let watermarks = manifest.watermarks.iter().filter(|(name, _)| !is_read(name));
+        let state = recovered.with_state.state.iter().flatten().filter(|(number, _)| !is_fed(**number));
+        self.resting = Resting {
+            positions: positions.map(|it| Position { from: it.offset, ..it }).collect(),
+            watermarks: watermarks.map(|(name, time)| (name.clone(), *time)).collect(),
+            state: state.map(|(number, windows)| (*number, windows.clone())).collect(),
+        };
     }
 
     /// Sends the lanes on their way: without end, or up to the ends that the topics have now.
@@ -204,6 +342,14 @@ impl Job {
     /// The numbers of all lanes.
     pub(super) fn lanes(&self) -> impl Iterator<Item = usize> {
         self.groups.iter().flat_map(Lanes::numbers)
+    }
+
+    /// Ends this plan, so that the job goes on with another.
+    fn replan(&mut self) {
+        if !self.stopping {
+            self.replans = true;
+            self.stop_reading();
+        }
     }
 
     /// Lanes stop at once, not when the epoch that is on its way has been delivered.
@@ -247,6 +393,12 @@ impl Job {
                 self.reached.insert(lane);
             }
             FromLane::Failed(error) => return Err(error),
+            FromLane::Drifted(drift) => {
+                if !self.drifts.iter().any(|it| it.table == drift.table) {
+                    self.drifts.push(drift);
+                }
+                self.replan();
+            }
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
             FromLane::Cut { lane, partitions, state, open_windows, .. } => {
                 self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
@@ -317,9 +469,27 @@ impl Job {
             }
             lag += input.lag(&self.ends);
         }
+        if is_endless && looks_around && self.looks_for_tables()? {
+            self.replan();
+        }
         self.progress.lag.store(lag, Relaxed);
         metrics::gauge!("highwater_lag_records").set(lag as f64);
         Ok(())
+    }
+}
+
+impl Job {
+    /// Whether databases have got tables that the plan does not have.
+    fn looks_for_tables(&mut self) -> Result<bool> {
+        let Some(discovery) = self.discovery.as_mut().filter(|it| it.may_grow()) else { return Ok(false) };
+        self.looked_around = Instant::now();
+        match tokio::task::block_in_place(|| discovery.look()) {
+            Err(error) if error.is_transient() => {
+                tracing::debug!("cannot look for new tables: {error}");
+                Ok(false)
+            }
+            looked => looked,
+        }
     }
 }
 
@@ -368,10 +538,10 @@ pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<TablePipelines> {
     tables
 }
 
-fn check_compatible(manifest: &Manifest, query: &Query, settings: &Settings) -> Result<()> {
+fn check_compatible(manifest: &Manifest, query: Option<&Query>, settings: &Settings) -> Result<()> {
     let (place, name) = (settings.checkpoints.place(), &settings.name);
     let choices = "run it under another --name, or start afresh with --reset-state";
-    if manifest.fingerprints != fingerprints(query) {
+    if query.is_some_and(|query| manifest.fingerprints != fingerprints(query)) {
         return Err(Error::config(format!(
             "the query differs from the one that job \"{name}\" has its checkpoint of (in {place}); {choices}"
         )));
@@ -380,6 +550,13 @@ fn check_compatible(manifest: &Manifest, query: &Query, settings: &Settings) -> 
         return Err(Error::config(format!("job \"{name}\" has run to its end (checkpoint in {place}); {choices}")));
     }
     Ok(())
+}
+
+/// A table's sink, ready to be written to.
+async fn prepared(sink: Result<Box<dyn sink::Sink>>, table: sink::OutputTable) -> Result<Box<dyn sink::Sink>> {
+    let mut sink = sink?;
+    prepare(sink.as_mut(), &table).await?;
+    Ok(sink)
 }
 
 async fn prepare(sink: &mut dyn sink::Sink, table: &sink::OutputTable) -> Result<()> {

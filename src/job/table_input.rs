@@ -66,6 +66,11 @@ impl TableInput {
         &self.plan.table.name
     }
 
+    /// Whether a pipeline, by its number in the job, reads it.
+    pub fn feeds(&self, pipeline: usize) -> bool {
+        self.plan.pipelines.iter().any(|it| it.number == pipeline)
+    }
+
     /// Whether some query counts its rows into windows.
     pub fn has_windows(&self) -> bool {
         self.plan.pipelines.iter().any(|pipeline| matches!(pipeline.work, LaneWork::Window { .. }))

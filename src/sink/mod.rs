@@ -63,6 +63,8 @@ pub struct OutputTable {
     pub comments: BTreeMap<String, String>,
     /// What the table means, for its comment.
     pub comment: String,
+    /// Whether its columns are those of the source, so that new ones are added to a table that exists.
+    pub evolves: bool,
     /// The job's name: part of every token, and in results the column `_job`.
     pub job: String,
 }

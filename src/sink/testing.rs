@@ -32,6 +32,7 @@ pub(super) fn table(connector: &str, options: &[(&str, &str)]) -> OutputTable {
         event_time: None,
         comments: BTreeMap::new(),
         comment: String::new(),
+        evolves: false,
         job: "job".to_owned(),
     }
 }

@@ -7,7 +7,10 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit}
 use datafusion::sql::sqlparser::ast::Query as SqlQuery;
 use datafusion::sql::sqlparser::tokenizer::{Location, TokenWithSpan};
 
-use crate::error::Place;
+use super::database::{DatabaseMirror, SourceDatabase};
+use super::diagnose::unknown_column;
+use crate::error::{Place, Result};
+use crate::format::infer::RowSchema;
 use crate::format::is_changelog;
 use crate::options::Options;
 
@@ -26,6 +29,8 @@ pub struct Table {
     pub watermark: Option<Watermark>,
     /// Its `WITH (…)`.
     pub options: Options,
+    /// Whether its columns were left out and are those of its records, new ones included.
+    pub open: bool,
     /// Where its name stands.
     pub place: Place,
     /// Where the names of its options stand.
@@ -78,6 +83,10 @@ pub struct Script {
     pub views: Vec<View>,
     /// Inserts, in order.
     pub inserts: Vec<Insert>,
+    /// Databases that are read, by name.
+    pub databases: BTreeMap<String, SourceDatabase>,
+    /// Databases that mirror them.
+    pub mirrors: Vec<DatabaseMirror>,
 }
 
 /// The columns that `CHANGES(t)` adds to those of the table.
@@ -89,6 +98,26 @@ impl Table {
     /// The format of its records.
     pub fn format(&self) -> &str {
         self.options.get("format").or_else(|| self.options.get("value.format")).unwrap_or("json")
+    }
+
+    /// The table with the columns of its records. What it declares itself, its key and its watermark, stays.
+    pub fn with_rows(&self, rows: &RowSchema) -> Result<Self> {
+        let known = || rows.columns.fields().iter().map(|field| field.name().as_str());
+        let primary_key = if self.primary_key.is_empty() { rows.primary_key.clone() } else { self.primary_key.clone() };
+        let watermark = self.watermark.iter().map(|it| &it.column);
+        for name in primary_key.iter().chain(watermark) {
+            if !known().any(|column| column == name) {
+                return Err(self.place.error(unknown_column(name, Some(&self.name), known())).into());
+            }
+        }
+        let field = |field: &Arc<Field>| field.as_ref().clone().with_nullable(!primary_key.contains(field.name()));
+        let columns = Arc::new(Schema::new(rows.columns.fields().iter().map(field).collect::<Vec<_>>()));
+        Ok(Self { columns, primary_key, open: true, ..self.clone() })
+    }
+
+    /// Its columns and key.
+    pub fn rows(&self) -> RowSchema {
+        RowSchema { columns: Arc::clone(&self.columns), primary_key: self.primary_key.clone() }
     }
 
     /// What state depends on, in words: where the records are from, how they are read, and the clock.

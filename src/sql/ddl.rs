@@ -116,7 +116,7 @@ impl StatementReader<'_> {
         self.expect_word("AS")?;
         let place = self.place();
         let expression = self.parse(|parser| parser.parse_expr())?;
-        let is_known = fields.iter().any(|field| field.name().eq_ignore_ascii_case(&column));
+        let is_known = fields.is_empty() || fields.iter().any(|field| field.name().eq_ignore_ascii_case(&column));
         let delay = watermark_delay(&expression, &column).map_err(|message| match is_known {
             true => self.text.error(place, message),
             false => {
@@ -134,7 +134,7 @@ impl StatementReader<'_> {
     }
 
     /// After `WITH`: the options and where their names stand.
-    fn options(&mut self, table: &str) -> Result<(Options, BTreeMap<String, Place>)> {
+    pub(super) fn options(&mut self, table: &str) -> Result<(Options, BTreeMap<String, Place>)> {
         self.expect(&Token::LParen)?;
         let mut values = BTreeMap::new();
         let mut places = BTreeMap::new();
@@ -172,14 +172,19 @@ impl StatementReader<'_> {
         };
         let mut fields = definition.fields.clone();
         let mut primary_key = Vec::new();
-        for (column, place) in &definition.primary_key {
+        // Without columns they are looked up later, and the rest is checked then.
+        let is_open = fields.is_empty();
+        if is_open {
+            primary_key.extend(definition.primary_key.iter().map(|(column, _)| column.clone()));
+        }
+        for (column, place) in definition.primary_key.iter().filter(|_| !is_open) {
             let column = resolve(column, *place)?;
             fields.iter_mut().filter(|field| field.name() == &column).for_each(|field| field.set_nullable(false));
             primary_key.push(column);
         }
         let mut watermark = None;
         if let Some((clause, place)) = definition.watermark {
-            let column = resolve(&clause.column, place)?;
+            let column = if is_open { clause.column.clone() } else { resolve(&clause.column, place)? };
             let field = definition.fields.iter().find(|field| field.name() == &column);
             if let Some(field) = field.filter(|field| !field.data_type().is_temporal() || !is_timestamp(field)) {
                 let found = crate::type_name::sql_name(field.data_type());
@@ -196,6 +201,7 @@ impl StatementReader<'_> {
             primary_key,
             watermark,
             options,
+            open: false,
             place: self.text.place(place),
             option_places,
         })

@@ -48,7 +48,10 @@ async fn the_sql_of_the_pages_compiles() {
                 "sql" => {
                     let outcome = message_of(Some(&tables), &place, &block.text).await;
                     let outcome = outcome.map_err(|error| error.to_string());
-                    let only_defines = outcome.as_ref().is_err_and(|message| message.contains("has no INSERT INTO"));
+                    let only_defines = outcome.as_ref().is_err_and(|message| {
+                        // What is left out is looked up by a run.
+                        message.contains("has no INSERT INTO") || message.contains("declares no columns")
+                    });
                     assert!(outcome.is_ok() || only_defines, "{place}: {outcome:?}");
                     tried += 1;
                 }

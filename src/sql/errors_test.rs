@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::query::load_texts;
+use super::submission::{Discovered, Submission};
 use super::text::Variables;
 use crate::error::Error;
 
@@ -16,7 +16,8 @@ fn folder() -> PathBuf {
 pub(super) async fn message_of(tables: Option<&str>, name: &str, source: &str) -> Result<(), Error> {
     let tables = tables.map(|tables| ("tables.sql".to_owned(), tables.to_owned()));
     let texts = tables.into_iter().chain([(name.to_owned(), source.to_owned())]).collect();
-    let query = load_texts(texts, &Variables::default()).await?;
+    let submission = Submission::of_texts(texts, &Variables::default())?;
+    let query = submission.compile(&Discovered::default()).await?;
     crate::job::check::check(&query, "test").map(drop)
 }
 

@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod closing;
 pub mod compile;
+pub mod database;
 mod ddl;
 pub mod diagnose;
 #[cfg(test)]
@@ -16,6 +17,7 @@ pub mod query;
 pub mod refusal;
 pub mod relation;
 pub mod statement;
+pub mod submission;
 mod syntax;
 pub mod text;
 mod tokens;

@@ -16,12 +16,12 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::catalog::{IMAGES, Insert, Script, Table};
-use super::compile::compile;
+use super::compile;
 use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
 use super::pipeline::Pipeline;
 use super::refusal::Refusal;
 use super::relation::{StreamRelations, StreamTable};
-use super::statement::read_statements;
+use super::submission::{Discovered, File, Submission};
 use super::text::{Text, Variables};
 use crate::error::{Error, Place, Result};
 
@@ -51,30 +51,20 @@ impl Query {
 
 /// Reads and compiles query files as one.
 pub async fn load(files: &[impl AsRef<Path>], variables: &Variables) -> Result<Query> {
-    let mut texts = Vec::new();
-    for file in files {
-        let path = file.as_ref();
-        let source = std::fs::read_to_string(path)
-            .map_err(|cause| Error::permanent(format!("cannot read {}", path.display()), cause))?;
-        texts.push((path.display().to_string(), source));
-    }
-    load_texts(texts, variables).await
+    Submission::read(files, variables)?.compile(&Discovered::default()).await
 }
 
 /// Compiles texts, each with the name that messages use for it.
 pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> Result<Query> {
-    let mut script = Script::default();
-    let mut sources = Vec::new();
-    for (file, source) in texts {
-        let text = Text::new(file, &source, variables)?;
-        let (views, inserts) = (script.views.len(), script.inserts.len());
-        read_statements(&text, &mut script)?;
-        sources.push((text, views..script.views.len(), inserts..script.inserts.len()));
-    }
+    Submission::of_texts(texts, variables)?.compile(&Discovered::default()).await
+}
+
+/// Compiles a script. Where something is still to come (`is_waiting`), there need be no INSERT.
+pub(super) async fn compile_script(script: Script, files: &[File], is_waiting: bool) -> Result<Query> {
     let script = Arc::new(script);
     let mut planner = Planner::new(&script);
     let mut pipelines = Vec::new();
-    for (text, views, inserts) in &sources {
+    for File { text, views, inserts } in files {
         for view in &script.views[views.clone()] {
             let plan = planner
                 .plan(&view.query, &view.tokens)
@@ -89,12 +79,10 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
             pipelines.push(Arc::new(pipeline));
         }
     }
-    if pipelines.is_empty() {
+    if pipelines.is_empty() && !is_waiting {
         let message = "there is no INSERT INTO … SELECT, so there is nothing to run";
         let start = Location { line: 1, column: 1 };
-        return Err(sources
-            .last()
-            .map_or_else(|| Error::config(message), |(text, ..)| text.error(start, message).into()));
+        return Err(files.last().map_or_else(|| Error::config(message), |file| file.text.error(start, message).into()));
     }
     let warnings = warnings(&pipelines);
     Ok(Query { script, pipelines, warnings })
@@ -135,7 +123,7 @@ impl Planner {
         };
         let plan = self.plan(&insert.query, &insert.tokens).await.map_err(refused)?;
         let plan = fit(plan, insert, target.as_deref()).map_err(refused)?;
-        compile(plan, target, &self.context.state()).map_err(refused)
+        compile::compile(plan, target, &self.context.state()).map_err(refused)
     }
 
     fn target(&self, text: &Text, insert: &Insert, name: &str) -> Result<Arc<Table>> {

@@ -207,7 +207,9 @@ impl StreamRelations {
 
 fn without_columns(table: &str) -> DataFusionError {
     let example = format!("CREATE TABLE {table} (id INT, …) WITH (…)");
-    plan_datafusion_err!("table \"{table}\" declares no columns; one that is read needs them: {example}")
+    plan_datafusion_err!(
+        "table \"{table}\" declares no columns; run and validate --connect look them up, here they have to be written: {example}"
+    )
 }
 
 /// The error at the place of a part of the query, unless it has a place already.

@@ -34,6 +34,8 @@ impl StatementReader<'_> {
             let table = self.table()?;
             refuse_twice(script, &table.name, &table.place)?;
             script.tables.insert(table.name.clone(), Arc::new(table));
+        } else if self.take_words(&["CREATE", "DATABASE"]) {
+            self.database(script)?;
         } else if self.take_words(&["CREATE", "VIEW"]) {
             let place = self.text.place(self.place());
             let name = self.name("the view's name")?;
@@ -60,7 +62,7 @@ impl StatementReader<'_> {
             let (query, tokens) = self.query(script)?;
             script.inserts.push(Insert { target: None, columns: Vec::new(), query, place, tokens });
         } else {
-            let known = "statements are CREATE TABLE, CREATE VIEW, INSERT INTO … SELECT, and SELECT";
+            let known = "statements are CREATE TABLE, CREATE VIEW, CREATE DATABASE, INSERT INTO … SELECT, and SELECT";
             return Err(self.error(format!("cannot read {} here; {known}", self.found())).into());
         }
         Ok(())

@@ -24,6 +24,11 @@ impl Variables {
         Self { given, use_environment: false }
     }
 
+    /// None at all.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
     fn get(&self, name: &str) -> Option<String> {
         let environment = || self.use_environment.then(|| std::env::var(name).ok()).flatten();
         self.given.get(name).cloned().or_else(environment)

@@ -43,7 +43,7 @@ fn column_cells(column: &ArrayRef) -> Result<Vec<String>> {
 }
 
 /// To twelve digits: sums of the same numbers in another order differ in the last ones.
-fn float(value: f64) -> String {
+pub(super) fn float(value: f64) -> String {
     let rounded = format!("{value:.11e}").parse().unwrap_or(value);
     if rounded == 0.0 { "0".into() } else { format!("{rounded}") }
 }

@@ -10,6 +10,8 @@ mod cases_test;
 pub mod cells;
 pub mod check;
 pub mod collect;
+#[cfg(test)]
+mod oracle;
 pub mod record;
 pub mod run;
 pub mod update;

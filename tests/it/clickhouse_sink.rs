@@ -51,6 +51,7 @@ impl Database {
             event_time: None,
             comments: BTreeMap::new(),
             comment: String::new(),
+            evolves: false,
             job: "it's a job".to_owned(),
         }
     }

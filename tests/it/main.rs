@@ -10,6 +10,7 @@ mod filesystem;
 mod kafka_source;
 mod malformed;
 mod million;
+mod open_tables;
 mod oracle;
 mod real_path;
 mod run;

@@ -12,7 +12,7 @@ use highwater::error::Result;
 use highwater::job::progress::Progress;
 use highwater::job::run::Outcome;
 use highwater::job::settings::{Ending, Settings};
-use highwater::sql::query::load_texts;
+use highwater::sql::submission::Submission;
 use highwater::sql::text::Variables;
 use tokio::sync::watch;
 
@@ -54,7 +54,8 @@ pub(crate) fn run_until(
     let (stop, stopped) = watch::channel(false);
     let seen = Arc::clone(&progress);
     block_on(async move {
-        let query = load_texts(vec![("test.sql".into(), text.to_owned())], &Variables::new(BTreeMap::new())).await?;
+        let texts = vec![("test.sql".into(), text.to_owned())];
+        let submission = Submission::of_texts(texts, &Variables::new(BTreeMap::new()))?;
         let watching = tokio::spawn(async move {
             while !is_enough(&seen) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -63,7 +64,7 @@ pub(crate) fn run_until(
             // The channel stays open: its end would be a stop as well.
             std::future::pending::<()>().await;
         });
-        let done = highwater::job::run::run(query, settings, Arc::clone(&progress), stopped).await;
+        let done = highwater::job::run::submit(submission, settings, Arc::clone(&progress), stopped).await;
         watching.abort();
         done.map(|outcome| (outcome, progress))
     })

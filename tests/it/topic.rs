@@ -17,22 +17,44 @@ use crate::stack::{kafka_brokers, unique};
 /// A topic, and who writes to it.
 pub(crate) struct Topic {
     pub(crate) name: String,
-    producer: BaseProducer,
+    producer: std::sync::Arc<BaseProducer>,
 }
 
 impl Topic {
     pub(crate) fn create(what: &str, partitions: i32) -> Self {
-        let name = unique(what);
+        Self::named(unique(what), partitions)
+    }
+
+    pub(crate) fn named(name: String, partitions: i32) -> Self {
+        Self::all(vec![name], partitions).remove(0)
+    }
+
+    /// Topics of one partition, made at once.
+    pub(crate) fn many(names: Vec<String>) -> Vec<Self> {
+        Self::all(names, 1)
+    }
+
+    fn all(names: Vec<String>, partitions: i32) -> Vec<Self> {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", kafka_brokers()).set("message.max.bytes", "10000000");
         let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
         // The tests' timestamps are not of today: retention by age would delete the records.
-        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
-        let topic = topic.set("retention.ms", "-1").set("max.message.bytes", "10000000");
-        for result in block_on(admin.create_topics([&topic], &AdminOptions::new())).unwrap() {
+        let topic = |name| {
+            let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+            topic.set("retention.ms", "-1").set("max.message.bytes", "10000000")
+        };
+        let topics: Vec<_> = names.iter().map(|name| topic(name)).collect();
+        for result in block_on(admin.create_topics(&topics, &AdminOptions::new())).unwrap() {
             result.unwrap();
         }
-        Self { name, producer: client.create().unwrap() }
+        let producer: std::sync::Arc<BaseProducer> = std::sync::Arc::new(client.create().unwrap());
+        names.into_iter().map(|name| Self { name, producer: std::sync::Arc::clone(&producer) }).collect()
+    }
+
+    /// Sends a record of today to a partition, which is there after [`Self::flush`].
+    pub(crate) fn queue(&self, partition: i32, key: &str, value: &str) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        self.send(partition, Some(key), Some(value.as_bytes()), now.as_millis() as i64);
     }
 
     /// Sends a record. It is there after [`Self::flush`].

@@ -82,6 +82,11 @@ impl Existing {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// The type of a column, if there is such a column.
+    pub(super) fn type_of(&self, name: &str) -> Option<&ChType> {
+        self.column(name).map(|column| &column.ch_type)
+    }
+
     /// Whether a mirror can be written into it directly.
     pub(super) fn keeps_versions(&self) -> bool {
         self.engine.ends_with("ReplacingMergeTree")

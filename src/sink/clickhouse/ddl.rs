@@ -153,7 +153,7 @@ pub(super) struct ColumnDdl {
 }
 
 impl ColumnDdl {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut text = format!("{} {}", quote_identifier(&self.name), self.ch_type);
         if !self.comment.is_empty() {
             text.push_str(" COMMENT ");
@@ -249,7 +249,7 @@ pub(super) fn create_table(output: &OutputTable, name: &TableName, time64: bool)
 }
 
 /// `CREATE VIEW` over a mirror's versions: current rows only, without the machinery.
-pub(super) fn create_view(output: &OutputTable, name: &TableName) -> String {
+pub(super) fn create_view(output: &OutputTable, name: &TableName, replace: bool) -> String {
     let shown: Vec<String> = output
         .schema
         .fields()
@@ -258,7 +258,8 @@ pub(super) fn create_view(output: &OutputTable, name: &TableName) -> String {
         .map(|field| quote_identifier(field.name()))
         .collect();
     let mut sql = format!(
-        "CREATE VIEW IF NOT EXISTS {}\nAS SELECT {}\nFROM {} FINAL",
+        "{} {}\nAS SELECT {}\nFROM {} FINAL",
+        if replace { "CREATE OR REPLACE VIEW" } else { "CREATE VIEW IF NOT EXISTS" },
         name.quoted(),
         shown.join(", "),
         name.versions().quoted()

@@ -11,6 +11,7 @@ mod check;
 mod client;
 mod ddl;
 mod encode;
+mod evolve;
 mod insert;
 mod look;
 mod split;
@@ -27,11 +28,12 @@ use clickhouse::Compression;
 use self::check::{Existing, From, WrittenColumn, check};
 pub use self::client::{ClickHouseClient, quote_identifier, quote_string};
 use self::ddl::{Extra, TableName, create_database, create_table, create_view, time_column};
+use self::evolve::alteration;
 use self::insert::{Identity, Plan, insert_settings, query_id};
 use self::look::wait_for_running;
 use self::split::{CHUNK_ROWS, Parting, Piece, split};
 use crate::error::{Error, Result};
-use crate::sink::{Block, OutputTable, POSITION, Sink, TableForm};
+use crate::sink::{Block, IS_DELETED, OutputTable, POSITION, Sink, TableForm, VERSION};
 
 /// The options that this sink reads.
 pub const OPTIONS: &[&str] = &["url", "username", "password", "database", "table", "sink.compression", "sink.timeout"];
@@ -137,7 +139,7 @@ impl ClickHouseSink {
             tracing::info!(table = %target, "created the ClickHouse table");
         }
         if target != self.name && found.is_none() {
-            self.client.query_tsv(&create_view(&self.output, &self.name)).await?;
+            self.client.query_tsv(&create_view(&self.output, &self.name, false)).await?;
         }
         let existing = Existing::look_up(&self.client, &target).await?;
         let existing = existing.ok_or_else(|| {
@@ -147,6 +149,25 @@ impl ClickHouseSink {
             )
         })?;
         Ok((target, existing))
+    }
+
+    /// Gives the table, and the view over it, the columns that the source has got.
+    async fn evolve(&self, name: &TableName, existing: Existing, time64: bool) -> Result<Existing> {
+        let mut evolved = existing;
+        if let Some(alteration) = alteration(&self.output, name, &evolved, time64)? {
+            self.client.query_tsv(&alteration).await?;
+            tracing::info!("the source has got other columns: {alteration}");
+            evolved = Existing::look_up(&self.client, name).await?.unwrap_or(evolved);
+        }
+        if *name != self.name {
+            let view = Existing::look_up(&self.client, &self.name).await?;
+            let is_machinery = |name: &str| [VERSION, IS_DELETED].contains(&name);
+            let mut shown = self.output.schema.fields().iter().map(|field| field.name()).filter(|it| !is_machinery(it));
+            if view.is_some_and(|view| shown.any(|column| view.type_of(column) != evolved.type_of(column))) {
+                self.client.query_tsv(&create_view(&self.output, &self.name, true)).await?;
+            }
+        }
+        Ok(evolved)
     }
 
     /// The error for a table that stands where one of the mirror's should.
@@ -256,7 +277,10 @@ impl Sink for ClickHouseSink {
         let time64 = rows.iter().any(|row| cell(row, 0) == "enable_time_time64_type" && cell(row, 1) == "1");
         let server_utc = rows.first().is_some_and(|row| matches!(cell(row, 2).as_str(), "UTC" | "Etc/UTC"));
 
-        let (name, existing) = self.create_or_find(time64).await?;
+        let (name, mut existing) = self.create_or_find(time64).await?;
+        if self.output.evolves {
+            existing = self.evolve(&name, existing, time64).await?;
+        }
         let columns = check(&self.output, &name, self.client.place(), &existing)?;
         self.check_deduplication(&name, &existing).await?;
         let parting = existing.parting(&columns, server_utc);

@@ -28,6 +28,7 @@ fn output(form: TableForm, fields: Vec<Field>, key: &[&str], event_time: Option<
         event_time: event_time.map(str::to_owned),
         comments: BTreeMap::from([("email".to_owned(), "the customer's".to_owned())]),
         comment: "what it's for".to_owned(),
+        evolves: false,
         job: "j".to_owned(),
     }
 }
@@ -94,7 +95,7 @@ fn ddl_of_a_mirror() {
          SETTINGS non_replicated_deduplication_window = 10000\nCOMMENT 'what it\\'s for'"
     );
     assert_eq!(
-        create_view(&mirror, &name()),
+        create_view(&mirror, &name(), false),
         "CREATE VIEW IF NOT EXISTS `shop`.`t`\nAS SELECT `id`, `at`\nFROM `shop`.`t_versions` FINAL\nCOMMENT 'what it\\'s for'"
     );
     let error =
@@ -345,7 +346,7 @@ async fn ddl_of_the_documentation() {
         let name = TableName::from_options(&table.options).unwrap();
         let rows = if table.form == TableForm::Mirror { name.versions() } else { name.clone() };
         let mut statements = vec![create_table(&table, &rows, true).unwrap()];
-        statements.extend((table.form == TableForm::Mirror).then(|| create_view(&table, &name)));
+        statements.extend((table.form == TableForm::Mirror).then(|| create_view(&table, &name, false)));
         for statement in statements {
             assert!(page.contains(&statement), "docs/clickhouse.md lacks\n{statement}");
         }

@@ -1,0 +1,2 @@
+CREATE DATABASE shop WITH ('connector' = 'kafka', 'topic-pattern' = 'shop[.].*', 'properties.bootstrap.servers' = 'localhost:9092', 'format' = 'debezium-json');
+CREATE DATABASE shop WITH ('connector' = 'clickhouse', 'url' = 'http://localhost:8123', 'database' = 'shop') AS DATABASE shop INCLUDING ALL TABLES;
