@@ -247,7 +247,10 @@ async fn run_while_time_passes(
     settings.ending = Ending::Endless;
     let progress: Arc<Progress> = Arc::default();
     let (stop, stopped) = watch::channel(false);
+    let before = outside.script.asked();
     let mut job: Running<'_> = Box::pin(start(query, settings, outside, Arc::clone(&progress), stopped));
+    // Silence counts from when a lane has got its partitions.
+    work_until(&mut job, || outside.script.asked().iter().all(|(it, asked)| *asked > before[it])).await?;
     for event in leg {
         match *event {
             Event::Release(count) => {

@@ -48,6 +48,7 @@ pub(super) struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
+    /// What must come of a scenario.
     pub(super) fn run(scenario: &'a Scenario) -> Expected {
         let mut model = Self {
             shape: &scenario.shape,
@@ -153,18 +154,37 @@ fn instant(time: i64) -> String {
 }
 
 impl Window {
-    /// The windows of a time, as start and end. Times are after [`BASE`], which is a whole hour.
+    /// The windows of a time, as start and end.
     fn of(self, time: i64) -> Vec<(i64, i64)> {
-        let Self::Tumble { size, offset } = self;
-        let mut start = offset;
-        while start > time {
-            start -= size;
+        match self {
+            Self::Tumble { size, offset } => {
+                let start = last_start(time, size, offset);
+                vec![(start, start + size)]
+            }
+            Self::Hop { slide, size, offset } => {
+                let starts = (0..).map(|back| last_start(time, slide, offset) - back * slide);
+                starts.take_while(|start| start + size > time).map(|start| (start, start + size)).collect()
+            }
+            Self::Cumulate { step, size, offset } => {
+                let start = last_start(time, size, offset);
+                let ends = (1..=size / step).map(|count| start + count * step);
+                ends.filter(|&end| end > time).map(|end| (start, end)).collect()
+            }
         }
-        while start + size <= time {
-            start += size;
-        }
-        vec![(start, start + size)]
     }
+}
+
+/// The last time at or before `time` that is a number of steps away from `offset`. Times are after [`BASE`], which every step
+/// here divides.
+fn last_start(time: i64, step: i64, offset: i64) -> i64 {
+    let mut start = offset;
+    while start > time {
+        start -= step;
+    }
+    while start + step <= time {
+        start += step;
+    }
+    start
 }
 
 impl Shape {

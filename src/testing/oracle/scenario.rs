@@ -8,6 +8,9 @@ use super::model::Model;
 /// Where times begin: 2026-03-01 10:00 UTC.
 pub(super) const BASE: i64 = 1_772_359_200_000;
 
+/// The kinds of windows in `make test`.
+const KINDS: &str = "tumble";
+
 /// How a table is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -21,6 +24,8 @@ pub(super) enum Reading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Window {
     Tumble { size: i64, offset: i64 },
+    Hop { slide: i64, size: i64, offset: i64 },
+    Cumulate { step: i64, size: i64, offset: i64 },
 }
 
 /// A column of the result.
@@ -100,7 +105,6 @@ pub(super) struct Scenario {
 impl Shape {
     pub(super) fn random(random: &mut Random) -> Self {
         use Aggregate::*;
-        let size = random.pick(&[1_000, 5_000, 10_000, 15_000, 60_000]);
         let reading = random.pick(&[Reading::Rows, Reading::Changes]);
         let filters: &[Filter] = match reading {
             Reading::Rows => &[Filter::All, Filter::Positive, Filter::NotA],
@@ -111,7 +115,7 @@ impl Shape {
             .extend([Values, Sum, Least, Most, Mean, Distinct, Positive].into_iter().filter(|_| random.one_in(2)));
         Self {
             reading,
-            window: Window::Tumble { size, offset: random.pick(&[0, 0, 0, 1_500, -2_000]) },
+            window: Window::random(random),
             delay: random.pick(&[0, 3_000, 20_000]),
             idle_timeout: random.pick(&[10_000, 30_000]),
             idle_close: random.pick(&[30_000, 60_000]),
@@ -150,12 +154,19 @@ impl Shape {
 
     fn sql(&self) -> String {
         let seconds = |time: i64| format!("INTERVAL '{}' MILLISECOND", time);
-        let (table, key, format, connector) = match self.reading {
-            Reading::Rows => ("t", "", "json", ""),
-            Reading::Changes => ("CHANGES(t)", "PRIMARY KEY (id) NOT ENFORCED,", "debezium-json", ""),
+        let (table, key, format) = match self.reading {
+            Reading::Rows => ("t", "", "json"),
+            Reading::Changes => ("CHANGES(t)", "PRIMARY KEY (id) NOT ENFORCED,", "debezium-json"),
         };
-        let Window::Tumble { size, offset } = self.window;
-        let window = format!("TUMBLE({table}, at, {}, {})", seconds(size), seconds(offset));
+        let window = match self.window {
+            Window::Tumble { size, offset } => format!("TUMBLE({table}, at, {}, {})", seconds(size), seconds(offset)),
+            Window::Hop { slide, size, offset } => {
+                format!("HOP({table}, at, {}, {}, {})", seconds(slide), seconds(size), seconds(offset))
+            }
+            Window::Cumulate { step, size, offset } => {
+                format!("CUMULATE({table}, at, {}, {}, {})", seconds(step), seconds(size), seconds(offset))
+            }
+        };
         let filter = match self.filter {
             Filter::All => "",
             Filter::Positive => "WHERE value > 0",
@@ -175,7 +186,7 @@ impl Shape {
             "CREATE TABLE t (id BIGINT, name STRING, value BIGINT, at TIMESTAMP(3), {key}\n  \
              WATERMARK FOR at AS at - {} IDLE TIMEOUT {})\n\
              WITH ('connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'none:9092', 'format' = '{format}', \
-             'idle-close' = '{} ms'{connector});\n\
+             'idle-close' = '{} ms');\n\
              CREATE TABLE results WITH ('connector' = 'blackhole');\n\
              INSERT INTO results\nSELECT {}\nFROM {window}\n{filter}\nGROUP BY window_start, window_end{keys}\n{having}\n{top};\n",
             seconds(self.delay),
@@ -183,6 +194,23 @@ impl Shape {
             self.idle_close,
             selected.join(", "),
         )
+    }
+}
+
+impl Window {
+    /// A window of the kinds in HIGHWATER_WINDOWS, with commas between them.
+    fn random(random: &mut Random) -> Self {
+        let kinds = std::env::var("HIGHWATER_WINDOWS").unwrap_or_else(|_| KINDS.to_owned());
+        let kinds: Vec<&str> = kinds.split(',').collect();
+        let size = random.pick(&[1_000, 5_000, 10_000, 15_000, 60_000]);
+        let offset = random.pick(&[0, 0, 0, 1_500, -2_000]);
+        match random.pick(&kinds) {
+            "tumble" => Self::Tumble { size, offset },
+            // Also slides that do not divide the size.
+            "hop" => Self::Hop { slide: random.pick(&[size, size / 2, size / 5, size / 5 * 2, size / 5 * 3]), size, offset },
+            "cumulate" => Self::Cumulate { step: size / random.pick(&[1, 2, 5]), size, offset },
+            other => panic!("HIGHWATER_WINDOWS: there is no \"{other}\"; there are {KINDS}, hop, cumulate"),
+        }
     }
 }
 
@@ -269,7 +297,9 @@ impl Scenario {
             };
         }
         let _ = writeln!(text, "\n=== expected results\n{}", self.shape.columns().join(" | "));
-        expected.rows.iter().for_each(|row| drop(writeln!(text, "{}", row.join(" | "))));
+        for row in &expected.rows {
+            let _ = writeln!(text, "{}", row.join(" | "));
+        }
         text
     }
 }
