@@ -207,7 +207,9 @@ impl Window {
         match random.pick(&kinds) {
             "tumble" => Self::Tumble { size, offset },
             // Also slides that do not divide the size.
-            "hop" => Self::Hop { slide: random.pick(&[size, size / 2, size / 5, size / 5 * 2, size / 5 * 3]), size, offset },
+            "hop" => {
+                Self::Hop { slide: random.pick(&[size, size / 2, size / 5, size / 5 * 2, size / 5 * 3]), size, offset }
+            }
             "cumulate" => Self::Cumulate { step: size / random.pick(&[1, 2, 5]), size, offset },
             other => panic!("HIGHWATER_WINDOWS: there is no \"{other}\"; there are {KINDS}, hop, cumulate"),
         }
