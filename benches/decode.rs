@@ -90,6 +90,7 @@ fn decode(criterion: &mut Criterion) {
         let spec = DecodeSpec {
             columns: Arc::new(Schema::new(fields)),
             positions: vec![],
+            declared: Arc::new(Schema::empty()),
             before,
             source_time,
             envelope: Arc::new(Schema::empty()),

@@ -27,6 +27,7 @@
 //!
 //! ARCHITECTURE.md tells the same at more length.
 
+mod avro;
 pub mod change;
 pub mod checkpoint;
 pub mod cli;
@@ -42,4 +43,5 @@ pub mod sql;
 pub mod telemetry;
 pub mod testing;
 pub mod type_name;
+pub mod verify;
 pub mod window;

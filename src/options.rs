@@ -57,8 +57,12 @@ impl Options {
         let is_secret = |name: &str| {
             ["password", "secret", "jaas", "key", "token", "user-info"].iter().any(|word| name.contains(word))
         };
+        // A URL may have user and password in it.
+        let host =
+            |value: &str| value.split_once("://").and_then(|(_, rest)| rest.split('/').next().map(str::to_owned));
+        let holds_secret = |value: &str| host(value).is_some_and(|host| host.contains('@'));
         let shown = |(name, value): (&String, &String)| {
-            (name.clone(), if is_secret(name) { "***".to_owned() } else { value.clone() })
+            (name.clone(), if is_secret(name) || holds_secret(value) { "***".to_owned() } else { value.clone() })
         };
         self.values.iter().map(shown).collect()
     }

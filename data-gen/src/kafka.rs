@@ -13,7 +13,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
-use crate::events::{ChangeEvent, EventGenerator};
+use crate::events::EventGenerator;
+use crate::retail::{Kind, RetailGenerator};
 use crate::units::Rate;
 
 /// How long a broker may take to answer a question.
@@ -170,8 +171,77 @@ pub struct Published {
     pub elapsed: Duration,
 }
 
-/// Publishes all events of the generator, and returns when the brokers have them. Keeps the order in each partition.
-/// Blocks: call it from a thread of its own.
+/// A record on its way to Kafka.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Which of the topics it is for.
+    pub topic: usize,
+    /// Its partition.
+    pub partition: i32,
+    /// Its key.
+    pub key: &'a [u8],
+    /// Its value; `None` in a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Its timestamp, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+/// What makes records, one after the other.
+pub trait Records {
+    /// The next record; `None` when all have been made.
+    fn next_record(&mut self) -> Option<Record<'_>>;
+
+    /// Events made so far: records, less what comes on top of them.
+    fn events(&self) -> u64;
+}
+
+impl Records for EventGenerator {
+    fn next_record(&mut self) -> Option<Record<'_>> {
+        let event = self.next_event()?;
+        let (partition, key, value, timestamp_ms) = (event.partition, event.key, event.value, event.timestamp_ms);
+        Some(Record { topic: 0, partition, key, value, timestamp_ms })
+    }
+
+    fn events(&self) -> u64 {
+        self.summary().events()
+    }
+}
+
+/// Sales go to the first topic, movements to the second.
+impl Records for RetailGenerator {
+    fn next_record(&mut self) -> Option<Record<'_>> {
+        let event = self.next_event()?;
+        let (partition, key, value, timestamp_ms) = (event.partition, event.key, event.value, event.timestamp_ms);
+        Some(Record {
+            topic: usize::from(event.kind == Kind::Movement),
+            partition,
+            key,
+            value: Some(value),
+            timestamp_ms,
+        })
+    }
+
+    fn events(&self) -> u64 {
+        self.summary().events()
+    }
+}
+
+/// Publishes all events of a generator to one topic, as [`publish_to`] does.
+///
+/// # Errors
+///
+/// As [`publish_to`].
+pub fn publish(
+    target: &Target,
+    events: &mut impl Records,
+    rate: Option<Rate>,
+    progress: impl FnMut(u64) -> ControlFlow<()>,
+) -> Result<Published, PublishError> {
+    publish_to(target, &[&target.topic], events, rate, progress)
+}
+
+/// Publishes all events of a generator, each to that of the `topics` that it names, and returns when the brokers have them.
+/// Keeps the order in each partition. Blocks: call it from a thread of its own.
 ///
 /// `progress` is called many times a second with the number of events so far; it may stop the run, or hold it up.
 ///
@@ -179,9 +249,10 @@ pub struct Published {
 ///
 /// When librdkafka refuses a setting or a record. Records that it took and could not deliver are no error here:
 /// see [`Published::undelivered`].
-pub fn publish(
+pub fn publish_to(
     target: &Target,
-    events: &mut EventGenerator,
+    topics: &[&str],
+    events: &mut impl Records,
     rate: Option<Rate>,
     mut progress: impl FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Published, PublishError> {
@@ -208,10 +279,11 @@ pub fn publish(
     let started = Instant::now();
     let mut records = 0;
     let mut next_step = step;
-    while let Some(event) = events.next_event() {
-        send(&producer, target, records, &event)?;
+    while let Some(record) = events.next_record() {
+        let topic = topics.get(record.topic).copied().unwrap_or(&target.topic);
+        send(&producer, topic, records, &record)?;
         records += 1;
-        let sent = events.summary().events();
+        let sent = events.events();
         if sent >= next_step {
             next_step = sent + step;
             producer.poll(Duration::ZERO);
@@ -237,15 +309,13 @@ pub fn publish(
 
 fn send(
     producer: &BaseProducer<DeliveryFailures>,
-    target: &Target,
-    record: u64,
-    event: &ChangeEvent<'_>,
+    topic: &str,
+    number: u64,
+    record: &Record<'_>,
 ) -> Result<(), PublishError> {
-    let mut message = BaseRecord::<[u8], [u8]>::to(&target.topic)
-        .partition(event.partition)
-        .key(event.key)
-        .timestamp(event.timestamp_ms);
-    message.payload = event.value;
+    let mut message =
+        BaseRecord::<[u8], [u8]>::to(topic).partition(record.partition).key(record.key).timestamp(record.timestamp_ms);
+    message.payload = record.value;
     loop {
         match producer.send(message) {
             Ok(()) => return Ok(()),
@@ -254,8 +324,7 @@ fn send(
                 message = unsent;
             }
             Err((error, _)) => {
-                let topic = target.topic.clone();
-                return Err(PublishError::Send { topic, record, source: error.into() });
+                return Err(PublishError::Send { topic: topic.to_owned(), record: number, source: error.into() });
             }
         }
     }

@@ -7,7 +7,9 @@
 //! - `shop` (feature `shop`) fills the tables of a real MySQL, MariaDB or PostgreSQL, from where Debezium takes them:
 //!   the whole path, for demos and end-to-end tests.
 //!
-//! Both draw their customers from [`people`] and take shares, rates and durations as [`units`]. All that is random
+//! [`retail`] makes sales and stock movements as plain JSON, for queries without a database behind them.
+//!
+//! The first two draw their customers from [`people`] and take shares, rates and durations as [`units`]. All that is random
 //! comes from one seed: the same seed gives the same people, in the same order.
 
 // A test says best by a panic what it did not find.
@@ -16,6 +18,7 @@
 pub mod events;
 pub mod kafka;
 pub mod people;
+pub mod retail;
 #[cfg(feature = "shop")]
 pub mod shop;
 pub mod units;

@@ -1,11 +1,14 @@
 //! The command line: one file a command.
 
 mod demo;
+mod environment;
 mod explain;
+mod query;
 mod run;
 mod status;
 mod test;
 mod validate;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +22,7 @@ use crate::sql::text::Variables;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done, or stopped by SIGINT or SIGTERM with everything delivered
-  1   a case of `highwater test` failed
+  1   test: a case failed; verify: the copy is different
   2   a mistake in a query, an option or an argument
   3   Kafka, ClickHouse, a file or the network failed for good
   70  a bug in Highwater; please report it";
@@ -35,6 +38,9 @@ pub struct Cli {
     /// What to log: error, warn, info, debug, or a filter such as highwater=debug
     #[arg(long, global = true, env = "HIGHWATER_LOG", default_value = DEFAULT_LOG)]
     log: String,
+    /// Read variables that the environment does not set from this file [default: .env, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    env_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,6 +53,10 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Run the cases of queries: records in, rows out, compared with what is expected
     Test(test::TestArgs),
+    /// Compare a database with its mirror in ClickHouse, row by row where it must be; purge what is archived
+    Verify(Box<verify::VerifyArgs>),
+    /// Ask ClickHouse, and print the rows
+    Query(query::QueryArgs),
     /// Show the main job in a minute: generated customers, windows, a comparison
     Demo(demo::DemoArgs),
 }
@@ -75,6 +85,11 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
+    // Before the arguments are parsed: some have their defaults from the environment.
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    if let Err(error) = environment::read(arguments) {
+        return fail(&error);
+    }
     let cli = Cli::parse();
     // A test stops and resumes jobs all the time, and says itself what is wrong.
     let is_quiet = matches!(cli.command, Command::Test(_)) && cli.log == DEFAULT_LOG;
@@ -85,18 +100,29 @@ pub fn main() -> ExitCode {
     let outcome = runtime.map_err(|cause| Error::permanent("cannot start", cause)).and_then(|runtime| {
         runtime.block_on(async {
             match cli.command {
-                Command::Run(args) => run::run(args).await?,
-                Command::Validate(args) => validate::run(&args).await?,
-                Command::Explain(args) => explain::run(&args).await?,
+                Command::Run(args) => run::run(args).await,
+                Command::Validate(args) => validate::run(&args).await,
+                Command::Explain(args) => explain::run(&args).await,
                 Command::Test(args) => return test::run(args).await,
-                Command::Demo(args) => demo::run(args).await?,
-            }
+                Command::Verify(args) => return verify::run(&args).await,
+                Command::Query(args) => query::run(&args).await,
+                Command::Demo(args) => demo::run(args).await,
+            }?;
             Ok(ExitCode::SUCCESS)
         })
     });
-    match outcome {
-        Ok(code) => code,
-        Err(error) => fail(&error),
+    outcome.unwrap_or_else(|error| fail(&error))
+}
+
+/// Writes results to standard output. Whoever reads them may have had enough (`| head`), which is no error.
+fn print_result(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::permanent("cannot write to standard output", cause))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) struct RunArgs {
     quiet: bool,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("\"{text}\" is not a duration such as 500ms, 5s or 1min"))
 }
 

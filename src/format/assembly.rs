@@ -65,6 +65,14 @@ impl Assembly {
     /// The record's value, unless that decides the record already: a dead letter, or a tombstone where they exist.
     #[inline]
     pub(crate) fn value<'a>(&mut self, record: &RawRecord<'a>, tombstones: bool) -> Option<&'a [u8]> {
+        // ExtractNewRecordState writes tombstones so, without schemas.
+        let value = record.value.filter(|&value| value != b"null");
+        self.bounded_value(&RawRecord { value, ..*record }, tombstones)
+    }
+
+    /// The same for formats in which a value may be these bytes.
+    #[inline]
+    pub(crate) fn bounded_value<'a>(&mut self, record: &RawRecord<'a>, tombstones: bool) -> Option<&'a [u8]> {
         match record.value {
             Some(value) if value.len() > self.record_bytes_max => {
                 let message = format!(
@@ -75,7 +83,7 @@ impl Assembly {
                 self.bury(record, DeadReason::TooLarge, message);
                 None
             }
-            Some(b"null") | None => {
+            None => {
                 if !tombstones || record.key.is_none() {
                     self.bury(record, DeadReason::NullValue, "the record has no value".to_string());
                 }
@@ -142,8 +150,9 @@ impl Assembly {
         self.bury(record, fault.reason, message);
     }
 
+    /// Keeps the record as a dead letter.
     #[cold]
-    fn bury(&mut self, record: &RawRecord<'_>, reason: DeadReason, message: String) {
+    pub(crate) fn bury(&mut self, record: &RawRecord<'_>, reason: DeadReason, message: String) {
         self.dead_letters.push(DeadLetter {
             offset: record.offset,
             timestamp: record.timestamp,

@@ -53,16 +53,20 @@ impl Fault {
 
     /// The trouble in words. `column` is name and type of the column, where there is one.
     pub(crate) fn message(&self, record: &[u8], column: Option<(&str, &DataType)>) -> String {
+        self.message_found(&excerpt(record, self.at), column)
+    }
+
+    /// The same, with the text of the value that was found.
+    pub(crate) fn message_found(&self, found: &str, column: Option<(&str, &DataType)>) -> String {
         let Self { at, words, .. } = self;
         match (self.reason, column) {
             (DeadReason::WrongType, Some((name, data_type))) => {
                 let expected = sql_name(data_type);
-                let found = excerpt(record, *at);
                 let remark = if words.is_empty() { String::new() } else { format!(" ({words})") };
                 format!("column \"{name}\": expected {expected}, found {found}{remark} at byte {at}")
             }
             (DeadReason::WrongType, None) => {
-                format!("expected a whole number, found {} at byte {at}", excerpt(record, *at))
+                format!("expected a whole number, found {found} at byte {at}")
             }
             (DeadReason::MissingField, Some((name, _))) => format!("column \"{name}\" is NOT NULL, but {words}"),
             (DeadReason::Malformed, Some((name, _))) => format!("column \"{name}\": {words} at byte {at}"),

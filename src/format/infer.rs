@@ -9,6 +9,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
+use super::avro;
 use super::connect::{ConnectSchema, Kind};
 use crate::error::Result;
 use crate::options::Options;
@@ -36,6 +37,10 @@ pub struct Sample {
 pub fn infer(options: &Options, samples: &[Sample]) -> Result<Option<RowSchema>> {
     let layout = Layout::of(options);
     let mut columns = Columns::default();
+    if let Some(found) = avro::topic_schemas(options, samples)? {
+        found.rows.iter().for_each(|row| columns.add_schema(row, layout == Layout::Flat));
+        return Ok(columns.finish(found.primary_key));
+    }
     let mut primary_key = None;
     for sample in samples {
         let row = sample.value.as_deref().and_then(|value| serde_json::from_slice::<Ordered>(value).ok());

@@ -17,12 +17,14 @@ use json::debezium::DebeziumJson;
 use json::plain::PlainJson;
 
 mod assembly;
+mod avro;
 mod column;
 mod connect;
 mod csv;
 mod fault;
 pub mod infer;
 mod json;
+mod registry;
 pub mod watch;
 
 /// What a decoder is asked for. Compiled once; the rest of a record is skipped without being parsed.
@@ -33,6 +35,8 @@ pub struct DecodeSpec {
     /// The place of each of these columns among all columns that the table declares, from 0. Formats without names
     /// (`csv`) go by it; for the others it may be empty.
     pub positions: Vec<usize>,
+    /// All columns that the table declares, as they are declared: `avro` without a schema goes by it; for the others it may be empty.
+    pub declared: SchemaRef,
     /// Whether the images before updates are wanted too.
     pub before: bool,
     /// Whether `source.ts_ms` is wanted.
@@ -55,7 +59,7 @@ pub trait Decoder: Send {
 }
 
 /// The formats that can be read, for messages.
-pub const FORMATS: &[&str] = &["debezium-json", "json", "csv"];
+pub const FORMATS: &[&str] = &["debezium-json", "debezium-avro-confluent", "json", "avro-confluent", "avro", "csv"];
 
 /// Whether a format carries changes (updates, deletes) rather than rows that are only ever added.
 pub fn is_changelog(format: &str) -> bool {
@@ -70,6 +74,22 @@ pub const OPTIONS: &[&str] = &[
     "csv.field-delimiter",
     "csv.null-literal",
     "debezium-json.decimal.handling.mode",
+    "debezium-avro-confluent.unwrapped",
+    "debezium-avro-confluent.unwrapped.add-fields-prefix",
+    "debezium-avro-confluent.unwrapped.tombstones",
+    "debezium-avro-confluent.url",
+    "debezium-avro-confluent.subject",
+    "debezium-avro-confluent.basic-auth.credentials-source",
+    "debezium-avro-confluent.basic-auth.user-info",
+    "debezium-avro-confluent.bearer-auth.token",
+    "debezium-avro-confluent.ssl.ca-location",
+    "avro-confluent.url",
+    "avro-confluent.subject",
+    "avro-confluent.basic-auth.credentials-source",
+    "avro-confluent.basic-auth.user-info",
+    "avro-confluent.bearer-auth.token",
+    "avro-confluent.ssl.ca-location",
+    "avro.schema",
 ];
 
 /// The largest record that is decoded where `'max-record-bytes'` does not say.
@@ -102,6 +122,10 @@ fn decoder_on(options: &Options, spec: &DecodeSpec, isa: Isa) -> Result<Box<dyn 
         // The filesystem's source turns the rows of Parquet files into lines of JSON.
         "json" | "parquet" => {
             Box::new(PlainJson::new(assembly(Dialect { decimals: Decimals::Text, untyped: false })?, isa))
+        }
+        "debezium-avro-confluent" | "avro-confluent" | "avro" => {
+            let dialect = Dialect { decimals: Decimals::Text, untyped: false };
+            avro::decoder(options, format, spec, assembly(dialect)?, dialect)?
         }
         "csv" => {
             if spec.positions.len() != spec.columns.fields().len() {

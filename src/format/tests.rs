@@ -42,6 +42,7 @@ pub(super) fn spec(columns: &[(&str, DataType)]) -> DecodeSpec {
 pub(super) fn spec_of(schema: Schema) -> DecodeSpec {
     let positions = (0..schema.fields().len()).collect();
     DecodeSpec {
+        declared: Arc::new(schema.clone()),
         columns: Arc::new(schema),
         positions,
         before: false,
@@ -130,7 +131,7 @@ fn a_decoder_says_what_it_does_not_understand() {
     let error = |list: &[(&str, &str)]| decoder(&options(list), &spec).err().unwrap().to_string();
     assert_eq!(
         error(&[("format", "debezium_json")]),
-        "table \"t\": option 'format' is 'debezium_json', expected one of debezium-json, json, csv; \
+        "table \"t\": option 'format' is 'debezium_json', expected one of debezium-json, debezium-avro-confluent, json, avro-confluent, avro, csv; \
          did you mean \"debezium-json\"?"
     );
     assert_eq!(error(&[]), "table \"t\" needs the option 'format'");

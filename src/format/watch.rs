@@ -1,8 +1,9 @@
 //! Notices that records have columns that their table does not have yet.
 //!
 //! Only tables whose columns were left out are watched. Records with a schema in their envelope are compared by its text,
-//! which is the same in record after record; of others the keys of the row are walked over.
+//! which is the same in record after record, those of Avro by its id; of others the keys of the row are walked over.
 
+use super::avro;
 use super::fault::Step;
 use super::infer::{Layout, RowSchema, Sample, infer};
 use super::json::block::Isa;
@@ -60,6 +61,15 @@ impl Watch {
         if self.schemas.iter().any(|schema| value.starts_with(schema)) {
             return false;
         }
+        if let Some(prefix) = avro::schema_prefix(&self.options, value) {
+            // When the registry does not answer, the next record is looked at again.
+            let seen = infer(&self.options, &[sample(record)]);
+            let is_new = matches!(&seen, Ok(Some(seen)) if self.known.lacks(seen));
+            if seen.is_ok() && !is_new {
+                self.remember(prefix);
+            }
+            return is_new;
+        }
         // A record that is not even JSON has no columns; the decoder says what is wrong with it.
         let Ok(found) = self.walk(value) else { return false };
         match found {
@@ -68,19 +78,22 @@ impl Watch {
             Found::Schema(end) => {
                 let is_new = self.tells_more(record);
                 if !is_new {
-                    if self.schemas.len() == SCHEMAS {
-                        self.schemas.remove(0);
-                    }
-                    self.schemas.push(value[..end].to_vec());
+                    self.remember(&value[..end]);
                 }
                 is_new
             }
         }
     }
 
+    fn remember(&mut self, schema: &[u8]) {
+        if self.schemas.len() == SCHEMAS {
+            self.schemas.remove(0);
+        }
+        self.schemas.push(schema.to_vec());
+    }
+
     fn tells_more(&self, record: &RawRecord<'_>) -> bool {
-        let sample = Sample { key: record.key.map(<[u8]>::to_vec), value: record.value.map(<[u8]>::to_vec) };
-        matches!(infer(&self.options, &[sample]), Ok(Some(seen)) if self.known.lacks(&seen))
+        matches!(infer(&self.options, &[sample(record)]), Ok(Some(seen)) if self.known.lacks(&seen))
     }
 
     fn walk(&mut self, value: &[u8]) -> Step<Found> {
@@ -127,6 +140,10 @@ impl Watch {
             }
         }
     }
+}
+
+fn sample(record: &RawRecord<'_>) -> Sample {
+    Sample { key: record.key.map(<[u8]>::to_vec), value: record.value.map(<[u8]>::to_vec) }
 }
 
 enum Found {

@@ -220,6 +220,7 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
             .map(|(place, _)| place)
             .collect(),
         columns: Arc::new(Schema::new(columns)),
+        declared: Arc::clone(&table.columns),
         before: (images || names.contains("_before")) && table.has_changes(),
         source_time: names.contains("_source_ts"),
         envelope: Arc::new(Schema::empty()),

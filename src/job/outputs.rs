@@ -196,6 +196,8 @@ fn dead_letter_table(target: Option<&Arc<Table>>, job: &str) -> OutputTable {
 fn beside(main: &Options, option: &str, suffix: &str) -> Options {
     let mut values: BTreeMap<String, String> = main.all().clone();
     let given = values.remove(option);
+    // They are about the columns and rows of the main table.
+    values.retain(|name, _| !name.starts_with("clickhouse.") && name != "deletes");
     let shared = suffix == "dead_letters";
     match main.get("connector") {
         Some("clickhouse") => {

@@ -227,8 +227,7 @@ fn check_options(table: &Table) -> Result<()> {
         let formats: Vec<_> =
             FORMATS.iter().copied().chain(["parquet"].into_iter().filter(|_| connector == "filesystem")).collect();
         if !formats.contains(&format) {
-            let not_yet =
-                format.contains("avro") || matches!(format, "protobuf" | "canal-json" | "maxwell-json" | "raw");
+            let not_yet = matches!(format, "protobuf" | "canal-json" | "maxwell-json" | "raw");
             let hint = if not_yet { String::new() } else { suggestion(format, formats.iter().copied()) };
             let hint =
                 if hint.is_empty() { format!("; connector '{connector}' has {}", formats.join(", ")) } else { hint };

@@ -467,3 +467,55 @@ fn files_are_complete_after_a_stop_and_a_resume() {
         crate::stack::assert_same(file, &found, &expected);
     }
 }
+
+#[test]
+fn avro_containers_are_read_by_their_own_schemas() {
+    let folder = Folder::new();
+    let write = |name: &str, fields: &str, codec, rows: Vec<Vec<(&str, apache_avro::types::Value)>>| {
+        let schema = format!(r#"{{"type":"record","name":"sale","fields":[{fields}]}}"#);
+        let schema = apache_avro::Schema::parse_str(&schema).unwrap();
+        let mut writer = apache_avro::Writer::with_codec(&schema, Vec::new(), codec).unwrap();
+        for row in rows {
+            let row = row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            writer.append_value(apache_avro::types::Value::Record(row)).unwrap();
+        }
+        fs::create_dir_all(folder.path("in")).unwrap();
+        fs::write(folder.path(name), writer.into_inner().unwrap()).unwrap();
+    };
+    use apache_avro::types::Value::{Int, Long, Null, String, TimestampMicros, Union};
+    let at = r#"{"name":"at","type":{"type":"long","logicalType":"timestamp-micros"}}"#;
+    write(
+        "in/a.avro",
+        &format!(r#"{{"name":"id","type":"int"}},{at}"#),
+        apache_avro::Codec::Snappy,
+        (1..4)
+            .map(|id| vec![("id", Int(id)), ("at", TimestampMicros(1_767_225_600_000_000 + i64::from(id)))])
+            .collect(),
+    );
+    write(
+        "in/b.avro",
+        &format!(r#"{at},{{"name":"note","type":["null","string"]}},{{"name":"id","type":"long"}}"#),
+        apache_avro::Codec::Null,
+        vec![
+            vec![("at", TimestampMicros(0)), ("note", Union(1, Box::new(String("n".into())))), ("id", Long(7))],
+            vec![("at", TimestampMicros(1)), ("note", Union(0, Box::new(Null))), ("id", Long(1 << 40))],
+        ],
+    );
+    let text = folder.sql(
+        "CREATE TABLE sales (id INT, at TIMESTAMP(6), note STRING) WITH ('connector' = 'filesystem', 'path' = '{dir}/in', 'format' = 'avro');
+        CREATE TABLE out WITH ('connector' = 'filesystem', 'path' = '{dir}/out/rows.json');
+        INSERT INTO out SELECT id, at, note FROM sales;",
+    );
+    run(&text, bounded("avro")).unwrap();
+    let mut lines = folder.lines("out/rows.json");
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "{\"id\":1,\"at\":\"2026-01-01T00:00:00.000001\",\"note\":null}",
+            "{\"id\":2,\"at\":\"2026-01-01T00:00:00.000002\",\"note\":null}",
+            "{\"id\":3,\"at\":\"2026-01-01T00:00:00.000003\",\"note\":null}",
+            "{\"id\":7,\"at\":\"1970-01-01T00:00:00\",\"note\":\"n\"}",
+        ]
+    );
+}

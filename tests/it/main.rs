@@ -3,6 +3,7 @@
 //! Each test has topics, tables and job names of its own, so they run beside each other and again and again on one stack.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod avro;
 mod cases;
 mod cli;
 mod clickhouse_sink;
@@ -13,7 +14,10 @@ mod malformed;
 mod million;
 mod open_tables;
 mod oracle;
+mod pipelines;
 mod real_path;
 mod run;
+mod schema_change;
 mod stack;
 mod topic;
+mod verify;

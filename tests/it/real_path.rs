@@ -14,8 +14,8 @@ use crate::stack::{
 use crate::topic::read;
 
 /// A kind of database, and how it says things.
-struct Source {
-    connector: &'static str,
+pub(crate) struct Source {
+    pub(crate) connector: &'static str,
     url: fn() -> String,
     /// Forgets an earlier run's shop.
     forget: &'static [&'static str],
@@ -27,7 +27,7 @@ struct Source {
     registrations: &'static str,
 }
 
-const MARIADB: Source = Source {
+pub(crate) const MARIADB: Source = Source {
     connector: "mariadb-sakila",
     url: mariadb_url,
     forget: &["DROP DATABASE IF EXISTS sakila"],
@@ -38,7 +38,7 @@ const MARIADB: Source = Source {
                     FROM users_change_events WHERE event_type = 'INSERT' GROUP BY FLOOR(UNIX_TIMESTAMP(created_at) / 5), store_id",
 };
 
-const POSTGRES: Source = Source {
+pub(crate) const POSTGRES: Source = Source {
     connector: "postgres-sakila",
     url: postgres_url,
     forget: &["DROP SCHEMA IF EXISTS sakila CASCADE", "DROP PUBLICATION IF EXISTS dbz_all"],
@@ -50,7 +50,7 @@ const POSTGRES: Source = Source {
 };
 
 impl Source {
-    fn connect(&self) -> AnyConnection {
+    pub(crate) fn connect(&self) -> AnyConnection {
         sqlx::any::install_default_drivers();
         block_on(AnyConnection::connect(&(self.url)())).unwrap()
     }
@@ -62,13 +62,13 @@ impl Source {
     }
 }
 
-fn execute(connection: &mut AnyConnection, sql: &str) {
+pub(crate) fn execute(connection: &mut AnyConnection, sql: &str) {
     block_on(sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(connection))
         .unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 /// The first column, sorted.
-fn rows(connection: &mut AnyConnection, sql: &str) -> Vec<String> {
+pub(crate) fn rows(connection: &mut AnyConnection, sql: &str) -> Vec<String> {
     let rows = block_on(sqlx::query(sqlx::AssertSqlSafe(sql.to_owned())).fetch_all(connection))
         .unwrap_or_else(|error| panic!("{sql}: {error}"));
     let mut rows: Vec<String> = rows.iter().map(|row| row.try_get::<String, _>(0).unwrap()).collect();
@@ -77,7 +77,7 @@ fn rows(connection: &mut AnyConnection, sql: &str) -> Vec<String> {
 }
 
 /// A registered connector; deleted at the end.
-struct Connector(String);
+pub(crate) struct Connector(pub(crate) String);
 
 impl Drop for Connector {
     fn drop(&mut self) {
@@ -264,7 +264,7 @@ fn whole_path(source: &Source) {
 }
 
 /// Whether a topic is there; asking does not create it.
-fn exists(topic: &str) -> bool {
+pub(crate) fn exists(topic: &str) -> bool {
     use rdkafka::consumer::{BaseConsumer, Consumer};
     let mut config = rdkafka::ClientConfig::new();
     let consumer: BaseConsumer = config.set("bootstrap.servers", kafka_brokers()).create().unwrap();

@@ -32,6 +32,10 @@ pub(crate) fn connect_url() -> String {
     address("connect", "CONNECT_URL")
 }
 
+pub(crate) fn registry_url() -> String {
+    address("registry", "SCHEMA_REGISTRY_URL")
+}
+
 /// The address of a service, which is up when this returns.
 fn address(service: &str, variable: &str) -> String {
     static STARTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());

@@ -131,6 +131,10 @@ pub(super) async fn run(arguments: EventsArguments) -> anyhow::Result<()> {
     });
     let (published, summary) = publishing.await.context("cannot finish publishing")??;
     print_summary(&published, &summary);
+    ensure_delivered(published)
+}
+
+pub(super) fn ensure_delivered(published: Published) -> anyhow::Result<()> {
     if published.undelivered > 0 {
         let reason = published.first_error.unwrap_or_else(|| "no reason given".to_owned());
         bail!("cannot deliver {} of {} records: {reason}", published.undelivered, published.records);
@@ -143,14 +147,17 @@ fn set_start(config: &mut EventsConfig, start: Option<DateTime<Utc>>, rate: Opti
     let now = Utc::now();
     config.start_ms =
         start.map_or_else(|| config.start_ms_to_end_at(now.timestamp_millis()), |start| start.timestamp_millis());
-    // With a rate, the clock goes on while the events go out.
-    let publishing = rate.map_or(Duration::ZERO, |rate| rate.time_for(config.total));
+    ensure_not_ahead(config.end_ms(), now, rate.map_or(Duration::ZERO, |rate| rate.time_for(config.total)))
+}
+
+/// Refuses events of a future that brokers would not take. With a rate, the clock goes on while the events go out.
+pub(super) fn ensure_not_ahead(end_ms: i64, now: DateTime<Utc>, publishing: Duration) -> anyhow::Result<()> {
     let latest = publishing.saturating_add(AHEAD_MAX).as_millis();
     ensure!(
-        i128::from(config.end_ms()) - i128::from(now.timestamp_millis()) <= latest.cast_signed(),
+        i128::from(end_ms) - i128::from(now.timestamp_millis()) <= latest.cast_signed(),
         "cannot publish events up to {}: Kafka refuses records that are more than an hour ahead of the clock; \
          let them start earlier, or be fewer, or have a higher speed",
-        iso(config.end_ms()),
+        iso(end_ms),
     );
     Ok(())
 }
@@ -180,7 +187,7 @@ fn print_summary(published: &Published, summary: &Summary) {
     }
 }
 
-fn stop_on_ctrl_c() -> Arc<AtomicBool> {
+pub(super) fn stop_on_ctrl_c() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     tokio::spawn(async move {
@@ -191,11 +198,11 @@ fn stop_on_ctrl_c() -> Arc<AtomicBool> {
     stop
 }
 
-fn iso(epoch_ms: i64) -> String {
+pub(super) fn iso(epoch_ms: i64) -> String {
     DateTime::from_timestamp_millis(epoch_ms).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-fn parse_start(text: &str) -> Result<DateTime<Utc>, String> {
+pub(super) fn parse_start(text: &str) -> Result<DateTime<Utc>, String> {
     if text == "now" {
         return Ok(Utc::now());
     }
@@ -207,7 +214,7 @@ fn parse_start(text: &str) -> Result<DateTime<Utc>, String> {
         .map_err(|_| format!("cannot read `{text}` as a time: write `2026-01-01`, `2026-01-01T12:00:00Z` or `now`"))
 }
 
-fn parse_property(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_property(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .ok_or_else(|| format!("cannot read `{text}` as a setting: write `key=value`"))

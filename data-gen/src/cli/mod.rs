@@ -2,6 +2,7 @@
 
 mod events;
 mod progress;
+mod retail;
 mod shop;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +18,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Events(events::EventsArguments),
+    Retail(retail::RetailArguments),
     Shop(shop::ShopArguments),
 }
 
@@ -24,6 +26,7 @@ enum Command {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Events(arguments) => events::run(arguments).await,
+        Command::Retail(arguments) => retail::run(arguments).await,
         Command::Shop(arguments) => shop::run(arguments).await,
     }
 }

@@ -9,7 +9,7 @@ use super::Decimals;
 use super::bytes::decode_base64;
 use super::value::Converted;
 
-const NO_FIT: &str = "it does not fit without rounding";
+pub(super) const NO_FIT: &str = "it does not fit without rounding";
 
 /// The unscaled value of a number in decimal notation, exponents included, at a scale.
 pub(super) fn parse(text: &str, precision: u8, scale: i8) -> Converted<i256> {
@@ -85,7 +85,7 @@ pub(super) fn from_text(text: &str, precision: u8, scale: i8, decimals: Decimals
 }
 
 /// The unscaled value that Java's `BigInteger.toByteArray` wrote.
-fn from_twos_complement(bytes: &[u8], precision: u8) -> Converted<i256> {
+pub(super) fn from_twos_complement(bytes: &[u8], precision: u8) -> Converted<i256> {
     let negative = bytes.first().is_some_and(|&first| first >= 0x80);
     let filler = if negative { 0xff } else { 0 };
     let extra = bytes.len().saturating_sub(32);
@@ -98,7 +98,8 @@ fn from_twos_complement(bytes: &[u8], precision: u8) -> Converted<i256> {
     within(value, precision).ok_or(NO_FIT)
 }
 
-fn within(value: i256, precision: u8) -> Option<i256> {
+/// The value, if it has no more digits than `precision`.
+pub(super) fn within(value: i256, precision: u8) -> Option<i256> {
     let bound = i256::from_i128(10).checked_pow(u32::from(precision))?;
     (value < bound && value > bound.wrapping_neg()).then_some(value)
 }

@@ -11,12 +11,14 @@ use super::fault::{Fault, Step};
 mod build;
 mod bytes;
 mod decimal;
+mod push;
 mod rows;
 #[cfg(test)]
 mod tests;
 mod time;
 mod value;
 
+pub(crate) use push::{Measure, write_base64, write_decimal, write_float, write_measure};
 pub(crate) use rows::Rows;
 
 /// What a format's texts mean where the JSON or CSV alone does not say.

@@ -1,7 +1,7 @@
 //! The columns of a batch, filled row by row; a row is in all of them or in none.
 
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 
 use crate::error::Result;
@@ -23,6 +23,11 @@ impl Rows {
     pub(crate) fn new(schema: &SchemaRef, dialect: Dialect) -> Result<Self> {
         let columns = schema.fields().iter().map(|field| Column::new(field, dialect)).collect::<Result<_>>()?;
         Ok(Self { schema: SchemaRef::clone(schema), columns, len: 0 })
+    }
+
+    /// No rows, of no columns.
+    pub(crate) fn none() -> Self {
+        Self { schema: SchemaRef::new(Schema::empty()), columns: Vec::new(), len: 0 }
     }
 
     /// The columns' names and types.
@@ -57,8 +62,9 @@ impl Rows {
         self.open(column)?.push_null(at, "null").map_err(|fault| fault.in_column(column))
     }
 
+    /// A column, ready for its value in the row under way.
     #[inline]
-    fn open(&mut self, column: usize) -> Step<&mut Column> {
+    pub(crate) fn open(&mut self, column: usize) -> Step<&mut Column> {
         let len = self.len;
         let column = self.columns.get_mut(column).ok_or_else(|| Fault::malformed(0, "no such column"))?;
         if column.len() > len {

@@ -157,7 +157,7 @@ impl Column {
 
 /// Ends a value of variable length.
 #[inline]
-fn end_value(ends: &mut Vec<i32>, end: usize, at: usize) -> Step<()> {
+pub(super) fn end_value(ends: &mut Vec<i32>, end: usize, at: usize) -> Step<()> {
     ends.push(i32::try_from(end).map_err(|_| Fault::wrong_type(at, TOO_MUCH))?);
     Ok(())
 }

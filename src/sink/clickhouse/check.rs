@@ -1,7 +1,7 @@
 //! Checks a table that exists: which of our columns it takes, and, where it does not fit, both sides and the way out.
 
 use super::client::{ClickHouseClient, quote_identifier, quote_string};
-use super::ddl::{Extra, TableName, columns, extras};
+use super::ddl::{Extra, TableName, columns, extras, written_at};
 use super::split::Parting;
 use super::types::{ChType, fits, holds_null};
 use crate::error::{Error, Result};
@@ -32,6 +32,8 @@ pub(super) enum From {
     Block(usize),
     /// The sink itself.
     Extra(Extra),
+    /// The time at which the block was made.
+    MadeAt,
 }
 
 /// A column that is written.
@@ -230,6 +232,23 @@ pub(super) fn check(
                 from: From::Extra(extra),
                 ch_type: column.ch_type.clone(),
             });
+        }
+    }
+    if let Some(name) = written_at(output) {
+        let column = existing.column(name).filter(|column| matches!(column.default_kind.as_str(), "" | "DEFAULT"));
+        match column.filter(|column| matches!(column.ch_type.parts(), Some(("DateTime" | "DateTime64", _)))) {
+            Some(column) => written.push(WrittenColumn {
+                name: name.to_owned(),
+                from: From::MadeAt,
+                ch_type: column.ch_type.clone(),
+            }),
+            None => {
+                return Err(output.options.invalid(
+                    "clickhouse.written-at",
+                    name,
+                    "a column of type DateTime or DateTime64 that can be written; the table has none of this name",
+                ));
+            }
         }
     }
     Ok(written)

@@ -68,11 +68,20 @@ impl ClickHouseClient {
 
     /// As [`Self::query_tsv`], with settings for this statement.
     pub async fn query_with(&self, sql: &str, settings: &[(&str, &str)]) -> Result<String> {
+        self.ask(sql, settings, "TabSeparated").await
+    }
+
+    /// Runs a statement and returns its rows in one of ClickHouse's formats.
+    pub async fn query_text(&self, sql: &str, format: &str) -> Result<String> {
+        self.ask(sql, &[], format).await
+    }
+
+    async fn ask(&self, sql: &str, settings: &[(&str, &str)], format: &str) -> Result<String> {
         let mut query = self.http.query_raw(sql);
         for (name, value) in settings {
             query = query.with_setting(*name, *value);
         }
-        let run = async { query.fetch_bytes("TabSeparated")?.collect().await };
+        let run = async { query.fetch_bytes(format)?.collect().await };
         let answer = match tokio::time::timeout(self.timeout, run).await {
             Ok(answer) => answer,
             Err(_) => Err(clickhouse::error::Error::TimedOut),

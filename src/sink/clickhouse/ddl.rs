@@ -83,6 +83,55 @@ fn split_name(text: &str) -> Option<Vec<String>> {
     (quote.is_none() && parts.iter().all(|part| !part.is_empty())).then_some(parts)
 }
 
+/// What a query file says of the table in ClickHouse's own SQL; used when the table is created.
+#[derive(Debug, Default)]
+struct Own<'a> {
+    engine: Option<&'a str>,
+    order_by: Option<&'a str>,
+    partition_by: Option<&'a str>,
+}
+
+impl<'a> Own<'a> {
+    fn new(options: &'a crate::options::Options) -> Result<Self> {
+        let clause = |name: &str| match options.get(name).map(str::trim) {
+            Some(text) if text.is_empty() || text.contains(';') => {
+                Err(options.invalid(name, text, "an expression of ClickHouse's SQL"))
+            }
+            text => Ok(text),
+        };
+        Ok(Self {
+            engine: clause("clickhouse.engine")?,
+            order_by: clause("clickhouse.order-by")?,
+            partition_by: clause("clickhouse.partition-by")?,
+        })
+    }
+}
+
+/// The column that gets the time at which a row's block was made, where an option asks for one.
+pub(super) fn written_at(output: &OutputTable) -> Option<&str> {
+    output.options.get("clickhouse.written-at").filter(|name| output.schema.column_with_name(name).is_none())
+}
+
+/// The type that an option gives a column.
+fn own_type(output: &OutputTable, column: &str, data_type: &DataType, nullable: bool) -> Result<Option<ChType>> {
+    let option = format!("clickhouse.type.{column}");
+    let Some(text) = output.options.get(&option) else { return Ok(None) };
+    let ch_type = ChType::parse(text);
+    if text.contains(';')
+        || !super::types::fits(data_type, nullable, &ch_type)
+        || nullable && !super::types::holds_null(&ch_type)
+    {
+        let given = crate::type_name::sql_name(data_type);
+        let null = if nullable { "" } else { " NOT NULL" };
+        return Err(output.options.invalid(
+            &option,
+            text,
+            &format!("a type of ClickHouse that holds every {given}{null}"),
+        ));
+    }
+    Ok(Some(ch_type))
+}
+
 /// Columns of a result that the sink fills in itself, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extra {
@@ -186,6 +235,9 @@ pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDd
         {
             ch_type = ChType::date_time();
         }
+        if let Some(own) = own_type(output, name, field.data_type(), field.is_nullable())? {
+            ch_type = own;
+        }
         let mut comment = output.comments.get(name).cloned().unwrap_or_default();
         if matches!(field.data_type(), DataType::Time32(_) | DataType::Time64(_)) && !time64 {
             let separator = if comment.is_empty() { "" } else { "; " };
@@ -197,6 +249,11 @@ pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDd
         name: extra.name().to_owned(),
         ch_type: extra.ch_type(),
         comment: extra.comment().to_owned(),
+    }));
+    columns.extend(written_at(output).map(|name| ColumnDdl {
+        name: name.to_owned(),
+        ch_type: ChType::plain("DateTime"),
+        comment: "when the row's block was made".to_owned(),
     }));
     Ok(columns)
 }
@@ -216,27 +273,39 @@ pub(super) fn create_table(output: &OutputTable, name: &TableName, time64: bool)
     if is_log && find(POSITION[2]).is_some() {
         lines.push(format!("    INDEX `_offset_range` {} TYPE minmax GRANULARITY 1", quote_identifier(POSITION[2])));
     }
-    let engine = match output.form {
-        TableForm::Mirror => {
+    let own = Own::new(&output.options)?;
+    let engine = match (&output.form, own.engine) {
+        // Of another engine it would be no mirror; nor would any other order be its key.
+        (TableForm::Mirror, None) => {
             format!("ReplacingMergeTree({}, {})", quote_identifier(VERSION), quote_identifier(IS_DELETED))
         }
-        _ => "MergeTree".to_owned(),
+        (TableForm::Mirror, Some(_)) => return Err(not_of_mirrors(output, "clickhouse.engine")),
+        (_, own) => own.unwrap_or("MergeTree").to_owned(),
     };
     let mut sql =
         format!("CREATE TABLE IF NOT EXISTS {}\n(\n{}\n)\nENGINE = {engine}", name.quoted(), lines.join(",\n"));
     let partition = partition_column(output);
-    if let Some(partition) = partition {
-        sql.push_str(&format!("\nPARTITION BY toYYYYMM({})", quote_identifier(partition)));
+    match (own.partition_by, partition) {
+        (Some(_), _) if output.form == TableForm::Mirror => {
+            return Err(not_of_mirrors(output, "clickhouse.partition-by"));
+        }
+        (Some(own), _) => sql.push_str(&format!("\nPARTITION BY {own}")),
+        (None, Some(partition)) => sql.push_str(&format!("\nPARTITION BY toYYYYMM({})", quote_identifier(partition))),
+        (None, None) => {}
     }
     let quoted: Vec<String> = order.iter().map(|name| quote_identifier(name)).collect();
-    sql.push_str(&if quoted.is_empty() {
-        "\nORDER BY tuple()".to_owned()
-    } else {
-        format!("\nORDER BY ({})", quoted.join(", "))
+    sql.push_str(&match own.order_by {
+        Some(_) if output.form == TableForm::Mirror => return Err(not_of_mirrors(output, "clickhouse.order-by")),
+        Some(own) => format!("\nORDER BY ({own})"),
+        None if quoted.is_empty() => "\nORDER BY tuple()".to_owned(),
+        None => format!("\nORDER BY ({})", quoted.join(", ")),
     });
     let mut settings = Vec::new();
     let holds_null = |name: &str| find(name).is_some_and(|column| column.ch_type.is_nullable());
-    if order.iter().any(|name| holds_null(name)) || partition.is_some_and(holds_null) {
+    // What an expression of the user's is about is not known, only whether a column could be NULL at all.
+    let own_may_hold_null = (own.order_by.is_some() || own.partition_by.is_some())
+        && columns.iter().any(|column| column.ch_type.is_nullable());
+    if order.iter().any(|name| holds_null(name)) || partition.is_some_and(holds_null) || own_may_hold_null {
         settings.push("allow_nullable_key = 1".to_owned());
     }
     // A mirror's repeats fold by version; the token spares it the work all the same.
@@ -246,6 +315,13 @@ pub(super) fn create_table(output: &OutputTable, name: &TableName, time64: bool)
         sql.push_str(&format!("\nCOMMENT {}", quote_string(&output.comment)));
     }
     Ok(sql)
+}
+
+fn not_of_mirrors(output: &OutputTable, option: &str) -> Error {
+    Error::config(format!(
+        "table \"{}\": option '{option}' is not for mirrors, whose rows are replaced by their primary key; leave it out",
+        output.options.table()
+    ))
 }
 
 /// `CREATE VIEW` over a mirror's versions: current rows only, without the machinery.

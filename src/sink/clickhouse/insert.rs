@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use clickhouse::Compression;
 use datafusion::arrow::array::{
-    ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt8Array, UInt32Array, UInt64Array,
+    Array, ArrayRef, BooleanArray, RecordBatch, StringArray, TimestampMillisecondArray, TimestampSecondArray,
+    UInt8Array, UInt32Array, UInt64Array,
 };
-use datafusion::arrow::compute::concat_batches;
+use datafusion::arrow::compute::{concat_batches, filter_record_batch};
 
 use super::check::{From, WrittenColumn};
 use super::client::{ClickHouseClient, quote_identifier};
@@ -15,7 +16,7 @@ use super::encode::{Encoding, SendError};
 use super::split::{CHUNK_PARTS, CHUNK_ROWS, Parting, Piece};
 use super::wire::to_batch;
 use crate::error::{Error, Result};
-use crate::sink::Block;
+use crate::sink::{Block, IS_DELETED};
 
 /// By what the rows of a block are found again in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(super) struct Plan {
     /// Whether to ask for an answer that has seen every insert, not only the asked replica's.
     pub(super) replicated: bool,
     pub(super) compression: Compression,
+    /// Whether a mirror's tombstones are left out: an archive keeps what its source deletes.
+    pub(super) keeps_deleted: bool,
     /// Settings of every insert that this server knows.
     pub(super) settings: Vec<(&'static str, String)>,
 }
@@ -72,7 +75,14 @@ pub(super) fn insert_settings(known: &[String], parting: Parting) -> Vec<(&'stat
 impl Plan {
     /// The rows of a block with the columns that the table takes, in its order and types.
     pub(super) fn rows(&self, block: &Block, job: &str) -> Result<Vec<RecordBatch>> {
-        block.rows.iter().filter(|batch| batch.num_rows() > 0).map(|batch| self.batch(batch, block, job)).collect()
+        let mut rows = Vec::with_capacity(block.rows.len());
+        for batch in &block.rows {
+            let kept = if self.keeps_deleted { without_tombstones(batch)? } else { batch.clone() };
+            if kept.num_rows() > 0 {
+                rows.push(self.batch(&kept, block, job)?);
+            }
+        }
+        Ok(rows)
     }
 
     fn batch(&self, batch: &RecordBatch, block: &Block, job: &str) -> Result<RecordBatch> {
@@ -89,6 +99,10 @@ impl Plan {
                 From::Extra(Extra::IsFinal) => Arc::new(UInt8Array::from_value(1, rows)),
                 From::Extra(Extra::Revision) => Arc::new(UInt32Array::from_value(0, rows)),
                 From::Extra(Extra::UpdatedAt) => Arc::new(TimestampMillisecondArray::from_value(block.made_at, rows)),
+                From::MadeAt if matches!(column.ch_type.parts(), Some(("DateTime", _))) => {
+                    Arc::new(TimestampSecondArray::from_value(block.made_at.div_euclid(1000), rows))
+                }
+                From::MadeAt => Arc::new(TimestampMillisecondArray::from_value(block.made_at, rows)),
                 From::Extra(Extra::Job) => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(job, rows))),
                 From::Extra(Extra::Epoch) => Arc::new(UInt64Array::from_value(block.epoch, rows)),
             };
@@ -133,6 +147,15 @@ impl Plan {
         })?;
         insert.end().await.map_err(failed)
     }
+}
+
+/// The rows of a mirror that are there.
+fn without_tombstones(batch: &RecordBatch) -> Result<RecordBatch> {
+    let Some(deleted) = batch.column_by_name(IS_DELETED).and_then(|it| it.as_any().downcast_ref::<UInt8Array>()) else {
+        return Ok(batch.clone());
+    };
+    let there: BooleanArray = deleted.values().iter().map(|deleted| Some(*deleted == 0)).collect();
+    Ok(filter_record_batch(batch, &there)?)
 }
 
 /// The query id of an insert: a function of its token, so that a successor finds it in `system.processes`, and the

@@ -36,7 +36,21 @@ use crate::error::{Error, Result};
 use crate::sink::{Block, IS_DELETED, OutputTable, POSITION, Sink, TableForm, VERSION};
 
 /// The options that this sink reads.
-pub const OPTIONS: &[&str] = &["url", "username", "password", "database", "table", "sink.compression", "sink.timeout"];
+pub const OPTIONS: &[&str] = &[
+    "url",
+    "username",
+    "password",
+    "database",
+    "table",
+    "deletes",
+    "sink.compression",
+    "sink.timeout",
+    "clickhouse.engine",
+    "clickhouse.order-by",
+    "clickhouse.partition-by",
+    "clickhouse.type.*",
+    "clickhouse.written-at",
+];
 
 /// One output table in ClickHouse.
 pub struct ClickHouseSink {
@@ -72,6 +86,7 @@ impl ClickHouseSink {
             "none" => Compression::None,
             other => return Err(options.invalid("sink.compression", other, "'lz4' or 'none'")),
         };
+        keeps_deleted(output)?;
         let sink = Self {
             name: TableName::from_options(options)?,
             client: ClickHouseClient::from_options(options)?,
@@ -264,6 +279,21 @@ impl ClickHouseSink {
     }
 }
 
+/// Whether deletes leave the rows where they are, as `'deletes' = 'ignore'` says.
+fn keeps_deleted(output: &OutputTable) -> Result<bool> {
+    match output.options.get("deletes") {
+        None | Some("apply") => Ok(false),
+        // A changelog has its deletes as rows, which WHERE can leave out.
+        Some("ignore") if output.form == TableForm::Mirror => Ok(true),
+        Some("ignore") => Err(output.options.invalid(
+            "deletes",
+            "ignore",
+            "nothing: it is for mirrors; in a changelog write WHERE _op <> 'd'",
+        )),
+        Some(other) => Err(output.options.invalid("deletes", other, "'apply' or 'ignore'")),
+    }
+}
+
 #[async_trait]
 impl Sink for ClickHouseSink {
     async fn prepare(&mut self) -> Result<()> {
@@ -288,6 +318,7 @@ impl Sink for ClickHouseSink {
             identity: self.identity(&columns),
             replicated: existing.is_replicated(),
             compression: self.compression,
+            keeps_deleted: keeps_deleted(&self.output)?,
             settings: insert_settings(&known, parting),
             parting,
             name,

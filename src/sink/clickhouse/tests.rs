@@ -142,6 +142,72 @@ fn ddl_of_results_late_rows_and_dead_letters() {
     );
 }
 
+/// An output with further options.
+fn with_options(mut output: OutputTable, more: &[(&str, &str)]) -> OutputTable {
+    let mut values = output.options.all().clone();
+    values.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    output.options = Options::new("t", values);
+    output
+}
+
+#[test]
+fn ddl_in_the_users_own_words() {
+    let time = DataType::Timestamp(TimeUnit::Second, None);
+    let mut fields = vec![Field::new("id", DataType::UInt32, false), Field::new("made", time, false)];
+    fields.extend(positions());
+    let log = output(TableForm::Log, fields, &["id"], None);
+    let own = [
+        ("clickhouse.engine", "ReplacingMergeTree"),
+        ("clickhouse.order-by", "id, ts"),
+        ("clickhouse.partition-by", "toDate(made)"),
+        ("clickhouse.type.made", "DateTime"),
+        ("clickhouse.written-at", "ts"),
+    ];
+    let ddl = create_table(&with_options(log.clone(), &own), &name(), true).expect("ddl");
+    for part in [
+        "    `made` DateTime,\n",
+        "    `ts` DateTime COMMENT 'when the row\\'s block was made',\n",
+        "ENGINE = ReplacingMergeTree\nPARTITION BY toDate(made)\nORDER BY (id, ts)\n",
+    ] {
+        assert!(ddl.contains(part), "{part}: {ddl}");
+    }
+    for (option, value, expected) in [
+        ("clickhouse.order-by", "id; DROP TABLE x", "an expression of ClickHouse's SQL"),
+        ("clickhouse.order-by", "", "an expression of ClickHouse's SQL"),
+        ("clickhouse.type.made", "UInt8", "a type of ClickHouse that holds every"),
+        ("clickhouse.type.id", "UInt32; DROP TABLE x", "a type of ClickHouse that holds every"),
+    ] {
+        let error = create_table(&with_options(log.clone(), &[(option, value)]), &name(), true).expect_err("refused");
+        let error = error.to_string();
+        assert!(error.contains(expected) && error.contains(option), "{error}");
+    }
+    let versions = [Field::new(VERSION, DataType::UInt64, false), Field::new(IS_DELETED, DataType::UInt8, false)];
+    let fields = [Field::new("id", DataType::Int32, false)].into_iter().chain(versions).collect();
+    let mirror = output(TableForm::Mirror, fields, &["id"], None);
+    for option in ["clickhouse.order-by", "clickhouse.engine", "clickhouse.partition-by"] {
+        let error = create_table(&with_options(mirror.clone(), &[(option, "id")]), &name(), true).expect_err("refused");
+        assert!(error.to_string().contains("not for mirrors"), "{error}");
+    }
+    assert!(super::keeps_deleted(&with_options(mirror.clone(), &[("deletes", "ignore")])).expect("known"));
+    assert!(!super::keeps_deleted(&mirror).expect("known"));
+    for (output, value) in [(&log, "ignore"), (&mirror, "keep")] {
+        assert!(super::keeps_deleted(&with_options(output.clone(), &[("deletes", value)])).is_err());
+    }
+}
+
+#[test]
+fn the_time_of_the_block_is_written_where_an_option_says() {
+    let fields = vec![Field::new("id", DataType::UInt32, false)];
+    let log = with_options(output(TableForm::Log, fields, &["id"], None), &[("clickhouse.written-at", "ts")]);
+    let columns = [("id", "UInt32", ""), ("ts", "DateTime", "DEFAULT")];
+    let written = check(&log, &name(), "http://ch:8123", &existing_of("MergeTree", "", "id", &columns)).expect("fits");
+    assert_eq!(written.iter().map(|column| column.name.as_str()).collect::<Vec<_>>(), ["id", "ts"]);
+    for columns in [&[("id", "UInt32", "")][..], &[("id", "UInt32", ""), ("ts", "String", "")]] {
+        let error = check(&log, &name(), "http://ch:8123", &existing_of("MergeTree", "", "id", columns));
+        assert!(error.expect_err("refused").to_string().contains("'clickhouse.written-at' is 'ts'"));
+    }
+}
+
 #[test]
 fn what_clickhouse_cannot_keep() {
     let interval = DataType::Interval(IntervalUnit::DayTime);

@@ -2,7 +2,8 @@
 //!
 //! A file is a topic of one partition, 0, named by its path; a record's offset is its line's number, from 0. Lines that are
 //! empty are passed over but counted. Files may grow while they are read, and new ones may appear in a directory; they may not
-//! be cut or replaced. A record is one line: a CSV field cannot hold a line break. Parquet rows are turned into JSON lines.
+//! be cut or replaced. A record is one line: a CSV field cannot hold a line break. Parquet rows are turned into JSON lines;
+//! the values of Avro's container files are records as they are, the schema being the decoder's business.
 //!
 //! With `'records' = 'kafka'` a line is a record captured from Kafka, and has topic, partition, offset, timestamp, key and
 //! value as they were there.
@@ -18,6 +19,7 @@ use crate::change::TopicPartition;
 use crate::error::{Error, Result};
 use crate::options::Options;
 
+mod container;
 mod lines;
 mod listing;
 mod parquet;
@@ -38,6 +40,7 @@ enum Kind {
     },
     Recorded,
     Parquet,
+    Container,
 }
 
 /// A table that is one or several files.
@@ -64,6 +67,7 @@ impl FileSource {
             }
             (Some("kafka"), _) => Kind::Recorded,
             (Some("lines") | None, Some("parquet")) => Kind::Parquet,
+            (Some("lines") | None, Some("avro")) => Kind::Container,
             (Some("lines") | None, Some("csv")) => Kind::Lines { skip: i64::from(header) },
             (Some("lines") | None, _) => Kind::Lines { skip: 0 },
             (Some(other), _) => return Err(options.invalid("records", other, "'lines' or 'kafka'")),
@@ -83,7 +87,11 @@ impl FileSource {
             return recorded::scan(&files);
         }
         let of = |path: PathBuf| {
-            let count = if self.kind == Kind::Parquet { parquet::count(&path) } else { lines::count(&path) };
+            let count = match self.kind {
+                Kind::Parquet => parquet::count(&path),
+                Kind::Container => container::count(&path),
+                Kind::Lines { .. } | Kind::Recorded => lines::count(&path),
+            };
             Ok((listing::partition(&path)?, (0, count?)))
         };
         files.into_iter().map(of).collect()
@@ -119,7 +127,7 @@ impl Source for FileSource {
     fn first_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
         match self.kind {
             Kind::Recorded => self.offsets(partitions, |(first, _)| first),
-            Kind::Lines { .. } | Kind::Parquet => {
+            Kind::Lines { .. } | Kind::Parquet | Kind::Container => {
                 Ok(partitions.iter().map(|partition| (partition.clone(), 0)).collect())
             }
         }

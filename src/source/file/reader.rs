@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Kind;
+use super::container::{ContainerCursor, Values};
 use super::lines::{LineReader, Lines};
 use super::parquet::ParquetCursor;
 use super::recorded::RecordedCursor;
@@ -46,6 +47,7 @@ enum Cursor {
     Lines { reader: LineReader, skip: i64 },
     Recorded(RecordedCursor),
     Parquet(ParquetCursor),
+    Container(ContainerCursor),
 }
 
 impl RawRecords for Lines {
@@ -71,6 +73,13 @@ impl RawRecords for Rows {
     }
 }
 
+impl RawRecords for Values {
+    fn get(&self, index: usize) -> RawRecord<'_> {
+        let value = Some(&self.bytes[self.bounds[index]..self.bounds[index + 1]]);
+        RawRecord { offset: self.first + index as i64, timestamp: NO_TIME, key: None, value }
+    }
+}
+
 impl Slot {
     fn open(added: Added) -> Result<Self> {
         let Added { partition, from, kind, files } = added;
@@ -83,6 +92,7 @@ impl Slot {
             }
             Kind::Recorded => Cursor::Recorded(RecordedCursor::new(partition.clone(), files, from)),
             Kind::Parquet => Cursor::Parquet(ParquetCursor::open(path, from)?),
+            Kind::Container => Cursor::Container(ContainerCursor::open(path, from)?),
         };
         Ok(Self { partition, next: from, cursor, at_end: false })
     }
@@ -111,6 +121,13 @@ impl Slot {
                     let ends: Vec<usize> = memchr::memchr_iter(b'\n', &bytes).collect();
                     let len = ends.len();
                     (from + len as i64, Arc::new(Rows { first: from, bytes, ends }), len)
+                }
+            },
+            Cursor::Container(cursor) => match cursor.next(from)? {
+                None => return Ok(None),
+                Some(values) => {
+                    let len = values.bounds.len() - 1;
+                    (from + len as i64, Arc::new(values), len)
                 }
             },
         };

@@ -221,3 +221,32 @@ fn patterns_and_missing_paths() {
     let error = source(Path::new("/no/such/file.json"), &[]).partitions().unwrap_err();
     assert!(error.to_string().contains("/no/such/file.json") && !error.is_transient(), "{error}");
 }
+
+/// Values of one int each, in blocks of ten.
+fn container(count: i32) -> Vec<u8> {
+    let schema = apache_avro::Schema::parse_str("\"int\"").unwrap();
+    let mut writer = apache_avro::Writer::with_codec(&schema, Vec::new(), apache_avro::Codec::Snappy).unwrap();
+    for value in 0..count {
+        writer.append_value(apache_avro::types::Value::Int(value)).unwrap();
+        if value % 10 == 9 {
+            writer.flush().unwrap();
+        }
+    }
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn the_values_of_containers_are_records() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.avro");
+    fs::write(&path, container(25)).unwrap();
+    let mut source = source(&path, &[("format", "avro")]);
+    let partition = only(&mut source);
+    let value = |number: i64| (number, String::from_utf8(vec![number as u8 * 2]).unwrap());
+    for from in [0, 7, 10, 24, 25] {
+        assert_eq!(read(&mut source, &partition, from), (25, (from..25).map(value).collect()), "{from}");
+    }
+    fs::write(&path, &container(25)[..80]).unwrap();
+    let error = source.end_offsets(&[partition]).unwrap_err().to_string();
+    assert!(error.contains("a.avro: it ends within a block or its header"), "{error}");
+}
