@@ -23,7 +23,7 @@ use crate::error::{Error, Place, Result, suggestion};
 
 /// What every section begins with.
 pub const HEADING: &str = "=== ";
-const SECTIONS: [&str; 6] = ["query", "set", "input", "expected", "unchecked", "open"];
+const SECTIONS: [&str; 7] = ["query", "set", "format", "input", "expected", "unchecked", "open"];
 
 /// A case.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,8 @@ pub struct Case {
     pub query: Vec<(String, String)>,
     /// Values for the variables of the query.
     pub variables: BTreeMap<String, String>,
+    /// Tables whose records are in another format than the query says: table, format, line.
+    pub formats: Vec<(String, String, usize)>,
     /// The records, in the order in which they are written.
     pub inputs: Vec<Input>,
     /// What happens between them: after so many records.
@@ -159,6 +161,13 @@ impl Case {
                     return Err(self.error(line, format!("\"{set}\" is not NAME = VALUE")));
                 };
                 self.variables.insert(name.trim().to_owned(), value.trim().to_owned());
+            }
+            "format" => {
+                let words = needs("a table and a format, such as \"=== format customer debezium-json\"")?;
+                let Some((table, format)) = words.split_once(char::is_whitespace) else {
+                    return Err(self.error(line, format!("\"{words}\" is not TABLE FORMAT")));
+                };
+                self.formats.push((table.to_owned(), format.trim().to_owned(), line));
             }
             "input" => {
                 needs("the name of a table that the query reads")?;

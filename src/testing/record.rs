@@ -239,7 +239,7 @@ mod tests {
             ("=== input t\n-- advance soon", "c.test:4:1: \"soon\" is not a duration; write -- advance 5m, 30s, 2h"),
             (
                 "=== inputs t",
-                "c.test:3:1: there is no section \"inputs\"; sections are query, set, input, expected, unchecked, open; did you mean \"input\"?",
+                "c.test:3:1: there is no section \"inputs\"; sections are query, set, format, input, expected, unchecked, open; did you mean \"input\"?",
             ),
             ("=== set A\n", "c.test:3:1: \"A\" is not NAME = VALUE"),
             ("=== open\nx\n", "c.test:4:1: \"=== open …\" in line 3 has nothing below it"),

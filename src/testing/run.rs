@@ -25,7 +25,8 @@ use crate::options::Options;
 use crate::sink::{OutputTable, Sink};
 use crate::source::script::{Record, Script, open_together};
 use crate::source::{self, Source};
-use crate::sql::query::{Query, load_texts};
+use crate::sql::query::Query;
+use crate::sql::submission::{Discovered, Submission};
 use crate::sql::text::Variables;
 
 /// The longest that a part of a case may take.
@@ -109,7 +110,17 @@ pub struct Came {
 
 /// Compiles the query of a case. The environment has no part in it.
 pub async fn compile(case: &Case) -> Result<Query> {
-    load_texts(case.query.clone(), &Variables::only(case.variables.clone())).await
+    let mut submission = Submission::of_texts(case.query.clone(), &Variables::only(case.variables.clone()))?;
+    for (table, format, line) in &case.formats {
+        if !submission.set_option(table, "format", format) {
+            return Err(case.error(*line, format!("the query has no table \"{table}\"")));
+        }
+    }
+    if let Some(table) = submission.open_tables().first() {
+        let message = "a case has no topic to look its columns up in; declare them";
+        return Err(table.place.error(format!("table \"{}\" declares no columns, and {message}", table.name)).into());
+    }
+    submission.compile(&Discovered::default()).await
 }
 
 /// Runs a case whose query has been compiled. Not beside another run of the same query.
