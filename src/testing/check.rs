@@ -11,6 +11,7 @@ use super::record::Input;
 use super::run::Came;
 use crate::change::TopicPartition;
 use crate::error::{Error, Result, suggestion};
+use crate::sink::clickhouse::keeps_deleted;
 use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
 
 /// How many rows a complaint shows.
@@ -40,7 +41,7 @@ pub fn outputs(came: &Came) -> Result<Vec<Output<'_>>> {
         let twice = outputs.iter().filter(|it| it.table.options.table() == name).count();
         let name = if twice == 0 { name.to_owned() } else { format!("{name}_{}", twice + 1) };
         let rows = batches.iter().map(cells).collect::<Result<Vec<_>>>()?.concat();
-        let rows = if table.form == TableForm::Mirror { current(table, rows) } else { rows };
+        let rows = if table.form == TableForm::Mirror { current(table, rows)? } else { rows };
         let sources = match table.form {
             TableForm::Late | TableForm::DeadLetters => batches.iter().flat_map(sources).collect(),
             _ => Vec::new(),
@@ -51,20 +52,21 @@ pub fn outputs(came: &Came) -> Result<Vec<Output<'_>>> {
 }
 
 /// The rows of a mirror that are there: of each key the newest, unless it is deleted.
-fn current(table: &OutputTable, rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+fn current(table: &OutputTable, rows: Vec<Vec<String>>) -> Result<Vec<Vec<String>>> {
+    let keeps_deleted = keeps_deleted(table)?;
     let place = |name: &str| table.schema.index_of(name).ok();
     let key: Vec<usize> = table.key.iter().filter_map(|name| place(name)).collect();
     let version = |row: &[String]| place(VERSION).and_then(|at| row[at].parse::<u64>().ok()).unwrap_or_default();
+    let is_there = |row: &Vec<String>| place(IS_DELETED).is_none_or(|at| row[at] == "0");
     let mut newest: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
-    for row in rows {
+    for row in rows.into_iter().filter(|row| !keeps_deleted || is_there(row)) {
         let name: Vec<String> = key.iter().map(|&at| row[at].clone()).collect();
         match newest.get(&name) {
             Some(other) if version(other) > version(&row) => {}
             _ => drop(newest.insert(name, row)),
         }
     }
-    let is_there = |row: &Vec<String>| place(IS_DELETED).is_none_or(|at| row[at] == "0");
-    newest.into_values().filter(is_there).collect()
+    Ok(newest.into_values().filter(is_there).collect())
 }
 
 fn sources(batch: &RecordBatch) -> Vec<(TopicPartition, i64, String)> {
