@@ -110,7 +110,8 @@ pub struct Came {
 
 /// Compiles the query of a case. The environment has no part in it.
 pub async fn compile(case: &Case) -> Result<Query> {
-    let mut submission = Submission::of_texts(case.query.clone(), &Variables::only(case.variables.clone()))?;
+    let variables = Variables::only(case.variables.clone(), "add a line === set NAME = VALUE to the case");
+    let mut submission = Submission::of_texts(case.query.clone(), &variables)?;
     for (table, format, line) in &case.formats {
         if !submission.set_option(table, "format", format) {
             return Err(case.error(*line, format!("the query has no table \"{table}\"")));
