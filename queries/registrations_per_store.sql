@@ -14,7 +14,7 @@
 --   WINDOW           how long a window is
 
 -- A topic with a change-data format and a primary key is a table. Types are at least as wide as those of the database:
--- sakila's keys are unsigned, and an INT UNSIGNED does not fit into an INT.
+-- sakila's keys are unsigned, and an INT UNSIGNED does not fit into an INT; PostgreSQL's TIMESTAMPTZ has six digits.
 CREATE TABLE customer (
   customer_id BIGINT           COMMENT 'primary key',
   store_id    INT              COMMENT 'the store where the customer shops now; updates change it',
@@ -24,7 +24,7 @@ CREATE TABLE customer (
   address_id  BIGINT,
   active      BOOLEAN,
   create_date TIMESTAMP(3)     COMMENT 'when the customer registered, in UTC: the event time',
-  last_update TIMESTAMP_LTZ(3) COMMENT 'when the row was changed last',
+  last_update TIMESTAMP_LTZ(6) COMMENT 'when the row was changed last',
   PRIMARY KEY (customer_id) NOT ENFORCED,
   -- Customers may come up to ten seconds out of order. One that comes later than that, when its window has closed, goes to
   -- shop.registrations_per_store_late: windows and late rows together are all registrations. A partition where nothing comes for

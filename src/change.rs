@@ -183,6 +183,10 @@ pub enum DeadReason {
     FutureEventTime,
     /// The event time is outside of what the target's time columns can hold.
     EventTimeOutOfRange,
+    /// The event leaves out a value that did not change, and nobody knows it.
+    MissingBeforeImage,
+    /// A value has no place in its column of the target.
+    ValueOutOfRange,
     /// The change cannot be applied to the table that is asked for.
     Unsupported,
     /// An expression of the query fails on it: a cast, a division by zero.
@@ -201,6 +205,8 @@ impl DeadReason {
             Self::NoEventTime => "no_event_time",
             Self::FutureEventTime => "future_event_time",
             Self::EventTimeOutOfRange => "event_time_out_of_range",
+            Self::MissingBeforeImage => "missing_before_image",
+            Self::ValueOutOfRange => "value_out_of_range",
             Self::Unsupported => "unsupported",
             Self::ExpressionFailed => "expression_failed",
         }

@@ -8,7 +8,18 @@ use crate::source::{file as file_source, kafka};
 pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];
 
 /// Options that every table may have.
-const COMMON: [&str; 6] = ["connector", "late-table", "dead-letter-table", "max-future", "idle-timeout", "idle-close"];
+const COMMON: [&str; 10] = [
+    "connector",
+    "late-table",
+    "dead-letter-table",
+    "max-future",
+    "idle-timeout",
+    "idle-close",
+    "before-images",
+    "truncate",
+    "mirror",
+    "generation",
+];
 
 /// The options that a connector knows, `*` at the end standing for anything; `None` for an unknown connector.
 pub fn known_options(connector: &str) -> Option<Vec<&'static str>> {

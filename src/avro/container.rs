@@ -142,16 +142,21 @@ fn long(input: &mut impl Read) -> Result<i64, String> {
 }
 
 fn long_or_end(input: &mut impl Read) -> Result<Option<i64>, String> {
-    let mut digits = Vec::with_capacity(10);
-    for byte in input.take(10).bytes() {
-        let byte = byte.map_err(cut)?;
-        digits.push(byte);
-        if byte < 0x80 {
+    let mut digits = [0; 10];
+    let mut count = 0;
+    while count < digits.len() {
+        match input.read(&mut digits[count..=count]) {
+            Ok(0) => break,
+            Ok(_) => count += 1,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.to_string()),
+        }
+        if digits[count - 1] < 0x80 {
             break;
         }
     }
-    if digits.is_empty() {
+    if count == 0 {
         return Ok(None);
     }
-    Datum::new(&digits, 0).long().map(Some).map_err(|broken| broken.words.into())
+    Datum::new(&digits[..count], 0).long().map(Some).map_err(|broken| broken.words.into())
 }

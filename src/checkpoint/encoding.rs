@@ -4,7 +4,7 @@
 //! "HWCP" version:u32 | length:u64 manifest | count:u32 (length:u64 part)… | crc32:u32 of all before
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -13,8 +13,10 @@ use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
 
-use super::{Checkpoint, FORMAT_VERSION, Manifest};
+use super::{Checkpoint, FORMAT_VERSION, Manifest, State};
+use crate::change::TopicPartition;
 use crate::error::{Error, Result};
+use crate::state::PartitionRows;
 use crate::window::aggregate::WindowState;
 
 const MAGIC: &[u8; 4] = b"HWCP";
@@ -28,8 +30,11 @@ pub(crate) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     for rows in &checkpoint.rows {
         parts.push((Kind::Rows, encode_batches(rows)?));
     }
-    for (&pipeline, windows) in checkpoint.state.iter().flatten() {
+    for (&pipeline, windows) in checkpoint.state.iter().flat_map(|state| &state.windows) {
         parts.push((Kind::State(pipeline), encode_batches(&windows.iter().map(tagged).collect::<Result<Vec<_>>>()?)?));
+    }
+    for rows in checkpoint.state.iter().flat_map(|state| &state.keyed) {
+        parts.push((Kind::Keyed, encode_batches(&keyed(rows)?)?));
     }
     let mut bytes =
         Vec::with_capacity(manifest.len() + parts.iter().map(|(_, part)| part.len() + 16).sum::<usize>() + 64);
@@ -70,16 +75,17 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
     let manifest: Manifest =
         serde_json::from_slice(reader.take(length as usize)?).map_err(|error| error.to_string())?;
     let has_state = reader.take(1)?[0] == 1;
-    let mut state: BTreeMap<usize, Vec<WindowState>> = BTreeMap::new();
+    let mut state = State::default();
     let mut rows = Vec::new();
     for _ in 0..reader.u32()? {
         let (kind, length) = (Kind::from_tag(reader.u32()?), reader.u64()?);
         let batches = decode_batches(reader.take(length as usize)?)?;
         match kind {
             Kind::Rows => rows.push(batches),
+            Kind::Keyed => state.keyed.push(unkeyed(batches)?),
             Kind::State(pipeline) => {
                 let windows = batches.iter().map(untagged).collect::<Result<_, String>>()?;
-                state.insert(pipeline, windows);
+                state.windows.insert(pipeline, windows);
             }
         }
     }
@@ -90,6 +96,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
 enum Kind {
     Rows,
     State(usize),
+    Keyed,
 }
 
 impl Kind {
@@ -97,12 +104,14 @@ impl Kind {
         match self {
             Self::Rows => 0,
             Self::State(pipeline) => pipeline as u32 + 1,
+            Self::Keyed => u32::MAX,
         }
     }
 
     fn from_tag(tag: u32) -> Self {
         match tag {
             0 => Self::Rows,
+            u32::MAX => Self::Keyed,
             pipeline => Self::State(pipeline as usize - 1),
         }
     }
@@ -151,6 +160,35 @@ fn untagged(batch: &RecordBatch) -> Result<WindowState, String> {
     Ok(WindowState { start, groups })
 }
 
+/// Where the rows are from is in the schema's metadata: all batches of a stream share it.
+fn keyed(rows: &PartitionRows) -> Result<Vec<RecordBatch>> {
+    let place = [
+        ("table", rows.table.clone()),
+        ("topic", rows.source.topic.to_string()),
+        ("partition", rows.source.partition.to_string()),
+    ];
+    let place: HashMap<String, String> = place.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let tagged = |batch: &RecordBatch| {
+        let schema = batch.schema().as_ref().clone().with_metadata(place.clone());
+        Ok(RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec())?)
+    };
+    rows.rows.iter().map(tagged).collect()
+}
+
+fn unkeyed(rows: Vec<RecordBatch>) -> Result<PartitionRows, String> {
+    let schema = rows.first().map(RecordBatch::schema).ok_or("the rows of a partition are missing")?;
+    let place = |name: &str| schema.metadata().get(name).cloned().ok_or("the rows of a partition have no place");
+    let partition = place("partition")?.parse().map_err(|_| "the rows of a partition have no place")?;
+    let source = TopicPartition { topic: place("topic")?.into(), partition };
+    let plain = Arc::new(Schema::new(schema.fields().clone()));
+    let rows = rows.iter().map(|batch| RecordBatch::try_new(Arc::clone(&plain), batch.columns().to_vec()));
+    Ok(PartitionRows {
+        table: place("table")?,
+        source,
+        rows: rows.collect::<Result<_, _>>().map_err(|error| error.to_string())?,
+    })
+}
+
 fn encode_batches(batches: &[RecordBatch]) -> Result<Vec<u8>> {
     let Some(first) = batches.first() else { return Ok(Vec::new()) };
     let mut writer = StreamWriter::try_new(Vec::new(), &first.schema())?;
@@ -169,6 +207,8 @@ fn decode_batches(bytes: &[u8]) -> Result<Vec<RecordBatch>, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::checkpoint::{Intent, Position};
 
@@ -193,14 +233,24 @@ mod tests {
                     from: 1,
                     offset: 9,
                     clock: i64::MIN,
+                    generation: 2,
+                    topic_id: Some("id".into()),
                 }],
                 watermarks: BTreeMap::from([("t".into(), i64::MAX)]),
                 intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
                 state_epoch: 7,
+                truncates: Vec::new(),
                 discovered: None,
                 finished: false,
             },
-            state: Some(BTreeMap::from([(1, vec![window(-60_000, vec![1]), window(0, vec![2, 3])]), (4, vec![])])),
+            state: Some(State {
+                windows: BTreeMap::from([(1, vec![window(-60_000, vec![1]), window(0, vec![2, 3])]), (4, vec![])]),
+                keyed: vec![PartitionRows {
+                    table: "t".into(),
+                    source: TopicPartition { topic: "x".into(), partition: 3 },
+                    rows: vec![groups(vec![5]), groups(vec![6])],
+                }],
+            }),
             rows: vec![vec![groups(vec![8, 9])]],
         }
     }
@@ -213,9 +263,11 @@ mod tests {
         assert_eq!((copy.manifest.epoch, copy.manifest.intents), (7, original.manifest.intents));
         assert_eq!(copy.rows, original.rows);
         let (state, expected) = (copy.state.unwrap(), original.state.unwrap());
-        assert_eq!(state.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
-        assert_eq!(state[&1][1].groups, expected[&1][1].groups);
-        assert_eq!(state[&1].iter().map(|window| window.start).collect::<Vec<_>>(), [-60_000, 0]);
+        assert_eq!(state.windows.keys().collect::<Vec<_>>(), expected.windows.keys().collect::<Vec<_>>());
+        assert_eq!(state.windows[&1][1].groups, expected.windows[&1][1].groups);
+        assert_eq!(state.keyed[0].source, expected.keyed[0].source);
+        assert_eq!(state.keyed[0].rows, expected.keyed[0].rows);
+        assert_eq!(state.windows[&1].iter().map(|window| window.start).collect::<Vec<_>>(), [-60_000, 0]);
     }
 
     #[test]

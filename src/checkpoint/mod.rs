@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use store::{CheckpointStore, Recovered};
 
 use crate::change::TopicPartition;
+use crate::state::PartitionRows;
 use crate::window::aggregate::WindowState;
 
 /// The version of the format, raised when it changes; older ones stay readable.
@@ -25,10 +26,19 @@ pub const FORMAT_VERSION: u32 = 1;
 pub struct Checkpoint {
     /// Everything but the columns.
     pub manifest: Manifest,
-    /// The open windows of each windowed pipeline, when this epoch's checkpoint has them.
-    pub state: Option<BTreeMap<usize, Vec<WindowState>>>,
+    /// What the lanes remember, when this epoch's checkpoint has it.
+    pub state: Option<State>,
     /// The rows of the intents that carry theirs, in the order of the intents.
     pub rows: Vec<Vec<RecordBatch>>,
+}
+
+/// What the lanes of a job remember at a cut.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// The open windows of each windowed pipeline.
+    pub windows: BTreeMap<usize, Vec<WindowState>>,
+    /// The rows of the tables whose rows are kept, by partition.
+    pub keyed: Vec<PartitionRows>,
 }
 
 /// The part of a checkpoint that people can read: JSON.
@@ -55,6 +65,9 @@ pub struct Manifest {
     pub intents: Vec<Intent>,
     /// The epoch whose checkpoint has the open windows from which this one follows.
     pub state_epoch: u64,
+    /// Truncates that this epoch has read, and that are to be applied to the other partitions of their topics.
+    #[serde(default)]
+    pub truncates: Vec<Truncate>,
     /// What had been looked up for tables that declare no columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovered: Option<SavedSchemas>,
@@ -110,6 +123,23 @@ pub struct Position {
     pub offset: i64,
     /// Its clock, milliseconds of event time.
     pub clock: i64,
+    /// The generation of the versions of the epoch's rows: raised when offsets started over, or keys changed partitions.
+    #[serde(default)]
+    pub generation: u64,
+    /// What told the topic from others of its name, where the brokers say so.
+    #[serde(default)]
+    pub topic_id: Option<String>,
+}
+
+/// A truncate that one partition has read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Truncate {
+    /// The table.
+    pub table: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition that had it, which has applied it.
+    pub partition: i32,
 }
 
 impl Position {

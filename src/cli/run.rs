@@ -57,6 +57,9 @@ pub(crate) struct RunArgs {
     /// Forget the job's earlier checkpoints and start afresh
     #[arg(long)]
     reset_state: bool,
+    /// Go on with topics that were deleted and created anew, from their beginning, into the same tables
+    #[arg(long, conflicts_with = "reset_state")]
+    new_generation: bool,
     /// Say nothing but warnings and errors
     #[arg(long, short)]
     quiet: bool,
@@ -88,6 +91,7 @@ impl RunArgs {
         settings.flush_interval = self.flush_interval;
         settings.checkpoint_interval = self.checkpoint_interval;
         settings.reset_state = self.reset_state;
+        settings.new_generation = self.new_generation;
         Ok(settings)
     }
 }

@@ -1,6 +1,7 @@
 //! Puts a [`ChangeBatch`] together: rows with their positions, and the dead letters.
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::error::ArrowError;
 
 use crate::change::{Before, ChangeBatch, DeadLetter, DeadReason, Op};
 use crate::error::Result;
@@ -8,13 +9,16 @@ use crate::source::{RawBatch, RawRecord};
 
 use super::DecodeSpec;
 use super::column::{Dialect, Rows};
-use super::fault::{Fault, Step};
+use super::envelope::Envelope;
+use super::fault::{ENVELOPE_COLUMN, Fault, Step};
 
 /// A batch under construction. Its columns keep their room from batch to batch.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     /// The rows' images.
     pub(crate) rows: Rows,
+    /// What is wanted of the envelope, a row for each row; mostly without columns.
+    pub(crate) envelope: Envelope,
     before: Option<BeforeRows>,
     source_time: bool,
     record_bytes_max: usize,
@@ -41,6 +45,7 @@ impl Assembly {
         };
         Ok(Self {
             rows,
+            envelope: Envelope::new(&spec.envelope, dialect)?,
             before,
             source_time: spec.source_time,
             record_bytes_max,
@@ -85,7 +90,7 @@ impl Assembly {
             }
             None => {
                 if !tombstones || record.key.is_none() {
-                    self.bury(record, DeadReason::NullValue, "the record has no value".to_string());
+                    self.bury_null(record);
                 }
                 None
             }
@@ -124,6 +129,9 @@ impl Assembly {
             before.present.pop();
         }
         completed?;
+        if self.envelope.is_wanted() {
+            self.envelope.rows.complete()?;
+        }
         self.ops.push(op);
         self.offsets.push(record.offset);
         self.timestamps.push(record.timestamp);
@@ -136,18 +144,64 @@ impl Assembly {
     /// Forgets the row under way.
     pub(crate) fn roll_back(&mut self) {
         self.rows.roll_back();
+        self.envelope.rows.roll_back();
         if let Some(before) = &mut self.before {
             before.rows.roll_back();
         }
     }
 
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Takes rows back until there are `len`, and forgets the one under way: a record gives all of its rows or none.
+    #[cold]
+    pub(crate) fn take_back(&mut self, len: usize) {
+        self.roll_back();
+        while self.ops.len() > len {
+            self.ops.pop();
+            self.rows.drop_last();
+            if self.envelope.is_wanted() {
+                self.envelope.rows.drop_last();
+            }
+            if let Some(before) = &mut self.before {
+                before.rows.drop_last();
+                before.present.pop();
+            }
+        }
+        self.offsets.truncate(len);
+        self.timestamps.truncate(len);
+        self.source_times.truncate(len);
+    }
+
     /// Forgets the row under way and keeps the record as a dead letter.
     #[cold]
     pub(crate) fn reject(&mut self, record: &RawRecord<'_>, fault: &Fault) {
-        self.roll_back();
-        let column = fault.column.and_then(|index| self.rows.column(index)).map(|column| column.describe());
-        let message = fault.message(record.value.unwrap_or_default(), column);
+        let message = self.words(fault, record.value.unwrap_or_default());
         self.bury(record, fault.reason, message);
+    }
+
+    /// The same for a fault in the record's key.
+    #[cold]
+    pub(crate) fn reject_key(&mut self, record: &RawRecord<'_>, fault: &Fault) {
+        let message = format!("in the record's key: {}", self.words(fault, record.key.unwrap_or_default()));
+        self.bury(record, fault.reason, message);
+    }
+
+    fn words(&mut self, fault: &Fault, bytes: &[u8]) -> String {
+        self.roll_back();
+        let column = fault.column.and_then(|index| match index & ENVELOPE_COLUMN {
+            0 => self.rows.column(index),
+            _ => self.envelope.rows.column(index ^ ENVELOPE_COLUMN),
+        });
+        fault.message(bytes, column.map(|column| column.describe()))
+    }
+
+    /// Keeps a record without a value as a dead letter.
+    #[cold]
+    pub(crate) fn bury_null(&mut self, record: &RawRecord<'_>) {
+        self.bury(record, DeadReason::NullValue, "the record has no value".to_string());
     }
 
     /// Keeps the record as a dead letter.
@@ -165,7 +219,9 @@ impl Assembly {
 
     /// The batch; this is empty afterwards.
     pub(crate) fn finish(&mut self, records: &RawBatch) -> ChangeBatch {
+        let unavailable = self.rows.unavailable();
         let rows = self.rows.finish();
+        let envelope = self.envelope.finish(records, &self.offsets);
         let before = self.before.as_mut().map(|before| (before.rows.finish(), std::mem::take(&mut before.present)));
         let mut batch = ChangeBatch {
             source: records.source.clone(),
@@ -177,15 +233,16 @@ impl Assembly {
             rows: RecordBatch::new_empty(self.rows.schema()),
             before: None,
             envelope: None,
-            unavailable: Vec::new(),
+            unavailable,
             dead_letters: std::mem::take(&mut self.dead_letters),
         };
         let whole = rows.and_then(|rows| {
-            let before = before.map(|(rows, present)| Ok(Before { rows: rows?, present })).transpose();
-            before.map(|before| (rows, before))
+            let before =
+                before.map(|(rows, present)| Ok::<_, ArrowError>(Before { rows: rows?, present })).transpose()?;
+            Ok((rows, before, envelope?))
         });
         match whole {
-            Ok((rows, before)) => (batch.rows, batch.before) = (rows, before),
+            Ok((rows, before, envelope)) => (batch.rows, batch.before, batch.envelope) = (rows, before, envelope),
             // Arrow refused what was checked before: a bug of ours, but no record may be lost over it.
             Err(error) => self.bury_all(records, &mut batch, &format!("internal error (please report it): {error}")),
         }
@@ -197,6 +254,8 @@ impl Assembly {
         let mut lost = std::mem::take(&mut batch.offsets).into_iter().peekable();
         for record in records.iter() {
             if lost.next_if_eq(&record.offset).is_some() {
+                // A record may have given several rows.
+                while lost.next_if_eq(&record.offset).is_some() {}
                 self.bury(&record, DeadReason::Malformed, message.to_string());
             }
         }
@@ -205,6 +264,8 @@ impl Assembly {
         batch.ops.clear();
         batch.timestamps.clear();
         batch.source_times.clear();
+        batch.envelope = self.envelope.is_wanted().then(|| RecordBatch::new_empty(self.envelope.schema()));
+        batch.unavailable.clear();
         batch.before = self.before.as_ref().map(|_| Before { rows: batch.rows.clone(), present: Vec::new() });
     }
 }

@@ -5,10 +5,13 @@
 //! time (<https://debezium.io/documentation/reference/stable/connectors/mysql.html#mysql-data-types>).
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use serde_json::Value;
+
+use crate::type_name::{UNIT, with_mark};
 
 /// The schema of a value.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,48 +82,105 @@ impl ConnectSchema {
 
     /// The column that holds values of this schema exactly.
     pub(crate) fn column(&self, name: &str) -> Field {
-        Field::new(name, self.data_type(), self.optional)
+        let field = Field::new(name, self.data_type(), self.optional);
+        match self.semantic.as_deref().unwrap_or_default() {
+            "io.debezium.data.Uuid" => with_mark(field, "UUID"),
+            "io.debezium.data.Json" => with_mark(field, "JSON"),
+            "io.debezium.data.Bits" => match self.bits() {
+                Some(bits @ 2..=64) => with_mark(field, &format!("BIT({bits})")),
+                _ => field,
+            },
+            // The unit is known here, whatever the connector's settings are.
+            "io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" => {
+                let field = with_mark(field, "TIME(3)");
+                let metadata =
+                    [(UNIT.to_owned(), "ms".to_owned())].into_iter().chain(field.metadata().clone()).collect();
+                field.with_metadata(metadata)
+            }
+            _ => field,
+        }
     }
 
     fn data_type(&self) -> DataType {
-        let parameter = |name: &str| self.parameters.get(name).and_then(|value| value.parse::<u8>().ok());
-        match (self.semantic.as_deref().unwrap_or_default(), &self.kind) {
-            ("io.debezium.time.Date" | "org.apache.kafka.connect.data.Date", _) => DataType::Date32,
-            ("io.debezium.time.Time" | "org.apache.kafka.connect.data.Time", _) => {
-                DataType::Time32(TimeUnit::Millisecond)
+        use TimeUnit::{Microsecond, Millisecond, Nanosecond};
+        let integer = |data_type| matches!(self.kind, Kind::Int32 | Kind::Int64).then_some(data_type);
+        let by_semantic = match self.semantic.as_deref().unwrap_or_default() {
+            "io.debezium.time.Date" | "io.debezium.time.IsoDate" | "org.apache.kafka.connect.data.Date" => {
+                Some(DataType::Date32)
             }
-            ("io.debezium.time.MicroTime", _) => DataType::Time64(TimeUnit::Microsecond),
-            ("io.debezium.time.NanoTime", _) => DataType::Time64(TimeUnit::Nanosecond),
-            ("io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp", _) => {
-                DataType::Timestamp(TimeUnit::Millisecond, None)
+            "io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" => integer(DataType::Time64(Microsecond)),
+            "io.debezium.time.MicroTime" => integer(DataType::Time64(Microsecond)),
+            "io.debezium.time.NanoTime" => integer(DataType::Time64(Nanosecond)),
+            "io.debezium.time.IsoTime" | "io.debezium.time.ZonedTime" => Some(DataType::Time64(Microsecond)),
+            "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => {
+                integer(DataType::Timestamp(Millisecond, None))
             }
-            ("io.debezium.time.MicroTimestamp", _) => DataType::Timestamp(TimeUnit::Microsecond, None),
-            ("io.debezium.time.NanoTimestamp", _) => DataType::Timestamp(TimeUnit::Nanosecond, None),
-            ("io.debezium.time.ZonedTimestamp", _) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            ("org.apache.kafka.connect.data.Decimal", _) => {
-                let scale = parameter("scale").unwrap_or(0);
-                decimal(parameter("connect.decimal.precision").unwrap_or(76), scale)
+            "io.debezium.time.MicroTimestamp" => integer(DataType::Timestamp(Microsecond, None)),
+            "io.debezium.time.NanoTimestamp" => integer(DataType::Timestamp(Nanosecond, None)),
+            "io.debezium.time.IsoTimestamp" => Some(DataType::Timestamp(Microsecond, None)),
+            "io.debezium.time.ZonedTimestamp" => Some(DataType::Timestamp(Microsecond, Some("UTC".into()))),
+            "org.apache.kafka.connect.data.Decimal" => Some(self.decimal()),
+            "io.debezium.data.Bits" => Some(match self.bits() {
+                Some(1) => DataType::Boolean,
+                Some(2..=64) => DataType::UInt64,
+                _ => DataType::Binary,
+            }),
+            _ => None,
+        };
+        by_semantic.unwrap_or_else(|| self.kind_type())
+    }
+
+    /// The type of values that are no more than what they are written as. An unsigned BIGINT is one of them, unless the
+    /// connector says what it was (`column.propagate.source.type`): its upper half would be negative.
+    fn kind_type(&self) -> DataType {
+        match &self.kind {
+            Kind::Boolean => DataType::Boolean,
+            Kind::Int8 => DataType::Int8,
+            Kind::Int16 => DataType::Int16,
+            Kind::Int32 => DataType::Int32,
+            Kind::Int64 if self.is_unsigned_bigint() => DataType::UInt64,
+            Kind::Int64 => DataType::Int64,
+            Kind::Float32 => DataType::Float32,
+            Kind::Float64 => DataType::Float64,
+            Kind::String => DataType::Utf8,
+            Kind::Bytes => DataType::Binary,
+            Kind::Array(item) if !matches!(item.kind, Kind::Array(_) | Kind::Map(..) | Kind::Struct(_)) => {
+                // Whether or not the schema says so, an unchanged value's placeholder may have nulls.
+                DataType::List(Arc::new(Field::new_list_field(item.data_type(), true)))
             }
-            ("io.debezium.data.VariableScaleDecimal", _) => DataType::Utf8,
-            (_, Kind::Boolean) => DataType::Boolean,
-            (_, Kind::Int8) => DataType::Int8,
-            (_, Kind::Int16) => DataType::Int16,
-            (_, Kind::Int32) => DataType::Int32,
-            (_, Kind::Int64) => DataType::Int64,
-            (_, Kind::Float32) => DataType::Float32,
-            (_, Kind::Float64) => DataType::Float64,
-            (_, Kind::String) => DataType::Utf8,
-            (_, Kind::Bytes) => DataType::Binary,
-            (_, Kind::Array(item)) => DataType::List(Arc::new(Field::new("item", item.data_type(), item.optional))),
-            // As the JSON of it.
-            (_, Kind::Map(..) | Kind::Struct(_)) => DataType::Utf8,
+            // As the JSON of it; a decimal with its scale beside it, as the number.
+            Kind::Array(_) | Kind::Map(..) | Kind::Struct(_) => DataType::Utf8,
         }
     }
-}
 
-fn decimal(precision: u8, scale: u8) -> DataType {
-    match precision {
-        0..=38 => DataType::Decimal128(precision.max(1), scale as i8),
-        _ => DataType::Decimal256(precision.min(76), scale as i8),
+    /// A decimal of the schema's scale. Without a precision (PostgreSQL's money, unsigned BIGINTs) there are 38 digits, or
+    /// what the scale needs.
+    fn decimal(&self) -> DataType {
+        let scale = self.parameter("scale").and_then(|scale| i64::from_str(scale).ok()).unwrap_or(0);
+        let precision = self.parameter("connect.decimal.precision").and_then(|it| i64::from_str(it).ok());
+        let precision = precision.unwrap_or(38.max(scale));
+        match (u8::try_from(precision.clamp(1, 76)), i8::try_from(scale)) {
+            (Ok(precision @ ..=38), Ok(scale)) if (0..=precision as i8).contains(&scale) => {
+                DataType::Decimal128(precision, scale)
+            }
+            (Ok(precision), Ok(scale)) if (0..=precision as i8).contains(&scale) => {
+                DataType::Decimal256(precision, scale)
+            }
+            // A scale that no type has (PostgreSQL's may be negative): the bytes of the unscaled value.
+            _ => DataType::Binary,
+        }
+    }
+
+    fn bits(&self) -> Option<u64> {
+        self.parameter("length").and_then(|length| length.parse().ok())
+    }
+
+    fn is_unsigned_bigint(&self) -> bool {
+        let source = self.parameter("__debezium.source.column.type").unwrap_or_default().to_ascii_uppercase();
+        source.starts_with("BIGINT") && source.contains("UNSIGNED")
+    }
+
+    fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str)
     }
 }

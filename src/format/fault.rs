@@ -15,12 +15,15 @@ pub(crate) struct Fault {
     pub(crate) at: usize,
     /// The trouble in words, or a remark to it when the column says the rest.
     pub(crate) words: &'static str,
-    /// The column that was being decoded, by its index in the spec.
+    /// The column that was being decoded, by its index in the spec; one of the envelope's has [`ENVELOPE_COLUMN`] added.
     pub(crate) column: Option<usize>,
 }
 
 /// A step of a decoder.
 pub(crate) type Step<T> = Result<T, Fault>;
+
+/// Tells a column of the envelope from one of the row.
+pub(crate) const ENVELOPE_COLUMN: usize = 1 << 31;
 
 /// The longest piece of a record that a message quotes, in bytes.
 const EXCERPT_BYTES: usize = 60;
@@ -44,10 +47,23 @@ impl Fault {
         Self { reason: DeadReason::MissingField, at, words, column: None }
     }
 
+    /// There is no value at all.
+    #[cold]
+    pub(crate) fn null_value() -> Self {
+        Self { reason: DeadReason::NullValue, at: 0, words: "the record has no value", column: None }
+    }
+
     /// The same trouble, known to be in a column (the innermost that says so stays).
     #[cold]
     pub(crate) fn in_column(mut self, column: usize) -> Self {
         self.column = self.column.or(Some(column));
+        self
+    }
+
+    /// The same trouble, whose column is one of the envelope's.
+    #[cold]
+    pub(crate) fn in_envelope(mut self) -> Self {
+        self.column = self.column.map(|column| column | ENVELOPE_COLUMN);
         self
     }
 

@@ -10,17 +10,22 @@ use crate::options::Options;
 use crate::source::RawBatch;
 
 use assembly::Assembly;
-use column::{Decimals, Dialect};
 use csv::Csv;
+use dialect::Dialect;
 use json::block::Isa;
+use json::canal::CanalJson;
 use json::debezium::DebeziumJson;
+use json::maxwell::MaxwellJson;
 use json::plain::PlainJson;
+use json::unwrapped::Unwrapped;
 
 mod assembly;
 mod avro;
 mod column;
 mod connect;
 mod csv;
+mod dialect;
+pub mod envelope;
 mod fault;
 pub mod infer;
 mod json;
@@ -42,7 +47,8 @@ pub struct DecodeSpec {
     /// Whether `source.ts_ms` is wanted.
     pub source_time: bool,
     /// What else is wanted of the envelope around the images, by its path in it (`transaction.id`, `source.lsn`, `ts_ms`): a
-    /// nullable column each, null where an event does not have it. Mostly none.
+    /// nullable column each, null where an event does not have it. Those that begin with `@` are the record's own
+    /// ([`envelope`]) and are filled in for every format. Mostly none.
     pub envelope: SchemaRef,
 }
 
@@ -59,21 +65,31 @@ pub trait Decoder: Send {
 }
 
 /// The formats that can be read, for messages.
-pub const FORMATS: &[&str] = &["debezium-json", "debezium-avro-confluent", "json", "avro-confluent", "avro", "csv"];
+pub const FORMATS: &[&str] = &[
+    "debezium-json",
+    "debezium-avro-confluent",
+    "maxwell-json",
+    "canal-json",
+    "json",
+    "avro-confluent",
+    "avro",
+    "csv",
+];
 
 /// Whether a format carries changes (updates, deletes) rather than rows that are only ever added.
 pub fn is_changelog(format: &str) -> bool {
-    format.starts_with("debezium-")
+    format.starts_with("debezium-") || matches!(format, "maxwell-json" | "canal-json")
 }
 
 /// The options of all formats: those that a misspelt one is compared with.
 pub const OPTIONS: &[&str] = &[
     "format",
-    "value.format",
     "max-record-bytes",
     "csv.field-delimiter",
     "csv.null-literal",
-    "debezium-json.decimal.handling.mode",
+    dialect::OPTIONS[0],
+    dialect::OPTIONS[1],
+    dialect::OPTIONS[2],
     "debezium-avro-confluent.unwrapped",
     "debezium-avro-confluent.unwrapped.add-fields-prefix",
     "debezium-avro-confluent.unwrapped.tombstones",
@@ -90,6 +106,21 @@ pub const OPTIONS: &[&str] = &[
     "avro-confluent.bearer-auth.token",
     "avro-confluent.ssl.ca-location",
     "avro.schema",
+    "debezium-json.unwrapped",
+    "debezium-json.unwrapped.add-fields-prefix",
+    "debezium-json.unwrapped.tombstones",
+    // Flink's. With or without a schema is seen at each record, and so is the way that a time is written; a record that cannot
+    // be parsed is a dead letter.
+    "debezium-json.schema-include",
+    "debezium-json.ignore-parse-errors",
+    "debezium-json.timestamp-format.standard",
+    "json.ignore-parse-errors",
+    "json.timestamp-format.standard",
+    "maxwell-json.ignore-parse-errors",
+    "maxwell-json.timestamp-format.standard",
+    "canal-json.ignore-parse-errors",
+    "canal-json.timestamp-format.standard",
+    "csv.ignore-parse-errors",
 ];
 
 /// The largest record that is decoded where `'max-record-bytes'` does not say.
@@ -116,22 +147,28 @@ fn decoder_on(options: &Options, spec: &DecodeSpec, isa: Isa) -> Result<Box<dyn 
     };
     Ok(match format {
         "debezium-json" => {
-            let dialect = Dialect { decimals: decimals(options)?, untyped: false };
-            Box::new(DebeziumJson::new(assembly(dialect)?, isa))
+            let dialect = Dialect::debezium(options)?;
+            match switch(options, "debezium-json.unwrapped")? {
+                false => Box::new(DebeziumJson::new(assembly(dialect)?, isa)),
+                true => {
+                    let prefix = options.get("debezium-json.unwrapped.add-fields-prefix").unwrap_or("__");
+                    Box::new(Unwrapped::new(assembly(dialect)?, prefix, tombstones_delete(options)?, isa))
+                }
+            }
         }
+        "maxwell-json" => Box::new(MaxwellJson::new(assembly(Dialect::default())?, isa)),
+        "canal-json" => Box::new(CanalJson::new(assembly(Dialect::default())?, isa)),
         // The filesystem's source turns the rows of Parquet files into lines of JSON.
-        "json" | "parquet" => {
-            Box::new(PlainJson::new(assembly(Dialect { decimals: Decimals::Text, untyped: false })?, isa))
-        }
+        "json" | "parquet" => Box::new(PlainJson::new(assembly(Dialect::default())?, isa)),
         "debezium-avro-confluent" | "avro-confluent" | "avro" => {
-            let dialect = Dialect { decimals: Decimals::Text, untyped: false };
+            let dialect = Dialect { debezium: format.starts_with("debezium"), ..Dialect::default() };
             avro::decoder(options, format, spec, assembly(dialect)?, dialect)?
         }
         "csv" => {
             if spec.positions.len() != spec.columns.fields().len() {
                 return Err(Error::internal("the format csv needs the position of every column"));
             }
-            let assembly = assembly(Dialect { decimals: Decimals::Text, untyped: true })?;
+            let assembly = assembly(Dialect { untyped: true, ..Dialect::default() })?;
             let null = options.get("csv.null-literal").unwrap_or_default();
             Box::new(Csv::new(assembly, &spec.positions, delimiter(options)?, null))
         }
@@ -155,13 +192,17 @@ fn refuse_unknown(options: &Options, format: &str) -> Result<()> {
     }
 }
 
-fn decimals(options: &Options) -> Result<Decimals> {
-    let name = "debezium-json.decimal.handling.mode";
-    match options.get(name) {
-        None => Ok(Decimals::Either),
-        Some("precise") => Ok(Decimals::Base64),
-        Some("string" | "double") => Ok(Decimals::Text),
-        Some(other) => Err(options.invalid(name, other, "what the connector has: 'precise', 'string' or 'double'")),
+/// An option that is `'true'` or `'false'`, which it is when it is not given.
+fn switch(options: &Options, name: &str) -> Result<bool> {
+    options.parse(name, false, "'true' or 'false'")
+}
+
+fn tombstones_delete(options: &Options) -> Result<bool> {
+    let name = "debezium-json.unwrapped.tombstones";
+    match options.get(name).unwrap_or("delete") {
+        "delete" => Ok(true),
+        "ignore" => Ok(false),
+        other => Err(options.invalid(name, other, "'delete' or, where deletes are rewritten as well, 'ignore'")),
     }
 }
 
@@ -176,5 +217,7 @@ fn delimiter(options: &Options) -> Result<u8> {
     }
 }
 
+#[cfg(test)]
+mod all_types_test;
 #[cfg(test)]
 mod tests;

@@ -17,10 +17,11 @@ use super::run::Job;
 use super::settings::Ending;
 use super::table_input::TableInput;
 use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
-use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest};
+use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::{Error, Result};
 use crate::sql::pipeline::{ClosedWindow, Work};
 use crate::sql::query::Query;
+use crate::state::PartitionRows;
 use crate::window::aggregate::{WindowPlan, WindowState};
 use crate::window::pane::Pane;
 
@@ -30,8 +31,8 @@ type PipelineWindows = BTreeMap<usize, Vec<WindowState>>;
 /// Where the current epoch is.
 pub(super) enum Step {
     Gathering,
-    Cutting { waiting: BTreeSet<usize>, state: Option<PipelineWindows>, open_windows: usize },
-    Closing { waiting: BTreeSet<usize>, state: Option<PipelineWindows>, closed: PipelineWindows },
+    Cutting { waiting: BTreeSet<usize>, state: Option<State>, open_windows: usize },
+    Closing { waiting: BTreeSet<usize>, state: Option<State>, closed: PipelineWindows },
     Done,
 }
 
@@ -52,19 +53,45 @@ impl Job {
         }
         self.cut_is_last = self.stopping || self.all_reached();
         let is_due = self.state_saved.elapsed() >= self.settings.checkpoint_interval;
+        self.apply_truncates();
         let with_state = self.cut_is_last || is_due || self.wants_state;
         let epoch = self.epoch;
         self.order(|| ToLane::Cut { epoch, with_state });
+        self.raise_generations();
         let waiting = self.lanes().collect();
-        self.step = Step::Cutting { waiting, state: with_state.then(BTreeMap::new), open_windows: 0 };
+        self.step = Step::Cutting { waiting, state: with_state.then(State::default), open_windows: 0 };
+    }
+
+    /// Versions are of a new generation from here on, where keys have changed partitions.
+    pub(super) fn raise_generations(&self) {
+        for input in self.inputs.iter().filter(|input| !input.has_generation()) {
+            self.groups[input.group].order(|| input.generation());
+        }
+    }
+
+    /// Has truncates applied to the partitions that have not read them. They have no place there but this cut, so the
+    /// cut is saved with what is remembered after it.
+    pub(super) fn apply_truncates(&mut self) {
+        for (_, truncate) in std::mem::take(&mut self.truncates) {
+            self.order(|| ToLane::Truncate(truncate.clone()));
+            self.wants_state = true;
+        }
     }
 
     /// Notes a lane's cut; true when it was the last that was missing.
-    pub(super) fn cut_came(&mut self, lane: usize, windows: Vec<(usize, Vec<WindowState>)>, open: usize) -> bool {
+    pub(super) fn cut_came(
+        &mut self,
+        lane: usize,
+        windows: Vec<(usize, Vec<WindowState>)>,
+        keyed: Vec<PartitionRows>,
+        open: usize,
+    ) -> bool {
         let Step::Cutting { waiting, state, open_windows } = &mut self.step else { return false };
         *open_windows += open;
         if let Some(state) = state {
-            windows.into_iter().for_each(|(pipeline, windows)| state.entry(pipeline).or_default().extend(windows));
+            let windows = windows.into_iter();
+            windows.for_each(|(pipeline, windows)| state.windows.entry(pipeline).or_default().extend(windows));
+            state.keyed.extend(keyed);
         }
         waiting.remove(&lane);
         waiting.is_empty()
@@ -135,13 +162,16 @@ impl Job {
             self.rows.is_empty() && results.is_empty() && ranges.values().all(|range| range.from == range.to);
         let blocks = blocks(&cut, &self.outputs.tables, std::mem::take(&mut self.rows), results);
         self.rows = std::mem::take(&mut self.next_rows);
-        if is_quiet && !self.cut_is_last && self.has_checkpoint {
+        if is_quiet && !self.cut_is_last && !self.wants_state && self.has_checkpoint {
             self.epoch += 1;
             self.state_saved = Instant::now();
             return Ok(());
         }
         self.note_state(state.is_some());
-        let (intents, rows) = intents(&blocks, &self.outputs.tables);
+        let epoch = self.epoch;
+        let truncates = self.truncates.iter().filter(|(read, _)| *read <= epoch).map(|(_, it)| it.clone()).collect();
+        let kept = state.as_ref().map(|state| self.kept_outputs(state)).unwrap_or_default();
+        let (intents, rows) = intents(&blocks, &self.outputs.tables, &kept);
         let manifest = Manifest {
             version: FORMAT_VERSION,
             job: self.settings.name.clone(),
@@ -158,14 +188,28 @@ impl Job {
             watermarks: self.watermarks(),
             intents,
             state_epoch: self.state_epoch,
+            truncates,
             discovered: self.discovered.clone(),
             finished: self.is_finished(),
         };
-        let state = state.map(|state| self.resting.state.clone().into_iter().chain(state).collect());
+        let state = state.map(|mut state| {
+            state.windows.extend(self.resting.state.windows.clone());
+            state.keyed.extend(self.resting.state.keyed.iter().cloned());
+            state
+        });
         let checkpoint = Checkpoint { manifest, state, rows };
         self.epoch += 1;
         self.delivering = Some(checkpoint.clone());
         self.deliverer.deliver(Delivery { checkpoint, blocks, again: false }).await
+    }
+
+    /// The outputs of tables whose rows are kept: their rows cannot be made again from rows that are kept as they were
+    /// afterwards, so the checkpoint has them inside.
+    fn kept_outputs(&self, state: &State) -> BTreeSet<usize> {
+        let tables: BTreeSet<&str> = state.keyed.iter().map(|rows| rows.table.as_str()).collect();
+        let inputs = self.inputs.iter().filter(|input| tables.contains(input.name()));
+        let pipelines = inputs.flat_map(|input| &input.plan.pipelines);
+        pipelines.map(|pipeline| self.outputs.of_pipeline(pipeline.number).number).collect()
     }
 
     fn watermarks(&self) -> BTreeMap<String, i64> {
@@ -186,26 +230,47 @@ impl Job {
         let merged = tokio::task::block_in_place(|| merge(windows, lane))?;
         self.progress.closed_windows.fetch_add(merged.windows.len() as u64, Relaxed);
         for (start, group, message) in &merged.failed {
-            self.refuse_groups(pipeline, *start, group, message)?;
+            self.refuse_groups(pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
         }
-        let schema = self.outputs.of_pipeline(pipeline).schema;
+        let output = self.outputs.of_pipeline(pipeline);
         let finished = closing.finish(&merged.windows).await?;
         for (groups, message) in &finished.failed {
-            self.refuse_groups(pipeline, closing.window_start(groups), groups, message)?;
+            self.refuse_groups(pipeline, closing.window_start(groups), groups, DeadReason::ExpressionFailed, message)?;
         }
-        finished.rows.iter().map(|batch| super::rows::conform(batch.columns(), &schema)).collect()
+        let mut held = Vec::new();
+        for batch in &finished.rows {
+            let rows = super::rows::conform(batch.columns(), &output.schema)?;
+            let (kept, refused) = super::limits::part(rows.clone(), &output.limits)?;
+            for (row, message) in refused {
+                let group = rows.slice(row, 1);
+                let start = super::limits::window_start(&group);
+                self.refuse_groups(pipeline, start, &group, DeadReason::ValueOutOfRange, &message)?;
+            }
+            held.push(kept);
+        }
+        Ok(held)
     }
 }
 
 impl Job {
     /// Groups whose results cannot be computed go to the dead letters, with their window's start as their place.
-    fn refuse_groups(&mut self, pipeline: usize, window_start: i64, groups: &RecordBatch, message: &str) -> Result<()> {
+    fn refuse_groups(
+        &mut self,
+        pipeline: usize,
+        window_start: i64,
+        groups: &RecordBatch,
+        reason: DeadReason,
+        message: &str,
+    ) -> Result<()> {
         let compiled = &self.query.pipelines[pipeline];
         let letter = DeadLetter {
             offset: window_start,
             timestamp: NO_TIME,
-            reason: DeadReason::ExpressionFailed,
-            message: format!("the results of a closed window cannot be computed: {message}"),
+            reason,
+            message: match reason {
+                DeadReason::ExpressionFailed => format!("the results of a closed window cannot be computed: {message}"),
+                _ => format!("the results of a closed window cannot be kept: {message}"),
+            },
             key: None,
             value: Some(pretty_format_batches(std::slice::from_ref(groups))?.to_string().into_bytes()),
         };

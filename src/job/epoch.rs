@@ -1,6 +1,6 @@
 //! The rows of an epoch on their way into blocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::arrow::array::RecordBatch;
 
@@ -107,16 +107,20 @@ fn reversed_hash(text: &str) -> u32 {
 /// ranges alone, because windows had a say in them.
 pub fn is_inline(form: &TableForm) -> bool {
     match form {
-        TableForm::Log | TableForm::Mirror => false,
+        TableForm::Log | TableForm::Mirror | TableForm::Multiset => false,
         TableForm::Results | TableForm::Late | TableForm::DeadLetters => true,
     }
 }
 
-/// The intents of blocks, with the rows of those that carry theirs.
-pub fn intents(blocks: &[(usize, Block)], outputs: &[OutputTable]) -> (Vec<Intent>, Vec<Vec<RecordBatch>>) {
+/// The intents of blocks, with the rows of those that carry theirs: by their form, or because they are among the `kept`.
+pub fn intents(
+    blocks: &[(usize, Block)],
+    outputs: &[OutputTable],
+    kept: &BTreeSet<usize>,
+) -> (Vec<Intent>, Vec<Vec<RecordBatch>>) {
     let mut inline_rows = Vec::new();
     let intents = blocks.iter().map(|(output, block)| {
-        let inline = is_inline(&outputs[*output].form);
+        let inline = is_inline(&outputs[*output].form) || kept.contains(output);
         if inline {
             inline_rows.push(block.rows.clone());
         }

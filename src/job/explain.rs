@@ -14,6 +14,7 @@ use crate::sql::catalog::{METADATA, Table};
 use crate::sql::pipeline::{Pipeline, Work};
 use crate::sql::query::Query;
 use crate::sql::relation::Reading;
+use crate::state::BeforeImages;
 use crate::type_name::sql_name;
 use crate::window::aggregate::WindowPlan;
 use crate::window::stage::Stage;
@@ -48,11 +49,31 @@ fn source(
     let skipped = table.columns.fields().len() - spec.columns.fields().len();
     let images = if spec.before { ", images before updates too" } else { "" };
     writeln!(text, "│  decodes {}{images}; {skipped} columns are skipped", columns(&spec.columns))?;
+    let mirrored = pipelines.iter().any(|(_, it)| matches!(it.work, Work::Mirror { .. }));
+    if let Some(line) = before_images(table, mirrored) {
+        writeln!(text, "│  {line}")?;
+    }
     if let Some(watermark) = &table.watermark {
         let delay = Duration::from_millis(watermark.delay as u64);
         writeln!(text, "│  event time {}, watermark {delay:?} behind", watermark.column)?;
     }
     Ok(())
+}
+
+/// Where images before changes come from, and what that costs.
+fn before_images(table: &Table, mirrored: bool) -> Option<String> {
+    let cost = "keeps the decoded columns of every row in memory and in checkpoints";
+    match BeforeImages::of(&table.options) {
+        _ if table.primary_key.is_empty() || !table.has_changes() => None,
+        Ok(BeforeImages::Kept) => Some(format!("before-images kept: {cost}")),
+        Ok(BeforeImages::Auto) if mirrored => Some(format!(
+            "before-images auto: trusts the events', keeps nothing; unless they are PostgreSQL's, which may lack them: then {cost}"
+        )),
+        Ok(BeforeImages::Trusted) if mirrored => {
+            Some("before-images trusted: keeps nothing; a value that an event leaves out is a dead letter".to_owned())
+        }
+        _ => None,
+    }
 }
 
 fn pipeline_lines(pipeline: &Pipeline, output: &OutputTable) -> Vec<String> {
@@ -64,7 +85,9 @@ fn pipeline_lines(pipeline: &Pipeline, output: &OutputTable) -> Vec<String> {
     };
     let mut lines = vec![format!("reads {reads}")];
     match &pipeline.work {
-        Work::Append(stages) | Work::Mirror { stages, .. } => lines.extend(stage_lines(stages)),
+        Work::Append(stages) | Work::Multiset(stages) | Work::Mirror { stages, .. } => {
+            lines.extend(stage_lines(stages))
+        }
         Work::Window { lane, closing, .. } => {
             lines.extend(stage_lines(&lane.before));
             lines.extend(window_lines(lane));
@@ -122,6 +145,7 @@ fn form(form: &TableForm) -> &'static str {
     match form {
         TableForm::Log => "each row once",
         TableForm::Mirror => "one row per primary key, the newest",
+        TableForm::Multiset => "each row as often as the table has it",
         TableForm::Results => "each window and group once, final",
         TableForm::Late => "each late row once",
         TableForm::DeadLetters => "each record once",

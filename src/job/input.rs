@@ -3,19 +3,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use datafusion::arrow::array::{Array, UInt32Array};
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::keeping::Keeping;
 use super::outputs::Outputs;
-use super::scan::Scan;
+use super::scan::{Scan, ScanColumn};
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op};
 use crate::error::{Error, Result};
 use crate::format::{self, DecodeSpec, Decoder};
+use crate::sink::limits::Limits;
 use crate::source::RawBatch;
-use crate::sql::catalog::Table;
+use crate::sql::catalog::{TRANSACTION_ID, TRANSACTION_PATH, Table};
+use crate::sql::metadata::MetadataOf;
 use crate::sql::pipeline::{Pipeline, Work};
+use crate::state::BeforeImages;
 use crate::window::aggregate::{Refused, WindowPlan};
 use crate::window::stage::Stage;
 
@@ -26,6 +31,8 @@ pub struct OutputRef {
     pub number: usize,
     /// The columns of its rows.
     pub schema: SchemaRef,
+    /// What they cannot hold.
+    pub limits: Arc<Limits>,
 }
 
 /// The plan of all lanes that read one table.
@@ -43,13 +50,15 @@ pub struct InputPlan {
     pub dead_letters: OutputRef,
     /// The job's name.
     pub job: String,
+    /// How many partitions the table has now.
+    pub partitions: AtomicUsize,
 }
 
 /// The event time of a table. Milliseconds.
 #[derive(Debug)]
 pub struct EventTimeColumn {
-    /// Its place among the decoded columns.
-    pub column: usize,
+    /// What it is taken from.
+    pub column: ScanColumn,
     /// How far behind the greatest event time the clock stays.
     pub delay: i64,
     /// How far ahead of its broker timestamp an event time may be.
@@ -88,6 +97,13 @@ pub enum LaneWork {
         /// Where the rows go.
         output: OutputRef,
     },
+    /// Rows come and go.
+    Multiset {
+        /// Filters and projections.
+        stages: Vec<Stage>,
+        /// Where the rows go.
+        output: OutputRef,
+    },
     /// Rows are counted into windows.
     Window {
         /// How.
@@ -106,7 +122,7 @@ impl InputPlan {
         let windowed = pipelines.iter().any(|(_, pipeline)| matches!(pipeline.work, Work::Window { .. }));
         let event_time = match &table.watermark {
             Some(watermark) if windowed => Some(EventTimeColumn {
-                column: decode.columns.index_of(&watermark.column).map_err(Error::internal)?,
+                column: event_time_column(table, &watermark.column, &decode)?,
                 delay: watermark.delay,
                 max_future: table.options.duration("max-future", Duration::from_secs(24 * 3600))?.as_millis() as i64,
                 range: representable(pipelines),
@@ -114,12 +130,20 @@ impl InputPlan {
             _ => None,
         };
         let lane_pipeline = |(number, pipeline): &(usize, Arc<Pipeline>)| {
-            let scan = Scan::new(Arc::clone(&pipeline.scan), &decode.columns)?;
+            let scan = Scan::new(Arc::clone(&pipeline.scan), table, &decode)?;
             Ok(LanePipeline { number: *number, scan, work: lane_work(*number, pipeline, outputs) })
         };
         let pipelines = pipelines.iter().map(lane_pipeline).collect::<Result<_>>()?;
         let dead_letters = outputs.dead_letters();
-        Ok(Self { table: Arc::clone(table), decode, event_time, pipelines, dead_letters, job: job.to_owned() })
+        Ok(Self {
+            table: Arc::clone(table),
+            decode,
+            event_time,
+            pipelines,
+            dead_letters,
+            job: job.to_owned(),
+            partitions: AtomicUsize::new(0),
+        })
     }
 
     /// Columns that are declared NOT NULL are decoded as nullable, because the image of a delete may lack them. A row
@@ -132,7 +156,10 @@ impl InputPlan {
             if column.null_count() > 0 && !declared.is_nullable() {
                 let is_key = self.table.primary_key.contains(declared.name());
                 let needed = |row: usize| exists(row) || (is_key && changes.ops[row] == Op::Delete);
-                let nulls = (0..column.len()).filter(|&row| column.is_null(row) && needed(row));
+                // What an event leaves out because it did not change is filled in later, or refused.
+                let place = changes.rows.schema_ref().index_of(field.name()).map_err(Error::internal)?;
+                let left_out = |row: usize| changes.unavailable.binary_search(&(row as u32, place as u32)).is_ok();
+                let nulls = (0..column.len()).filter(|&row| column.is_null(row) && needed(row) && !left_out(row));
                 missing.extend(nulls.map(|row| (row, declared.name().as_str())));
             }
         }
@@ -147,7 +174,10 @@ impl InputPlan {
                 format!("column \"{column}\" is NOT NULL, and the record has no value for it"),
             );
         }
-        let kept = (0..changes.len()).filter(|row| !missing.contains_key(row)).map(|row| row as u32);
+        // A record of several rows is used as a whole or not at all.
+        let refused: BTreeSet<i64> = missing.keys().map(|&row| changes.offsets[row]).collect();
+        let is_kept = |row: &usize| !refused.contains(&changes.offsets[*row]);
+        let kept = (0..changes.len()).filter(is_kept).map(|row| row as u32);
         let kept = UInt32Array::from_iter_values(kept);
         *changes = ChangeBatch { dead_letters: letters.into_letters(), ..changes.take(&kept)? };
         Ok(())
@@ -157,6 +187,10 @@ impl InputPlan {
     pub fn decoder(&self) -> Result<Box<dyn Decoder>> {
         format::decoder(&self.table.options, &self.decode)
     }
+}
+
+fn event_time_column(table: &Table, name: &str, decode: &DecodeSpec) -> Result<ScanColumn> {
+    ScanColumn::new(table.columns.field_with_name(name).map_err(Error::internal)?, table, decode)
 }
 
 /// The event times whose windows every target can hold: ClickHouse's DateTime, which windows of whole seconds have, is
@@ -179,7 +213,9 @@ fn representable(pipelines: &[(usize, Arc<Pipeline>)]) -> RangeInclusive<i64> {
 
 /// Whether a query's table can be decoded as it is declared.
 pub fn check(pipeline: &Arc<Pipeline>, outputs: &Outputs) -> Result<()> {
-    InputPlan::new(&pipeline.table, &[(0, Arc::clone(pipeline))], outputs, "check")?.decoder().map(drop)
+    let plan = InputPlan::new(&pipeline.table, &[(0, Arc::clone(pipeline))], outputs, "check")?;
+    plan.decoder()?;
+    Keeping::new(&plan).map(drop)
 }
 
 fn lane_work(number: usize, pipeline: &Pipeline, outputs: &Outputs) -> LaneWork {
@@ -187,6 +223,7 @@ fn lane_work(number: usize, pipeline: &Pipeline, outputs: &Outputs) -> LaneWork 
     match &pipeline.work {
         Work::Append(stages) => LaneWork::Append { stages: stages.clone(), output },
         Work::Mirror { stages, key } => LaneWork::Mirror { stages: stages.clone(), key: key.clone(), output },
+        Work::Multiset(stages) => LaneWork::Multiset { stages: stages.clone(), output },
         Work::Window { lane, .. } => {
             let (late, late_columns) = outputs.late_of_pipeline(number);
             LaneWork::Window { plan: Arc::clone(lane), late, late_columns }
@@ -201,18 +238,28 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
     for (_, pipeline) in pipelines {
         names.extend(pipeline.scan.fields().iter().map(|field| field.name().as_str()));
         match pipeline.work {
-            Work::Mirror { .. } => images = true,
+            Work::Mirror { .. } | Work::Multiset(_) => images = true,
             Work::Window { .. } => names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str())),
             Work::Append(_) => {}
         }
+    }
+    if table.has_changes() && (images || matches!(BeforeImages::of(&table.options), Ok(BeforeImages::Kept))) {
+        names.extend(table.primary_key.iter().map(String::as_str));
     }
     let wants_images = names.contains("_before") || names.contains("_after");
     let decoded = table.nullable_columns();
     let columns: Vec<_> =
         decoded.fields().iter().filter(|it| wants_images || names.contains(it.name().as_str())).cloned().collect();
+    let metadata = || names.iter().filter_map(|name| table.metadata.get(*name)).map(|metadata| &metadata.of);
+    let wanted = metadata().filter_map(|of| match of {
+        MetadataOf::Envelope { path, data_type } => Some((path.as_str(), data_type.clone())),
+        _ => None,
+    });
+    let transaction = names.contains(TRANSACTION_ID).then_some((TRANSACTION_PATH, DataType::Utf8));
+    let envelope: BTreeMap<_, _> =
+        wanted.chain(transaction).map(|(path, data_type)| (path, Field::new(path, data_type, true))).collect();
     DecodeSpec {
-        positions: table
-            .columns
+        positions: decoded
             .fields()
             .iter()
             .enumerate()
@@ -222,8 +269,8 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
         columns: Arc::new(Schema::new(columns)),
         declared: Arc::clone(&table.columns),
         before: (images || names.contains("_before")) && table.has_changes(),
-        source_time: names.contains("_source_ts"),
-        envelope: Arc::new(Schema::empty()),
+        source_time: names.contains("_source_ts") || metadata().any(|of| *of == MetadataOf::SourceTime),
+        envelope: Arc::new(Schema::new(envelope.into_values().collect::<Vec<_>>())),
     }
 }
 
@@ -280,11 +327,18 @@ impl<'a> Letters<'a> {
         self.add(row, DeadReason::ExpressionFailed, message.to_owned());
     }
 
-    /// Adds the truncates of a batch, which a mirror cannot apply.
-    pub fn refuse_truncates(&mut self, changes: &ChangeBatch) {
-        for row in (0..changes.len()).filter(|&row| changes.ops[row] == Op::Truncate) {
-            self.add(row, DeadReason::Unsupported, "a truncate is not applied to the mirror".to_owned());
+    /// Adds the truncates of a batch, which a mirror cannot apply, and returns the other changes.
+    pub fn refuse_truncates(&mut self, changes: &ChangeBatch, why: &str) -> Result<ChangeBatch> {
+        let is_truncate = |row: &usize| changes.ops[*row] == Op::Truncate;
+        for row in (0..changes.len()).filter(is_truncate) {
+            self.add(
+                row,
+                DeadReason::Unsupported,
+                format!("the table was truncated, and the mirror still has its rows: {why}"),
+            );
         }
+        let others = (0..changes.len()).filter(|row| !is_truncate(row)).map(|row| row as u32);
+        changes.take(&UInt32Array::from_iter_values(others))
     }
 
     /// Adds the record at an offset, on which an expression failed.
@@ -292,7 +346,13 @@ impl<'a> Letters<'a> {
         self.add_at(offset, DeadReason::ExpressionFailed, message.to_owned());
     }
 
-    fn add(&mut self, row: usize, reason: DeadReason, message: String) {
+    /// Adds the record at an offset, which has a value that the target cannot hold.
+    pub fn out_of_range(&mut self, offset: i64, message: String) {
+        self.add_at(offset, DeadReason::ValueOutOfRange, message);
+    }
+
+    /// Adds a row that cannot be used.
+    pub fn add(&mut self, row: usize, reason: DeadReason, message: String) {
         self.add_at(self.offsets[row], reason, message);
     }
 
@@ -301,6 +361,11 @@ impl<'a> Letters<'a> {
         let (key, value) = (DeadLetter::keep(record.key), DeadLetter::keep(record.value));
         let letter = DeadLetter { offset, timestamp: record.timestamp, reason, message, key, value };
         self.letters.entry(offset).or_insert(letter);
+    }
+
+    /// Adds the record at an offset that cannot be used.
+    pub fn add_offset(&mut self, offset: i64, reason: DeadReason, message: &str) {
+        self.add_at(offset, reason, message.to_owned());
     }
 
     /// All of them, by offset.

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
@@ -13,17 +14,22 @@ use datafusion::arrow::array::RecordBatch;
 use tokio::sync::mpsc::Sender;
 
 use super::discovery::Drift;
-use super::input::{InputPlan, LaneWork, Letters};
+use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
+use super::keeping::{ForMirrors, Keeping};
 use super::message::{Assignment, Course, FromLane, PartitionState, ToLane};
+use super::mirror::Mirror;
+use super::multiset;
 use super::outside::Outside;
 use super::progress::Progress;
-use super::rows;
-use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
+use super::{limits, rows};
+use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op, TopicPartition};
+use crate::checkpoint::Truncate;
 use crate::error::{Error, Result};
 use crate::format::Decoder;
 use crate::format::infer::Sample;
 use crate::format::watch::Watch;
 use crate::source::{RawBatch, SourceReader};
+use crate::state::PartitionRows;
 use crate::window::NO_EVENT_TIME;
 use crate::window::aggregate::{EventTimes, Uncounted, WindowAggregate};
 use crate::window::stage::Rows;
@@ -59,6 +65,7 @@ struct LaneTable {
     plan: Arc<InputPlan>,
     decoder: Box<dyn Decoder>,
     windows: Vec<Option<WindowAggregate>>,
+    keeping: Keeping,
     /// Over a table whose columns were left out.
     watch: Option<Watch>,
     /// Whether it has got new columns: then it is not read any further.
@@ -72,7 +79,8 @@ impl LaneTable {
             _ => None,
         });
         let watch = plan.table.open.then(|| Watch::new(&plan.table.options, plan.table.rows()));
-        Ok(Self { decoder: plan.decoder()?, windows: windows.collect(), watch, drifted: false, plan })
+        let keeping = Keeping::new(&plan)?;
+        Ok(Self { decoder: plan.decoder()?, windows: windows.collect(), keeping, watch, drifted: false, plan })
     }
 
     /// The windowed pipelines, each with its number in the job.
@@ -84,6 +92,7 @@ impl LaneTable {
 
 struct Partition {
     table: usize,
+    generation: u64,
     range: OffsetRange,
     clock: PartitionClock,
     last_arrival: i64,
@@ -182,6 +191,12 @@ impl Lane {
                     }
                 }
             }
+            ToLane::RestoreRows(rows) => self.restore_rows(&rows)?,
+            ToLane::Truncate(truncate) => self.truncate(&truncate)?,
+            ToLane::Generation { table, generation } => {
+                let own = self.partitions.values_mut().filter(|partition| partition.table == table);
+                own.for_each(|partition| partition.generation = generation);
+            }
             ToLane::Run(course) => {
                 self.course = Some(Arc::new(course));
                 self.partitions.values_mut().for_each(|partition| partition.at_bound = false);
@@ -200,7 +215,8 @@ impl Lane {
         let range = OffsetRange { from: assignment.from, to: assignment.from };
         let clock = PartitionClock::at(assignment.clock);
         let last_arrival = self.outside.now();
-        let partition = Partition { table: assignment.table, range, clock, last_arrival, at_bound: false };
+        let Assignment { table, generation, .. } = assignment;
+        let partition = Partition { table, generation, range, clock, last_arrival, at_bound: false };
         self.partitions.insert(assignment.partition, partition);
     }
 
@@ -290,12 +306,23 @@ impl Lane {
         if !raw.is_empty() {
             partition.last_arrival = self.outside.now();
         }
+        if table.keeping.is_kept() && !course.windows {
+            // The rows are kept as they were after these records: the checkpoint has what came of them.
+            return Ok(());
+        }
+        let mirrored = table.keeping.apply(&plan, raw, &mut changes)?;
         let mut letters = Letters::new(raw, &changes);
         let times = observe(&plan, &changes, partition, course.windows, &mut letters)?;
         for pipeline in 0..plan.pipelines.len() {
-            self.feed((number, pipeline), &changes, &times, course, &mut letters)?;
+            self.feed((number, pipeline), &changes, mirrored.as_ref(), &times, course, &mut letters)?;
         }
         let letters = letters.into_letters();
+        if mirrored.is_some_and(|it| it.truncated) && course.rows {
+            let TopicPartition { topic, partition } = &raw.source;
+            let table = plan.table.name.clone();
+            let truncate = Truncate { table, topic: topic.to_string(), partition: *partition };
+            self.report(FromLane::Truncated { epoch: self.epoch, truncate })?;
+        }
         if course.rows && !letters.is_empty() {
             letters.iter().for_each(|letter| self.progress.count_dead_letter(letter.reason));
             let output = &plan.dead_letters;
@@ -309,26 +336,46 @@ impl Lane {
         &mut self,
         (table, number): (usize, usize),
         changes: &ChangeBatch,
+        mirrored: Option<&ForMirrors>,
         times: &EventTimes,
         course: &Course,
         letters: &mut Letters<'_>,
     ) -> Result<()> {
         let plan = Arc::clone(&self.tables[table].plan);
         let pipeline = &plan.pipelines[number];
-        if changes.is_empty() {
+        if changes.is_empty() && mirrored.is_none_or(|it| it.changes.is_empty()) {
             return Ok(());
         }
         match &pipeline.work {
             LaneWork::Append { stages, output } if course.rows => {
                 let all = Rows::all(pipeline.scan.rows(changes)?);
                 for rows in rows::run_or_refuse(stages, &all, letters) {
-                    let rows = rows::with_positions(&rows, changes, &output.schema)?;
+                    let sent = rows::with_positions(&rows, changes, &output.schema)?;
+                    let offset_of = |row| changes.offsets[rows.source_row(row)];
+                    let rows = limits::hold(sent, output, offset_of, letters)?;
                     self.send(output.number, changes, rows)?;
                 }
             }
-            LaneWork::Mirror { stages, key, output } if course.rows => {
-                letters.refuse_truncates(changes);
-                for rows in rows::mirror_or_refuse(stages, key, &pipeline.scan, changes, &output.schema, letters)? {
+            LaneWork::Mirror { output, .. } if course.rows => {
+                let generation = self.generation(&changes.source);
+                let known = mirrored.is_some_and(|it| it.knows_before);
+                let Some(mirror) = mirror(pipeline, generation, known) else { return Ok(()) };
+                let truncates = changes.ops.contains(&Op::Truncate) && mirrored.is_none();
+                let refused = match truncates && plan.partitions.load(Relaxed) != 1 {
+                    true => Some(letters.refuse_truncates(changes, PARTITIONED)?),
+                    false => None,
+                };
+                let own = std::slice::from_ref(refused.as_ref().unwrap_or(changes));
+                for changes in mirrored.map_or(own, |it| &it.changes) {
+                    for rows in mirror.rows_or_refuse(changes, &mut |at, why| letters.expression_failed_at(at, why))? {
+                        let rows = limits::hold_mirror(rows, output, letters)?;
+                        self.send(output.number, changes, rows)?;
+                    }
+                }
+            }
+            LaneWork::Multiset { stages, output } if course.rows => {
+                let changes = mirrored.and_then(|it| it.changes.first()).unwrap_or(changes);
+                for rows in multiset::rows(stages, &pipeline.scan, changes, &output.schema, letters)? {
                     self.send(output.number, changes, rows)?;
                 }
             }
@@ -340,8 +387,10 @@ impl Lane {
                 for (rows, starts) in uncounted.late {
                     if course.rows {
                         self.progress.count_late(rows.len());
-                        let rows =
+                        let sent =
                             rows::late_rows(&rows, &starts, late_columns, window.windows, changes, &late.schema)?;
+                        let offset_of = |row| changes.offsets[rows.source_row(row)];
+                        let rows = limits::hold(sent, late, offset_of, letters)?;
                         self.send(late.number, changes, rows)?;
                     }
                 }
@@ -355,6 +404,10 @@ impl Lane {
         self.epoch = epoch + 1;
         let mut state = Vec::new();
         let mut open_windows = 0;
+        let mut keyed = Vec::new();
+        for table in self.tables.iter().filter(|_| with_state) {
+            keyed.extend(table.keeping.save(&table.plan.table.name)?);
+        }
         for (pipeline, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
             open_windows += aggregate.open_windows();
             if with_state {
@@ -365,12 +418,13 @@ impl Lane {
             partition: name.clone(),
             range: partition.range,
             clock: partition.clock.time(),
+            generation: partition.generation,
             at_end: self.polled && self.retry_at.is_none() && self.reader.at_end(name),
             at_bound: partition.at_bound,
             last_arrival: partition.last_arrival,
         });
         let partitions = partitions.collect();
-        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, open_windows })
+        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open_windows })
     }
 
     /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
@@ -384,6 +438,46 @@ impl Lane {
             }
         }
         self.report(FromLane::Closed { lane: self.number, windows })
+    }
+
+    fn generation(&self, source: &TopicPartition) -> u64 {
+        self.partitions.get(source).map_or(0, |partition| partition.generation)
+    }
+
+    fn restore_rows(&mut self, rows: &[PartitionRows]) -> Result<()> {
+        for rows in rows {
+            let Some(table) = self.tables.iter_mut().find(|it| it.plan.table.name == rows.table) else { continue };
+            table.keeping.set_kept();
+            if self.partitions.contains_key(&rows.source) {
+                table.keeping.restore(rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of the other partitions go with the version of the last record that was read of each: a row that is as
+    /// new as that is written before its tombstone, and of equals the later counts.
+    fn truncate(&mut self, truncate: &Truncate) -> Result<()> {
+        let Some(number) = self.tables.iter().position(|it| it.plan.table.name == truncate.table) else {
+            return Ok(());
+        };
+        let plan = Arc::clone(&self.tables[number].plan);
+        let is_other = |it: &TopicPartition| *it.topic == *truncate.topic && it.partition != truncate.partition;
+        let others = self.partitions.iter().filter(|(source, it)| it.table == number && is_other(source));
+        let others: Vec<_> = others.map(|(source, it)| (source.clone(), it.range.to - 1, it.generation)).collect();
+        for (source, offset, generation) in others {
+            for changes in self.tables[number].keeping.empty(&source, offset)? {
+                for pipeline in &plan.pipelines {
+                    let Some(mirror) = mirror(pipeline, generation, true) else { continue };
+                    let LaneWork::Mirror { output, .. } = &pipeline.work else { continue };
+                    // A row that the query cannot compute has never been in the mirror.
+                    for rows in mirror.rows_or_refuse(&changes, &mut |_, _| ())? {
+                        self.send(output.number, &changes, rows)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn send(&mut self, output: usize, changes: &ChangeBatch, rows: RecordBatch) -> Result<()> {
@@ -407,6 +501,16 @@ impl Lane {
     }
 }
 
+/// Why a truncate is not applied.
+const PARTITIONED: &str = "this topic is one of several partitions, whose rows are only known where they are kept; \
+                           set 'before-images' = 'kept', or 'truncate' = 'ignore' or 'stop'";
+
+/// What makes the rows of a mirror's pipeline.
+fn mirror(pipeline: &LanePipeline, generation: u64, knows_before: bool) -> Option<Mirror<'_>> {
+    let LaneWork::Mirror { stages, key, output } = &pipeline.work else { return None };
+    Some(Mirror { stages, key, scan: &pipeline.scan, schema: &output.schema, generation, knows_before })
+}
+
 /// The event times of a batch and the clocks that they meet; moves the partition's clock, if windows count.
 fn observe(
     plan: &InputPlan,
@@ -417,7 +521,7 @@ fn observe(
 ) -> Result<EventTimes> {
     let Some(event_time) = &plan.event_time else { return Ok(EventTimes::default()) };
     letters.set_range(&event_time.range);
-    let mut times = super::scan::event_times(changes.rows.column(event_time.column), NO_EVENT_TIME)?;
+    let mut times = super::scan::event_times(&event_time.column.of(changes)?, NO_EVENT_TIME)?;
     for (row, time) in times.iter_mut().enumerate() {
         let arrived = changes.timestamps[row];
         let is_ahead = arrived != NO_TIME && *time > arrived.saturating_add(event_time.max_future);

@@ -1,12 +1,15 @@
 //! What lanes and their job say to each other.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 
 use super::discovery::Drift;
 use crate::change::{OffsetRange, TopicPartition};
+use crate::checkpoint::Truncate;
 use crate::error::Error;
+use crate::state::PartitionRows;
 use crate::window::aggregate::WindowState;
 
 /// From the job to a lane. Handled between two batches.
@@ -14,8 +17,19 @@ use crate::window::aggregate::WindowState;
 pub enum ToLane {
     /// Read these partitions too.
     Assign(Vec<Assignment>),
+    /// Rows of tables were kept: keep on, and take those of your partitions.
+    RestoreRows(Arc<Vec<PartitionRows>>),
+    /// A partition has read a truncate: take away the rows of the other partitions of its topic, as far as they have been read.
+    Truncate(Truncate),
     /// Add saved windows to those of a pipeline.
     Restore(Vec<(usize, Vec<WindowState>)>),
+    /// The versions of what is read from now on of a table, by its place in the lane, are of this generation.
+    Generation {
+        /// The table.
+        table: usize,
+        /// The generation.
+        generation: u64,
+    },
     /// Read, up to these offsets where given, then say `Reached` and wait.
     Run(Course),
     /// Read nothing more until the next `Run`.
@@ -44,12 +58,14 @@ pub struct Assignment {
     pub from: i64,
     /// Its clock so far.
     pub clock: i64,
+    /// The generation of its versions.
+    pub generation: u64,
 }
 
 /// What to do with what is read, and how far.
 #[derive(Debug, Clone, Default)]
 pub struct Course {
-    /// Whether windows count the rows.
+    /// Whether what is remembered moves on: windows count the rows, kept rows change.
     pub windows: bool,
     /// Whether rows are sent on: changelogs, mirrors, late rows, dead letters.
     pub rows: bool,
@@ -71,6 +87,13 @@ pub enum FromLane {
         /// The rows, in offset order.
         rows: RecordBatch,
     },
+    /// A truncate was read, and applied to its own partition.
+    Truncated {
+        /// The epoch that it belongs to.
+        epoch: u64,
+        /// Where.
+        truncate: Truncate,
+    },
     /// The answer to `Cut`.
     Cut {
         /// The lane.
@@ -81,6 +104,8 @@ pub enum FromLane {
         partitions: Vec<PartitionState>,
         /// The open windows of each windowed pipeline, when they were asked for.
         state: Vec<(usize, Vec<WindowState>)>,
+        /// The kept rows of its partitions, when state was asked for.
+        keyed: Vec<PartitionRows>,
         /// How many windows are open.
         open_windows: usize,
     },
@@ -111,6 +136,8 @@ pub struct PartitionState {
     pub range: OffsetRange,
     /// Its clock.
     pub clock: i64,
+    /// The generation of the versions of these records.
+    pub generation: u64,
     /// Whether it has been read to its end.
     pub at_end: bool,
     /// Whether it has been read to the bound of the course.

@@ -6,12 +6,19 @@ pub mod delivery;
 pub mod discovery;
 pub mod epoch;
 pub mod explain;
+pub mod generation;
 pub mod input;
+pub mod keeping;
 pub mod lane;
 pub mod lanes;
+mod limits;
 pub mod message;
+pub mod mirror;
+#[cfg(test)]
+mod mirror_tests;
 #[cfg(test)]
 mod model_tests;
+pub mod multiset;
 pub mod outputs;
 pub mod outside;
 pub mod progress;

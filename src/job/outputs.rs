@@ -9,7 +9,8 @@ use super::input::OutputRef;
 use super::rows::window_time_type;
 use crate::error::Result;
 use crate::options::Options;
-use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+use crate::sink::limits::Limits;
+use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, ROW_HASH, TableForm, VERSION};
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::{Pipeline, Work};
 use crate::sql::query::Query;
@@ -24,12 +25,15 @@ pub struct Outputs {
     mains: Vec<usize>,
     lates: Vec<Option<(usize, Vec<usize>)>>,
     dead_letters: usize,
+    /// What the columns of each output cannot hold, once its sink is prepared.
+    limits: Vec<Arc<Limits>>,
 }
 
 impl Outputs {
     /// The outputs of a query.
     pub fn new(query: &Query, job: &str) -> Result<Self> {
-        let mut outputs = Self { tables: Vec::new(), mains: Vec::new(), lates: Vec::new(), dead_letters: 0 };
+        let mut outputs =
+            Self { tables: Vec::new(), mains: Vec::new(), lates: Vec::new(), dead_letters: 0, limits: Vec::new() };
         for pipeline in &query.pipelines {
             outputs.mains.push(outputs.tables.len());
             let main = main_table(pipeline, job)?;
@@ -47,7 +51,13 @@ impl Outputs {
         outputs.dead_letters = outputs.tables.len();
         let target = query.pipelines.iter().find_map(|pipeline| pipeline.target.as_ref());
         outputs.tables.push(dead_letter_table(target, job));
+        outputs.limits = vec![Arc::default(); outputs.tables.len()];
         Ok(outputs)
+    }
+
+    /// Notes what the columns of an output cannot hold.
+    pub fn set_limits(&mut self, number: usize, limits: Limits) {
+        self.limits[number] = Arc::new(limits);
     }
 
     /// Where the rows of a pipeline go.
@@ -67,7 +77,8 @@ impl Outputs {
     }
 
     fn reference(&self, number: usize) -> OutputRef {
-        OutputRef { number, schema: Arc::clone(&self.tables[number].schema) }
+        let (schema, limits) = (Arc::clone(&self.tables[number].schema), Arc::clone(&self.limits[number]));
+        OutputRef { number, schema, limits }
     }
 }
 
@@ -84,6 +95,12 @@ fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
         Work::Append(_) => {
             fields.extend(position_fields(&fields));
             (TableForm::Log, key, event_time, format!("every change event of {}", source.name))
+        }
+        Work::Multiset(_) => {
+            fields.extend([Field::new(ROW_HASH, DataType::UInt64, false), Field::new(COUNT, DataType::Int8, false)]);
+            fields.extend(position_fields(&fields));
+            let key = vec![ROW_HASH.to_owned()];
+            (TableForm::Multiset, key, event_time, format!("the current rows of {}, which has no key", source.name))
         }
         Work::Mirror { key: places, .. } => {
             fields

@@ -1,6 +1,7 @@
 //! Going on from a checkpoint: the epoch that may not have been delivered is made again, block by block.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::delivery::Delivery;
 use super::epoch::{Cut, EpochRows, blocks, inline_blocks, is_inline};
@@ -27,7 +28,12 @@ impl Job {
             let groups = &mut self.groups;
             self.inputs.iter_mut().try_for_each(|it| it.assign(&mut groups[it.group], Some(with_state), start))
         })?;
-        for (&pipeline, windows) in recovered.with_state.state.iter().flatten() {
+        let state = recovered.with_state.state.as_ref();
+        if let Some(state) = state.filter(|state| !state.keyed.is_empty()) {
+            let keyed = Arc::new(state.keyed.clone());
+            self.order(|| ToLane::RestoreRows(Arc::clone(&keyed)));
+        }
+        for (&pipeline, windows) in state.into_iter().flat_map(|state| &state.windows) {
             let input = self.inputs.iter().find(|input| input.plan.pipelines.iter().any(|it| it.number == pipeline));
             let restore = || ToLane::Restore(vec![(pipeline, windows.clone())]);
             input.into_iter().for_each(|input| self.groups[input.group].order_first(restore()));
@@ -36,7 +42,8 @@ impl Job {
             self.replay(last, |position| position.from, true, false).await?;
         }
         let mut rows = self.replay(last, |position| position.offset, !state_is_last, true).await?;
-        rows.retain_outputs(|output| !is_inline(&self.outputs.tables[output].form));
+        let carried: BTreeSet<usize> = last.intents.iter().filter(|it| it.inline).map(|it| it.output).collect();
+        rows.retain_outputs(|output| !is_inline(&self.outputs.tables[output].form) && !carried.contains(&output));
         self.forget_closed(last).await?;
 
         let ranges: BTreeMap<TopicPartition, OffsetRange> = last.positions.iter().map(range_of).collect();
@@ -49,6 +56,10 @@ impl Job {
         self.deliverer.deliver(Delivery { checkpoint: recovered.last.clone(), blocks: repeated, again: true }).await?;
         self.deliverer.delivered().await?;
         self.inputs.iter_mut().for_each(|input| input.stand_at(last));
+        // The partitions stand where they stood when these were to be applied.
+        self.truncates = last.truncates.iter().map(|truncate| (last.epoch, truncate.clone())).collect();
+        self.apply_truncates();
+        self.raise_generations();
         Ok(())
     }
 

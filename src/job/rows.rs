@@ -1,22 +1,20 @@
-//! Rows that leave a lane row by row: changelogs, mirrors, late rows, dead letters.
+//! Rows that leave a lane row by row: changelogs, late rows, dead letters. Mirrors are in [`super::mirror`].
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, BooleanArray, Int8Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
-    UInt8Array, UInt32Array, UInt64Array,
+    Array, ArrayRef, Int8Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
 };
-use datafusion::arrow::compute::kernels::cmp::distinct;
-use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 
 use super::input::Letters;
-use super::scan::{Scan, partition, topic};
-use crate::change::{ChangeBatch, DeadLetter, NO_TIME, Op, TopicPartition};
-use crate::error::{Error, Result};
+use super::scan::{partition, topic};
+use crate::change::{ChangeBatch, DeadLetter, NO_TIME, TopicPartition};
+use crate::error::Result;
 use crate::sink::POSITION;
 use crate::window::assigner::Tumbling;
-use crate::window::stage::{Rows, Stage, run, run_projections};
+use crate::window::stage::{Rows, Stage, run};
 
 /// Gives columns the order and types of `schema`, by position; they are of the same kinds.
 pub fn conform(columns: &[ArrayRef], schema: &SchemaRef) -> Result<RecordBatch> {
@@ -34,124 +32,18 @@ pub fn with_positions(rows: &Rows, changes: &ChangeBatch, schema: &SchemaRef) ->
     conform(&columns, schema)
 }
 
-fn positions(rows: &Rows, changes: &ChangeBatch, fields: &[Arc<datafusion::arrow::datatypes::Field>]) -> Vec<ArrayRef> {
+/// The position columns among these fields.
+pub fn positions(
+    rows: &Rows,
+    changes: &ChangeBatch,
+    fields: &[Arc<datafusion::arrow::datatypes::Field>],
+) -> Vec<ArrayRef> {
     let column = |name: &str| match name {
         name if name == POSITION[0] => topic(&changes.source, rows.len()),
         name if name == POSITION[1] => partition(&changes.source, rows.len()),
         _ => Arc::new(Int64Array::from_iter_values((0..rows.len()).map(|row| changes.offsets[rows.source_row(row)]))),
     };
     fields.iter().map(|field| column(field.name())).collect()
-}
-
-/// The rows of a mirror: the row as it is now for each change, a tombstone for a delete, for an update that leaves the
-/// query's filter, and for the old key of an update that changes it. In the order of the changes.
-fn mirror_rows(
-    stages: &[Stage],
-    key: &[usize],
-    scan: &Scan,
-    changes: &ChangeBatch,
-    schema: &SchemaRef,
-) -> Result<Option<RecordBatch>> {
-    if changes.ops.contains(&Op::Truncate) {
-        // It has no row, and is refused elsewhere.
-        let others = (0..changes.len()).filter(|&row| changes.ops[row] != Op::Truncate).map(|row| row as u32);
-        return mirror_rows(stages, key, scan, &changes.take(&UInt32Array::from_iter_values(others))?, schema);
-    }
-    let all = Rows::all(scan.rows(changes)?);
-    let is = |wanted: fn(&Op) -> bool| BooleanArray::from(changes.ops.iter().map(wanted).collect::<Vec<_>>());
-    let kept = run(stages, all.clone().filter(&is(|op| matches!(op, Op::Read | Op::Create | Op::Update)))?)?;
-
-    let mut gone: Vec<bool> = changes.ops.iter().map(|op| matches!(op, Op::Delete | Op::Update)).collect();
-    (0..kept.len()).for_each(|row| gone[kept.source_row(row)] = false);
-    let gone = run_projections(stages, all.clone().filter(&BooleanArray::from(gone))?)?;
-
-    let mut parts = Vec::new();
-    let mut order = Vec::new();
-    if let Some(moved) = moved_keys(stages, key, scan, changes, &all)? {
-        add(&mut parts, &mut order, &moved, changes, true, schema)?;
-    }
-    add(&mut parts, &mut order, &gone, changes, true, schema)?;
-    add(&mut parts, &mut order, &kept, changes, false, schema)?;
-    if order.is_empty() {
-        return Ok(None);
-    }
-    let rows = concat_batches(schema, &parts)?;
-    let mut places: Vec<u32> = (0..order.len() as u32).collect();
-    places.sort_by_key(|&place| order[place as usize]);
-    Ok(Some(take_record_batch(&rows, &UInt32Array::from(places))?))
-}
-
-fn add(
-    parts: &mut Vec<RecordBatch>,
-    order: &mut Vec<usize>,
-    rows: &Rows,
-    changes: &ChangeBatch,
-    deleted: bool,
-    schema: &SchemaRef,
-) -> Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let version = |row: usize| version(0, changes.offsets[rows.source_row(row)]);
-    let mut columns = rows.batch.columns().to_vec();
-    columns.push(Arc::new(UInt64Array::from_iter_values((0..rows.len()).map(version))));
-    columns.push(Arc::new(UInt8Array::from_value(u8::from(deleted), rows.len())));
-    parts.push(conform(&columns, schema)?);
-    order.extend((0..rows.len()).map(|row| rows.source_row(row)));
-    Ok(())
-}
-
-/// The mirror's version of a row: the order of its key's partition, never a clock.
-pub fn version(generation: u64, offset: i64) -> u64 {
-    generation << 48 | offset as u64
-}
-
-/// The old rows of updates that changed the primary key.
-fn moved_keys(stages: &[Stage], key: &[usize], scan: &Scan, changes: &ChangeBatch, all: &Rows) -> Result<Option<Rows>> {
-    let Some(before) = &changes.before else { return Ok(None) };
-    let updates = (0..changes.len()).filter(|&row| before.present[row] && changes.ops[row] == Op::Update);
-    let updates = UInt32Array::from_iter_values(updates.map(|row| row as u32));
-    if updates.is_empty() {
-        return Ok(None);
-    }
-    let old = changes.pick(&updates, &before.rows)?;
-    let old = run_projections(stages, Rows { batch: scan.rows(&old)?, index: Some(updates.clone()) })?;
-    let new = Rows { batch: take_record_batch(&all.batch, &updates)?, index: Some(updates) };
-    let new = run_projections(stages, new)?;
-    let mut moved = vec![false; old.len()];
-    for &column in key {
-        let differ = distinct(old.batch.column(column), new.batch.column(column))?;
-        moved.iter_mut().enumerate().for_each(|(row, moved)| *moved |= differ.value(row));
-    }
-    Ok(Some(old.filter(&BooleanArray::from(moved))?))
-}
-
-/// The rows of a mirror; changes on which an expression fails are refused alone.
-pub fn mirror_or_refuse(
-    stages: &[Stage],
-    key: &[usize],
-    scan: &Scan,
-    changes: &ChangeBatch,
-    schema: &SchemaRef,
-    letters: &mut Letters<'_>,
-) -> Result<Vec<RecordBatch>> {
-    let length = changes.len() as u32;
-    match mirror_rows(stages, key, scan, changes, schema) {
-        Ok(rows) => Ok(rows.into_iter().collect()),
-        Err(Error::Expression(message)) if length == 1 => {
-            letters.expression_failed_at(changes.offsets[0], &message);
-            Ok(Vec::new())
-        }
-        Err(Error::Expression(_)) => {
-            let mut done = Vec::new();
-            for part in [0..length / 2, length / 2..length] {
-                let part = changes.take(&UInt32Array::from_iter_values(part))?;
-                done.extend(mirror_or_refuse(stages, key, scan, &part, schema, letters)?);
-            }
-            Ok(done)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Rows through the stages; those on which an expression fails are refused alone.

@@ -21,6 +21,7 @@ use super::cycle::{Step, fingerprints};
 use super::delivery::{Deliverer, Delivery};
 use super::discovery::{Discovery, Drift};
 use super::epoch::EpochRows;
+use super::generation;
 use super::input::InputPlan;
 use super::lanes::Lanes;
 use super::message::{Course, FromLane, ToLane};
@@ -28,14 +29,13 @@ use super::outputs::Outputs;
 use super::progress::Progress;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
-use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered, SavedSchemas};
+use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered, SavedSchemas, State, Truncate};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
 use crate::sql::submission::Submission;
-use crate::window::aggregate::WindowState;
 
 /// How many reports of lanes may wait for the job. Few: a report may be a batch of rows, some megabytes.
 const REPORTS: usize = 8;
@@ -70,6 +70,8 @@ pub struct Job {
     pub(super) state_saved: Instant,
     looked_around: Instant,
     pub(super) wants_state: bool,
+    /// Truncates to be applied to the other partitions of their topics, with the epochs that read them.
+    pub(super) truncates: BTreeSet<(u64, Truncate)>,
     pub(super) reached: BTreeSet<usize>,
     pub(super) ends: BTreeMap<crate::change::TopicPartition, i64>,
     pub(super) stopping: bool,
@@ -96,7 +98,7 @@ pub struct Job {
 pub(super) struct Resting {
     pub(super) positions: Vec<Position>,
     pub(super) watermarks: BTreeMap<String, i64>,
-    pub(super) state: BTreeMap<usize, Vec<WindowState>>,
+    pub(super) state: State,
 }
 
 /// How a run ended.
@@ -232,7 +234,7 @@ impl Job {
         progress: Arc<Progress>,
         discovery: Option<Discovery>,
     ) -> Result<Self> {
-        let outputs = Outputs::new(&query, &settings.name)?;
+        let mut outputs = Outputs::new(&query, &settings.name)?;
         if settings.reset_state {
             settings.checkpoints.clear().await?;
         }
@@ -244,7 +246,9 @@ impl Job {
         }
         let (is_resumed, tables) = (recovered.is_some(), outputs.tables.clone());
         let prepared = tables.into_iter().map(|table| prepared(settings.outside.sink(&table, is_resumed), table));
-        let sinks = futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
+        let sinks: Vec<Box<dyn sink::Sink>> =
+            futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
+        sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
         let (reports_in, reports) = mpsc::channel(REPORTS);
         let mut plans = Vec::new();
         let is_read = |table: &Table| !discovery.as_ref().is_some_and(|it| it.stopped().contains_key(&table.name));
@@ -276,6 +280,7 @@ impl Job {
             state_saved: Instant::now(),
             looked_around: Instant::now(),
             wants_state: true,
+            truncates: BTreeSet::new(),
             reached: BTreeSet::new(),
             ends: BTreeMap::new(),
             stopping: false,
@@ -290,7 +295,8 @@ impl Job {
             own_reports: reports_in,
         };
         match recovered {
-            Some(recovered) => {
+            Some(mut recovered) => {
+                job.renew(&mut recovered)?;
                 job.rest(&recovered);
                 job.recover(&recovered).await?;
                 job.state_epoch = recovered.with_state.manifest.epoch;
@@ -305,6 +311,15 @@ impl Job {
         Ok(job)
     }
 
+    /// Notices topics that were created anew since the checkpoint.
+    fn renew(&mut self, recovered: &mut Recovered) -> Result<()> {
+        let inputs = &mut self.inputs;
+        let find =
+            || inputs.iter_mut().map(|input| input.renewed(&recovered.last.manifest)).collect::<Result<Vec<_>>>();
+        let renewed: Vec<_> = tokio::task::block_in_place(find)?.into_iter().flatten().collect();
+        generation::renew(recovered, &renewed, self.settings.new_generation)
+    }
+
     /// Takes over what a checkpoint has of tables that are not read.
     fn rest(&mut self, recovered: &Recovered) {
         let manifest = &recovered.last.manifest;
@@ -312,11 +327,16 @@ impl Job {
         let is_fed = |number: usize| self.inputs.iter().any(|input| input.feeds(number));
         let positions = manifest.positions.iter().filter(|it| !is_read(&it.table)).cloned();
         let watermarks = manifest.watermarks.iter().filter(|(name, _)| !is_read(name));
-        let state = recovered.with_state.state.iter().flatten().filter(|(number, _)| !is_fed(**number));
+        let state = recovered.with_state.state.iter();
+        let windows = state.clone().flat_map(|state| &state.windows).filter(|(number, _)| !is_fed(**number));
+        let keyed = state.flat_map(|state| &state.keyed).filter(|rows| !is_read(&rows.table));
         self.resting = Resting {
             positions: positions.map(|it| Position { from: it.offset, ..it }).collect(),
             watermarks: watermarks.map(|(name, time)| (name.clone(), *time)).collect(),
-            state: state.map(|(number, windows)| (*number, windows.clone())).collect(),
+            state: State {
+                windows: windows.map(|(number, windows)| (*number, windows.clone())).collect(),
+                keyed: keyed.cloned().collect(),
+            },
         };
     }
 
@@ -392,6 +412,12 @@ impl Job {
             FromLane::Reached { lane } => {
                 self.reached.insert(lane);
             }
+            FromLane::Truncated { epoch, truncate } => {
+                // Alone in its topic, the partition has done all that there is to do.
+                if self.inputs.iter().any(|it| it.name() == truncate.table && it.has_beside(&truncate)) {
+                    self.truncates.insert((epoch, truncate));
+                }
+            }
             FromLane::Failed(error) => return Err(error),
             FromLane::Drifted(drift) => {
                 if !self.drifts.iter().any(|it| it.table == drift.table) {
@@ -400,9 +426,9 @@ impl Job {
                 self.replan();
             }
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
-            FromLane::Cut { lane, partitions, state, open_windows, .. } => {
+            FromLane::Cut { lane, partitions, state, keyed, open_windows, .. } => {
                 self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
-                if self.cut_came(lane, state, open_windows) {
+                if self.cut_came(lane, state, keyed, open_windows) {
                     self.close().await?;
                 }
             }
@@ -461,6 +487,7 @@ impl Job {
             }
             if is_endless && looks_around {
                 self.looked_around = Instant::now();
+                tokio::task::block_in_place(|| input.check_topics())?;
                 match tokio::task::block_in_place(|| input.notice_partitions(&mut groups[input.group])) {
                     Ok(appeared) => self.wants_state |= appeared,
                     Err(error) if error.is_transient() => tracing::debug!("cannot look for new partitions: {error}"),

@@ -4,26 +4,38 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray, StructArray,
-    TimestampMillisecondArray,
+    TimestampMillisecondArray, new_null_array,
 };
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
-use datafusion::arrow::compute::nullif;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::compute::{cast, nullif};
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 
 use crate::change::{ChangeBatch, NO_TIME, Op, TopicPartition};
 use crate::error::{Error, Result};
+use crate::format::DecodeSpec;
+use crate::sql::catalog::{AFTER, BEFORE, TRANSACTION_ID, TRANSACTION_PATH, Table};
+use crate::sql::metadata::MetadataOf;
 
 /// The columns of one query's scan, each with where it comes from.
 #[derive(Debug)]
 pub struct Scan {
     schema: SchemaRef,
-    columns: Vec<Origin>,
+    columns: Vec<ScanColumn>,
+}
+
+/// A column of a scan: what it is taken from, and as which type.
+#[derive(Debug, Clone)]
+pub struct ScanColumn {
+    origin: Origin,
+    data_type: DataType,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Origin {
     /// A column of the row, by its place among the decoded ones.
     Row(usize),
+    /// A value of the envelope, by its place among those that are decoded.
+    Envelope(usize),
     Op,
     SourceTime,
     Topic,
@@ -35,39 +47,63 @@ enum Origin {
 }
 
 impl Scan {
-    /// The scan of `schema` over batches with these decoded columns.
-    pub fn new(schema: SchemaRef, decoded: &SchemaRef) -> Result<Self> {
-        let origin = |name: &str| {
-            Ok(match name {
-                "_op" => Origin::Op,
-                "_source_ts" => Origin::SourceTime,
-                "_topic" => Origin::Topic,
-                "_partition" => Origin::Partition,
-                "_offset" => Origin::Offset,
-                "_timestamp" => Origin::Timestamp,
-                "_before" => Origin::Before,
-                "_after" => Origin::After,
-                name => Origin::Row(decoded.index_of(name).map_err(Error::internal)?),
-            })
-        };
-        let columns = schema.fields().iter().map(|field| origin(field.name())).collect::<Result<_>>()?;
-        Ok(Self { schema, columns })
+    /// The scan of `schema`, columns of `table`, over batches that are decoded so.
+    pub fn new(schema: SchemaRef, table: &Table, decode: &DecodeSpec) -> Result<Self> {
+        let columns = schema.fields().iter().map(|field| ScanColumn::new(field, table, decode));
+        Ok(Self { columns: columns.collect::<Result<_>>()?, schema })
     }
 
     /// The scanned columns of a batch, a row per change.
     pub fn rows(&self, changes: &ChangeBatch) -> Result<RecordBatch> {
-        let columns = self.columns.iter().enumerate().map(|(place, &origin)| {
-            let data_type = self.schema.field(place).data_type();
-            column(changes, origin, data_type)
-        });
+        let columns = self.columns.iter().map(|column| column.of(changes)).collect::<Result<_>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(changes.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns.collect::<Result<_>>()?, &options)?)
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+    }
+}
+
+impl ScanColumn {
+    /// A column of `table`, or one that `CHANGES` adds.
+    pub fn new(field: &Field, table: &Table, decode: &DecodeSpec) -> Result<Self> {
+        let envelope = |path: &str| decode.envelope.index_of(path).map(Origin::Envelope).map_err(Error::internal);
+        let origin = match (field.name().as_str(), table.metadata.get(field.name())) {
+            (_, Some(metadata)) => match &metadata.of {
+                MetadataOf::Topic => Origin::Topic,
+                MetadataOf::Partition => Origin::Partition,
+                MetadataOf::Offset => Origin::Offset,
+                MetadataOf::Timestamp => Origin::Timestamp,
+                MetadataOf::Op => Origin::Op,
+                MetadataOf::SourceTime => Origin::SourceTime,
+                MetadataOf::Envelope { path, .. } => envelope(path)?,
+            },
+            ("_op", _) => Origin::Op,
+            ("_source_ts", _) => Origin::SourceTime,
+            ("_topic", _) => Origin::Topic,
+            ("_partition", _) => Origin::Partition,
+            ("_offset", _) => Origin::Offset,
+            ("_timestamp", _) => Origin::Timestamp,
+            (TRANSACTION_ID, _) => envelope(TRANSACTION_PATH)?,
+            (BEFORE, _) => Origin::Before,
+            (AFTER, _) => Origin::After,
+            (name, _) => Origin::Row(decode.columns.index_of(name).map_err(Error::internal)?),
+        };
+        Ok(Self { origin, data_type: field.data_type().clone() })
+    }
+
+    /// Its values, a row per change.
+    pub fn of(&self, changes: &ChangeBatch) -> Result<ArrayRef> {
+        let array = column(changes, self.origin, &self.data_type)?;
+        // A metadata column may be declared as another type than what it is taken from.
+        Ok(if *array.data_type() == self.data_type { array } else { cast(&array, &self.data_type)? })
     }
 }
 
 fn column(changes: &ChangeBatch, origin: Origin, data_type: &DataType) -> Result<ArrayRef> {
     Ok(match origin {
         Origin::Row(place) => Arc::clone(changes.rows.column(place)),
+        Origin::Envelope(place) => match &changes.envelope {
+            Some(envelope) => Arc::clone(envelope.column(place)),
+            None => new_null_array(data_type, changes.len()),
+        },
         Origin::Op => Arc::new(ops(&changes.ops)?),
         Origin::SourceTime => times(&changes.source_times, changes.len()),
         Origin::Timestamp => times(&changes.timestamps, changes.len()),
@@ -145,7 +181,7 @@ pub fn event_times(column: &ArrayRef, none: i64) -> Result<Vec<i64>> {
         TimeUnit::Microsecond => value.div_euclid(1_000),
         TimeUnit::Nanosecond => value.div_euclid(1_000_000),
     };
-    let integers = datafusion::arrow::compute::cast(column, &DataType::Int64)?;
+    let integers = cast(column, &DataType::Int64)?;
     let integers = integers.as_primitive::<Int64Type>();
     Ok(match integers.null_count() {
         0 => integers.values().iter().map(|&value| to_millis(value)).collect(),

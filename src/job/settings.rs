@@ -30,6 +30,8 @@ pub struct Settings {
     pub checkpoints: CheckpointStore,
     /// Whether to forget earlier checkpoints and start afresh.
     pub reset_state: bool,
+    /// Whether topics that were created anew are read from their beginning.
+    pub new_generation: bool,
     /// The longest that rows wait before they are written.
     pub flush_interval: Duration,
     /// The most rows that wait before they are written.
@@ -51,6 +53,7 @@ impl Settings {
             ending,
             checkpoints,
             reset_state: false,
+            new_generation: false,
             flush_interval: Duration::from_secs(1),
             flush_rows: 250_000,
             flush_bytes: 64 << 20,

@@ -1,16 +1,17 @@
 //! A table that a job reads: its source, where each partition stands, its watermark.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::input::{InputPlan, LaneWork};
 use super::lanes::Lanes;
-use super::message::{Assignment, PartitionState};
+use super::message::{Assignment, PartitionState, ToLane};
 use super::outside::Outside;
 use super::settings::{Ending, Settings};
 use crate::change::{OffsetRange, TopicPartition};
-use crate::checkpoint::{Manifest, Position};
+use crate::checkpoint::{Manifest, Position, Truncate};
 use crate::error::Result;
 use crate::source::Source;
 use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME, IdleRules, PartitionReport, TableWatermark};
@@ -28,6 +29,10 @@ pub struct TableInput {
     watermark: TableWatermark,
     /// Where each partition stood at the last cut, and at the one before.
     standing: BTreeMap<TopicPartition, Standing>,
+    /// The generation of the versions of what is read from now on.
+    generation: u64,
+    /// What tells its topics from others of their names.
+    topic_ids: BTreeMap<String, String>,
     /// Whether the run ends with all windows closed: then a partition that has been read to its bound holds none back.
     closes_at_the_end: bool,
 }
@@ -36,6 +41,7 @@ pub struct TableInput {
 struct Standing {
     range: OffsetRange,
     clock: i64,
+    generation: u64,
 }
 
 impl TableInput {
@@ -58,7 +64,19 @@ impl TableInput {
         let watermark = TableWatermark::new(BEGINNING_OF_TIME, (!is_bounded).then_some(idle));
         let closes_at_the_end = settings.ending == Ending::Bounded;
         let outside = Arc::clone(&settings.outside);
-        Ok(Self { plan, group, place, source, outside, watermark, standing: BTreeMap::new(), closes_at_the_end })
+        let generation = options.parse("generation", 0_u16, "a number up to 65535")?.into();
+        Ok(Self {
+            plan,
+            group,
+            place,
+            source,
+            outside,
+            watermark,
+            standing: BTreeMap::new(),
+            generation,
+            topic_ids: BTreeMap::new(),
+            closes_at_the_end,
+        })
     }
 
     /// The table's name.
@@ -97,12 +115,16 @@ impl TableInput {
             // Partitions that were added while the job was away are read from their beginning, as if it had been there.
             false => self.source.first_offsets(&fresh)?,
         };
+        self.topic_ids = self.ask_topic_ids(&partitions)?;
+        let reached = saved.values().map(|position| position.generation).max().unwrap_or(self.generation);
+        // Keys have moved to the new partitions, and between the old ones.
+        self.generation = if saved.is_empty() || fresh.is_empty() { reached } else { self.raised(reached) };
         for partition in partitions {
-            let (from, clock) = match saved.get(&partition) {
-                Some(position) => (replay_from(position), position.clock),
-                None => (started.get(&partition).copied().unwrap_or(0), BEGINNING_OF_TIME),
+            let (from, clock, generation) = match saved.get(&partition) {
+                Some(position) => (replay_from(position), position.clock, position.generation),
+                None => (started.get(&partition).copied().unwrap_or(0), BEGINNING_OF_TIME, self.generation),
             };
-            self.give(lanes, &partition, from, clock)?;
+            self.give(lanes, &partition, from, clock, generation)?;
         }
         Ok(())
     }
@@ -112,19 +134,89 @@ impl TableInput {
         let fresh: Vec<_> =
             self.source.partitions()?.into_iter().filter(|it| !self.standing.contains_key(it)).collect();
         let first = self.source.first_offsets(&fresh)?;
+        if !fresh.is_empty() {
+            let ids = self.ask_topic_ids(&fresh)?;
+            self.topic_ids.extend(ids);
+            let had: BTreeSet<_> = self.standing.keys().map(|partition| Arc::clone(&partition.topic)).collect();
+            if fresh.iter().any(|partition| had.contains(&partition.topic)) {
+                self.generation = self.raised(self.generation);
+            }
+        }
         for partition in &fresh {
             tracing::info!("partition {partition} has appeared; reading it from its beginning");
             let from = first.get(partition).copied().unwrap_or(0);
-            self.give(lanes, partition, from, self.watermark.time())?;
+            self.give(lanes, partition, from, self.watermark.time(), self.generation)?;
         }
         Ok(!fresh.is_empty())
     }
 
-    fn give(&mut self, lanes: &mut Lanes, partition: &TopicPartition, from: i64, clock: i64) -> Result<()> {
-        let lane = lanes.assign(Assignment { table: self.place, partition: partition.clone(), from, clock })?;
+    /// The next generation, with a word for those who will need it.
+    fn raised(&self, generation: u64) -> u64 {
+        let next = generation + 1;
+        tracing::info!(
+            "table {}: its topic has more partitions, so keys have changed theirs; versions in mirrors are of generation {next} \
+             from here on (a job that starts afresh into the same mirror needs 'generation' = '{next}')",
+            self.name()
+        );
+        next
+    }
+
+    /// The order that gives all its partitions the generation of the table.
+    pub fn generation(&self) -> ToLane {
+        ToLane::Generation { table: self.place, generation: self.generation }
+    }
+
+    /// Whether all partitions have it already.
+    pub fn has_generation(&self) -> bool {
+        self.standing.values().all(|standing| standing.generation == self.generation)
+    }
+
+    /// The ids of its topics that were found when they were first read.
+    pub fn topic_ids(&self) -> &BTreeMap<String, String> {
+        &self.topic_ids
+    }
+
+    /// The ids of the topics of these partitions, asked for now.
+    pub fn ask_topic_ids(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<String, String>> {
+        let topics: BTreeSet<&str> = partitions.iter().map(|partition| &*partition.topic).collect();
+        self.source.topic_ids(&topics.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    /// Its partitions now.
+    pub fn partitions(&mut self) -> Result<Vec<TopicPartition>> {
+        self.source.partitions()
+    }
+
+    /// Where these partitions end now.
+    pub fn ends_of(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
+        self.source.end_offsets(partitions)
+    }
+
+    /// Where these partitions begin now.
+    pub fn first_of(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
+        self.source.first_offsets(partitions)
+    }
+
+    fn give(
+        &mut self,
+        lanes: &mut Lanes,
+        partition: &TopicPartition,
+        from: i64,
+        clock: i64,
+        generation: u64,
+    ) -> Result<()> {
+        let assignment = Assignment { table: self.place, partition: partition.clone(), from, clock, generation };
+        let lane = lanes.assign(assignment)?;
         self.source.assign(lane, partition, from)?;
-        self.standing.insert(partition.clone(), Standing { range: OffsetRange { from, to: from }, clock });
+        self.standing.insert(partition.clone(), Standing { range: OffsetRange { from, to: from }, clock, generation });
+        self.plan.partitions.store(self.standing.len(), Relaxed);
         Ok(())
+    }
+
+    /// Whether the topic of a truncate has other partitions than the one that had it.
+    pub fn has_beside(&self, truncate: &Truncate) -> bool {
+        let mut partitions = self.standing.keys();
+        partitions.any(|it| *it.topic == *truncate.topic && it.partition != truncate.partition)
     }
 
     /// Takes in where a lane's partitions stand at a cut.
@@ -134,6 +226,7 @@ impl TableInput {
             let Some(standing) = self.standing.get_mut(&state.partition) else { continue };
             standing.range = OffsetRange { from: standing.range.to, to: state.range.to };
             standing.clock = state.clock;
+            standing.generation = state.generation;
             let is_done = self.closes_at_the_end && state.at_bound;
             let clock = if is_done { END_OF_TIME } else { state.clock };
             let report = PartitionReport { clock, at_end: state.at_end, last_arrival: state.last_arrival };
@@ -146,7 +239,7 @@ impl TableInput {
         for position in manifest.positions.iter().filter(|it| it.table == self.name()).cloned().collect::<Vec<_>>() {
             let partition = position.source();
             let range = OffsetRange { from: position.offset, to: position.offset };
-            self.standing.insert(partition, Standing { range, clock: position.clock });
+            self.standing.insert(partition, Standing { range, clock: position.clock, generation: position.generation });
         }
         let saved = manifest.watermarks.get(self.name()).copied();
         self.raise_watermark(saved.unwrap_or(BEGINNING_OF_TIME));
@@ -171,6 +264,8 @@ impl TableInput {
             from: standing.range.from,
             offset: standing.range.to,
             clock: standing.clock,
+            generation: standing.generation,
+            topic_id: self.topic_ids.get(&*partition.topic).cloned(),
         })
     }
 

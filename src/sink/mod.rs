@@ -18,6 +18,7 @@ use crate::options::Options;
 pub mod blackhole;
 mod encode;
 pub mod file;
+pub mod limits;
 pub mod print;
 #[cfg(test)]
 mod testing;
@@ -29,6 +30,9 @@ pub enum TableForm {
     Log,
     /// The current row of each key. The rows end in [`VERSION`] and [`IS_DELETED`].
     Mirror,
+    /// How often each row of a table without a key is there: rows that came and rows that went, [`ROW_HASH`] and [`COUNT`] after the
+    /// query's columns, then positions. Sums do not fold repeats, so each is written once.
+    Multiset,
     /// Results of windows, each group once, final when written.
     Results,
     /// Rows that came after their windows had closed.
@@ -41,6 +45,13 @@ pub enum TableForm {
 pub const VERSION: &str = "_version";
 /// The mirror's tombstone column, UInt8: 1 for a row that was deleted.
 pub const IS_DELETED: &str = "_is_deleted";
+/// Of a multiset: a hash of the row, by which equal rows lie together. UInt64.
+pub const ROW_HASH: &str = "_row_hash";
+/// Of a multiset: 1 for a row that came, -1 for one that went. Int8.
+pub const COUNT: &str = "_count";
+/// In the tombstone column: not a row but the order to take away every row with a lesser version. The table was truncated
+/// there, and the job does not know its rows. Its other columns say nothing.
+pub const EMPTIED: u8 = 2;
 /// Position columns of [`TableForm::Log`], [`TableForm::Late`] and [`TableForm::DeadLetters`]: Utf8, Int32, Int64, not null.
 pub const POSITION: [&str; 3] = ["_topic", "_partition", "_offset"];
 
@@ -103,6 +114,11 @@ impl Block {
 pub trait Sink: Send {
     /// Creates the table when it is missing, or checks that it fits. Called once, before the first block.
     async fn prepare(&mut self) -> Result<()>;
+
+    /// What the columns of the prepared table cannot hold. Rows with such values are refused before they are cut into blocks.
+    fn limits(&self) -> limits::Limits {
+        limits::Limits::default()
+    }
 
     /// Writes a block and returns when it is durable. The same block written again leaves one copy.
     /// Transient failures (`Error::is_transient`) are the caller's to retry.

@@ -38,6 +38,7 @@ impl PrintSink {
             block.rows.iter().map(|rows| encode::leading(rows, self.columns)).collect::<Result<Vec<RecordBatch>>>()?;
         let mut text = Vec::new();
         if self.tables {
+            let rows = rows.iter().map(encode::with_long_times).collect::<Result<Vec<_>>>()?;
             let table = pretty_format_batches(&rows)?;
             text.extend_from_slice(format!("{}>\n{table}\n", self.name).as_bytes());
             return Ok(text);

@@ -3,6 +3,7 @@
 //! A [`Source`] is one table's connection; it belongs to the job. Each lane has one [`SourceReader`] of it and polls
 //! the partitions that the job gave to that lane, at its own pace: what is not polled stays where it is.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,11 @@ pub trait Source: Send {
 
     /// The offset after the last record that each of these partitions has now: where a bounded run ends.
     fn end_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>>;
+
+    /// What tells these topics from others of their names, for those that have such a thing. Asks.
+    fn topic_ids(&mut self, _topics: &[String]) -> Result<BTreeMap<String, String>> {
+        Ok(BTreeMap::new())
+    }
 
     /// The ends of these partitions as far as they are known without asking anybody: for showing the lag. Never blocks.
     fn known_ends(&self, _partitions: &[TopicPartition]) -> BTreeMap<TopicPartition, i64> {
@@ -75,10 +81,32 @@ pub struct RawRecord<'a> {
     pub value: Option<&'a [u8]>,
 }
 
+/// A header of a record: its name and value.
+pub type Header<'a> = (Cow<'a, str>, Option<&'a [u8]>);
+
+/// What a broker says of a record beside its position and time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BrokerDetails {
+    /// Whose clock the timestamp is of, as Kafka calls it: `CreateTime` or `LogAppendTime`.
+    pub timestamp_type: Option<&'static str>,
+    /// The leader epoch of the record's partition when it was written.
+    pub leader_epoch: Option<i32>,
+}
+
 /// Memory that holds records, released as a whole.
 pub trait RawRecords: Send + Sync {
     /// The record at an index.
     fn get(&self, index: usize) -> RawRecord<'_>;
+
+    /// The headers of the record at an index, in order. Apart from the record, because they are seldom wanted and cost a parse.
+    fn headers(&self, _index: usize) -> Vec<Header<'_>> {
+        Vec::new()
+    }
+
+    /// What the broker says of the record at an index.
+    fn details(&self, _index: usize) -> BrokerDetails {
+        BrokerDetails::default()
+    }
 }
 
 /// Records of one partition in offset order. Cheap to split; the bytes are not copied.
@@ -112,6 +140,16 @@ impl RawBatch {
     /// The records, in offset order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RawRecord<'_>> {
         (self.start..self.end).map(|index| self.records.get(index))
+    }
+
+    /// The headers of the record at an index, counted from the first of this batch.
+    pub fn headers(&self, index: usize) -> Vec<Header<'_>> {
+        self.records.headers(self.start + index)
+    }
+
+    /// What the broker says of the record at an index, counted from the first of this batch.
+    pub fn details(&self, index: usize) -> BrokerDetails {
+        self.records.details(self.start + index)
     }
 
     /// The record with this offset.

@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, TokenWithSpan};
 
 use super::database::{DatabaseMirror, SourceDatabase};
 use super::diagnose::unknown_column;
+use super::metadata::Metadata;
 use crate::error::{Place, Result};
 use crate::format::infer::RowSchema;
 use crate::format::is_changelog;
@@ -19,10 +20,12 @@ use crate::options::Options;
 pub struct Table {
     /// Its name.
     pub name: String,
-    /// Its columns, with declared nullability; empty when they were left out.
+    /// Its columns, metadata among them, with declared nullability; empty when they were left out.
     pub columns: SchemaRef,
     /// The comments of its columns.
     pub comments: BTreeMap<String, String>,
+    /// Those of its columns that are not in the row: what they are taken from.
+    pub metadata: BTreeMap<String, Metadata>,
     /// The columns of its PRIMARY KEY.
     pub primary_key: Vec<String>,
     /// Its WATERMARK clause.
@@ -90,14 +93,22 @@ pub struct Script {
 }
 
 /// The columns that `CHANGES(t)` adds to those of the table.
-pub const METADATA: [&str; 6] = ["_op", "_source_ts", "_topic", "_partition", "_offset", "_timestamp"];
-/// The images that `CHANGES(t)` has on request: they are not part of `*`.
-pub const IMAGES: [&str; 2] = ["_before", "_after"];
+pub const METADATA: [&str; 7] = ["_op", "_source_ts", "_topic", "_partition", "_offset", "_timestamp", TRANSACTION_ID];
+/// The transaction of a change, where the connector says it.
+pub const TRANSACTION_ID: &str = "_transaction_id";
+/// Where it is in the envelope of a change.
+pub const TRANSACTION_PATH: &str = "transaction.id";
+/// The image before the change, which is part of `*`: with the row's own columns, which are those after it, both images are kept.
+pub const BEFORE: &str = "_before";
+/// The image after the change, only on request: it has what the row's columns have.
+pub const AFTER: &str = "_after";
+/// The images of `CHANGES(t)`.
+pub const IMAGES: [&str; 2] = [BEFORE, AFTER];
 
 impl Table {
     /// The format of its records.
     pub fn format(&self) -> &str {
-        self.options.get("format").or_else(|| self.options.get("value.format")).unwrap_or("json")
+        self.options.get("format").unwrap_or("json")
     }
 
     /// The table with the columns of its records. What it declares itself, its key and its watermark, stays.
@@ -125,7 +136,10 @@ impl Table {
         let option = |name: &str| self.options.get(name).unwrap_or_default();
         let watermark = self.watermark.as_ref().map(|it| (&it.column, it.delay));
         let place = [option("topic"), option("topic-pattern"), option("path")].concat();
-        format!("{} {place} {} {watermark:?}", option("connector"), self.format())
+        let unwrapped = if option("debezium-json.unwrapped") == "true" { " unwrapped" } else { "" };
+        let metadata: Vec<_> = self.metadata.iter().map(|(column, it)| format!(" {column} from {}", it.key)).collect();
+        let metadata = metadata.concat();
+        format!("{} {place} {}{unwrapped} {watermark:?}{metadata}", option("connector"), self.format())
     }
 
     /// Where its rows are, as one text: two tables at one place are one table.
@@ -168,20 +182,26 @@ impl Table {
             Field::new("_partition", DataType::Int32, false),
             Field::new("_offset", DataType::Int64, false),
             Field::new("_timestamp", utc, true),
+            Field::new(TRANSACTION_ID, DataType::Utf8, true),
         ];
-        let images = IMAGES.map(|name| Field::new(name, DataType::Struct(row.fields().clone()), true));
+        let image: Vec<_> =
+            row.fields().iter().filter(|field| !self.metadata.contains_key(field.name())).cloned().collect();
+        let images = IMAGES.map(|name| Field::new(name, DataType::Struct(image.clone().into()), true));
         let fields = row.fields().iter().cloned().chain(metadata.into_iter().chain(images).map(Arc::new));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
-    /// The table's columns as they are decoded: what must not be null is checked per kind of change.
+    /// The row's columns as they are decoded, metadata not among them: what must not be null is checked per kind of change.
     pub fn nullable_columns(&self) -> SchemaRef {
-        self.columns_with(|_| self.has_changes())
+        let columns = self.columns_with(|_| self.has_changes());
+        let row = columns.fields().iter().filter(|field| !self.metadata.contains_key(field.name())).cloned();
+        Arc::new(Schema::new(row.collect::<Vec<_>>()))
     }
 
     fn columns_with(&self, made_nullable: impl Fn(&Field) -> bool) -> SchemaRef {
         let relax = |field: &Arc<Field>| {
-            let nullable = field.is_nullable() || made_nullable(field);
+            let of_row = !self.metadata.contains_key(field.name());
+            let nullable = field.is_nullable() || (of_row && made_nullable(field));
             field.as_ref().clone().with_nullable(nullable)
         };
         Arc::new(Schema::new(self.columns.fields().iter().map(relax).collect::<Vec<_>>()))

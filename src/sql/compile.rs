@@ -41,7 +41,7 @@ pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionSta
     let compiler = Compiler { state };
     let (scan, work) = match window_aggregation(&plan)? {
         Some(aggregate) => compiler.window(&plan, aggregate)?,
-        None => compiler.row_wise(&plan)?,
+        None => compiler.row_wise(&plan, target.as_deref())?,
     };
     let stream = stream_table(&scan)?;
     let fingerprint = format!("{fingerprint}\n{}", stream.table.fingerprint());
@@ -88,7 +88,7 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     /// A query without aggregation: every row for itself.
-    fn row_wise(&self, plan: &LogicalPlan) -> Result<(TableScan, Work)> {
+    fn row_wise(&self, plan: &LogicalPlan, target: Option<&Table>) -> Result<(TableScan, Work)> {
         let (stages, bottom) = self.stages(plan)?;
         let scan = match bottom {
             LogicalPlan::TableScan(scan) => scan,
@@ -106,8 +106,18 @@ impl Compiler<'_> {
         }
         let table = &stream.table;
         if table.primary_key.is_empty() {
+            if target.and_then(|target| target.options.get("mirror")) == Some("multiset") {
+                return Ok((scan.clone(), Work::Multiset(stages)));
+            }
             return refuse(format!(
-                "table \"{0}\" has changes but no PRIMARY KEY, so it has no current rows; read its events with CHANGES({0})",
+                "table \"{0}\" has changes but no PRIMARY KEY by which its current rows could be told apart; read its events with \
+                 CHANGES({0}), or count equal rows: 'mirror' = 'multiset' on the table that is filled",
+                table.name
+            ));
+        }
+        if let Some(mirror) = target.and_then(|target| target.options.get("mirror")).filter(|it| *it != "key") {
+            return refuse(format!(
+                "option 'mirror' is '{mirror}', but table \"{}\" has a PRIMARY KEY; leave the option out: its rows are mirrored by it",
                 table.name
             ));
         }

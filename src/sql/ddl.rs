@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Field, Schema};
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Ident};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::sql::sqlparser::ast::{DataType as SqlType, Expr as SqlExpr, Ident};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::catalog::{Table, Watermark};
 use super::diagnose::unknown_column;
 use super::interval::interval_millis;
+use super::metadata::{Metadata, MetadataOf, metadata};
 use super::names::Names;
+use super::table_options::check_options;
 use super::tokens::StatementReader;
-use super::types::arrow_type;
-use crate::connector::{CONNECTORS, known_options};
-use crate::error::{Place, Result, suggestion};
-use crate::format::FORMATS;
+use super::types;
+use crate::error::{Place, Result};
 use crate::options::Options;
 
 impl StatementReader<'_> {
@@ -45,6 +45,7 @@ impl StatementReader<'_> {
             return Err(self.error(message).into());
         }
         let (options, option_places) = self.options(&name)?;
+        let (options, option_places) = self.plain_options(&options, option_places)?;
         self.end()?;
         let table = self.checked(definition, name, options, place, option_places)?;
         check_options(&table)?;
@@ -78,9 +79,18 @@ impl StatementReader<'_> {
             return Err(self.text.error(place, format!("column \"{name}\" is defined twice")).into());
         }
         let type_place = self.place();
-        let declared = self.parse(|parser| parser.parse_data_type())?;
-        let data_type = arrow_type(&declared)
+        let declared = self.data_type()?;
+        let field = types::column(name.as_str(), &declared)
             .map_err(|message| self.text.error(type_place, format!("column \"{name}\": {message}")))?;
+        if self.take_words(&["METADATA"]) {
+            let key_place = self.place();
+            let from = self.take_words(&["FROM"]);
+            let key_place = if from { self.place() } else { key_place };
+            let key = if from { self.string("the metadata's key, such as 'timestamp'")? } else { name.clone() };
+            let key_place = if from { key_place } else { place };
+            self.take_words(&["VIRTUAL"]);
+            table.metadata.push((name.clone(), key, key_place));
+        }
         let mut nullable = true;
         loop {
             if self.take_words(&["NOT", "NULL"]) {
@@ -96,8 +106,22 @@ impl StatementReader<'_> {
                 break;
             }
         }
-        table.fields.push(Field::new(name, data_type, nullable));
+        table.fields.push(field.with_nullable(nullable));
         Ok(())
+    }
+
+    /// The parser's dialect writes MAP(key, value) alone; Flink writes MAP<key, value>.
+    fn data_type(&mut self) -> Result<SqlType> {
+        let next = self.tokens.get(self.at + 1).map(|next| &next.token);
+        if !self.is_word("MAP") || next != Some(&Token::Lt) {
+            return self.parse(|parser| parser.parse_data_type());
+        }
+        self.at += 2;
+        let key = self.data_type()?;
+        self.expect(&Token::Comma)?;
+        let value = self.data_type()?;
+        self.expect(&Token::Gt)?;
+        Ok(SqlType::Map(Box::new(key), Box::new(value)))
     }
 
     fn refuse_second_key(&self, table: &TableDefinition, place: Location) -> Result<()> {
@@ -171,6 +195,7 @@ impl StatementReader<'_> {
             names.resolve(column).ok_or_else(unknown)
         };
         let mut fields = definition.fields.clone();
+        let metadata = self.metadata(&definition.metadata, &mut fields, &options)?;
         let mut primary_key = Vec::new();
         // Without columns they are looked up later, and the rest is checked then.
         let is_open = fields.is_empty();
@@ -179,6 +204,10 @@ impl StatementReader<'_> {
         }
         for (column, place) in definition.primary_key.iter().filter(|_| !is_open) {
             let column = resolve(column, *place)?;
+            if metadata.contains_key(&column) {
+                let message = format!("PRIMARY KEY names columns of the row; \"{column}\" is METADATA");
+                return Err(self.text.error(*place, message).into());
+            }
             fields.iter_mut().filter(|field| field.name() == &column).for_each(|field| field.set_nullable(false));
             primary_key.push(column);
         }
@@ -198,6 +227,7 @@ impl StatementReader<'_> {
             name,
             columns,
             comments: definition.comments,
+            metadata,
             primary_key,
             watermark,
             options,
@@ -208,55 +238,57 @@ impl StatementReader<'_> {
     }
 }
 
-/// Options that no connector or format knows are spelling mistakes.
-fn check_options(table: &Table) -> Result<()> {
-    let connectors = CONNECTORS.join(", ");
-    let Some(connector) = table.options.get("connector") else {
-        return Err(table
-            .place
-            .error(format!("table \"{}\" needs the option 'connector'; there are {connectors}", table.name))
-            .into());
-    };
-    let place = |option: &str| table.option_places.get(option).unwrap_or(&table.place);
-    let Some(known) = known_options(connector) else {
-        let hint = suggestion(connector, CONNECTORS.iter().copied());
-        let hint = if hint.is_empty() { format!("; there are {connectors}") } else { hint };
-        return Err(place("connector").error(format!("connector '{connector}' is not known{hint}")).into());
-    };
-    if let Some(format) = table.options.get("format") {
-        let formats: Vec<_> =
-            FORMATS.iter().copied().chain(["parquet"].into_iter().filter(|_| connector == "filesystem")).collect();
-        if !formats.contains(&format) {
-            let not_yet = matches!(format, "protobuf" | "canal-json" | "maxwell-json" | "raw");
-            let hint = if not_yet { String::new() } else { suggestion(format, formats.iter().copied()) };
-            let hint =
-                if hint.is_empty() { format!("; connector '{connector}' has {}", formats.join(", ")) } else { hint };
-            let trouble = if not_yet { "is not supported yet" } else { "is not known" };
-            return Err(place("format").error(format!("format '{format}' {trouble}{hint}")).into());
+impl StatementReader<'_> {
+    /// What the METADATA columns are taken from. Which of them may be null is not the declaration's to say.
+    fn metadata(
+        &self,
+        declared: &[(String, String, Location)],
+        fields: &mut [Field],
+        options: &Options,
+    ) -> Result<BTreeMap<String, Metadata>> {
+        let mut columns = BTreeMap::new();
+        let mut paths: BTreeMap<String, (DataType, String)> = BTreeMap::new();
+        for (column, key, place) in declared {
+            let Some(field) = fields.iter_mut().find(|field| field.name() == column) else { continue };
+            let failed = |message: String| self.text.error(*place, format!("column \"{column}\": {message}"));
+            if let Some(connector @ ("clickhouse" | "print" | "blackhole")) = options.get("connector") {
+                let message = format!(
+                    "connector '{connector}' is only written to, and METADATA is of records that are read; leave it out"
+                );
+                return Err(failed(message).into());
+            }
+            let metadata = metadata(options, key, field.data_type()).map_err(failed)?;
+            if metadata.nullable && !field.is_nullable() {
+                return Err(failed(format!("METADATA '{key}' may be missing; leave out NOT NULL")).into());
+            }
+            if let MetadataOf::Envelope { path, data_type } = &metadata.of {
+                let (first, by) = paths.entry(path.clone()).or_insert_with(|| (data_type.clone(), column.clone()));
+                if first != data_type {
+                    return Err(failed(format!(
+                        "METADATA '{key}' is of another type in \"{by}\"; declare it once, and CAST"
+                    ))
+                    .into());
+                }
+            }
+            field.set_nullable(metadata.nullable);
+            columns.insert(column.clone(), metadata);
         }
+        Ok(columns)
     }
-    for name in table.options.names() {
-        if !known.iter().any(|it| it == &name || it.strip_suffix('*').is_some_and(|prefix| name.starts_with(prefix))) {
-            let near = suggestion(name, known.iter().copied());
-            let hint = if near.is_empty() { format!("; there are {}", known.join(", ")) } else { near };
-            return Err(place(name)
-                .error(format!("option '{name}' is not known to connector '{connector}'{hint}"))
-                .into());
-        }
-    }
-    Ok(())
 }
 
 #[derive(Default)]
 struct TableDefinition {
     fields: Vec<Field>,
     comments: BTreeMap<String, String>,
+    /// Columns, their metadata keys, and where these stand.
+    metadata: Vec<(String, String, Location)>,
     primary_key: Vec<(String, Location)>,
     watermark: Option<(Watermark, Location)>,
 }
 
 fn is_timestamp(field: &Field) -> bool {
-    matches!(field.data_type(), datafusion::arrow::datatypes::DataType::Timestamp(..))
+    matches!(field.data_type(), DataType::Timestamp(..))
 }
 
 /// The delay of `column` or `column - INTERVAL …`.

@@ -11,6 +11,7 @@ mod docs_test;
 #[cfg(test)]
 mod errors_test;
 pub mod interval;
+pub mod metadata;
 mod names;
 pub mod pipeline;
 pub mod query;
@@ -19,6 +20,7 @@ pub mod relation;
 pub mod statement;
 pub mod submission;
 mod syntax;
+mod table_options;
 pub mod text;
 mod tokens;
 mod trace;

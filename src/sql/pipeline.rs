@@ -42,6 +42,8 @@ pub enum Work {
         /// Where the primary key's columns are in the output.
         key: Vec<usize>,
     },
+    /// Row by row, each change as rows that come and rows that go: the current rows of a table without a key.
+    Multiset(Vec<Stage>),
     /// One window aggregation, then any SQL over the rows of each closed window.
     Window {
         /// What happens on the lanes.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::common::metadata::FieldMetadata;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -127,9 +128,17 @@ impl Planner {
     }
 
     fn target(&self, text: &Text, insert: &Insert, name: &str) -> Result<Arc<Table>> {
-        self.script.tables.get(name).cloned().ok_or_else(|| {
-            text.error(insert.place, unknown_table(name, self.script.tables.keys().map(String::as_str))).into()
-        })
+        let unknown = || unknown_table(name, self.script.tables.keys().map(String::as_str));
+        let target = self.script.tables.get(name).cloned().ok_or_else(|| text.error(insert.place, unknown()))?;
+        match target.metadata.keys().next() {
+            None => Ok(target),
+            Some(column) => {
+                let message = format!(
+                    "table \"{name}\" is filled, and its column \"{column}\" is METADATA, which is of records that are read; leave it out"
+                );
+                Err(text.error(insert.place, message).into())
+            }
+        }
     }
 
     async fn plan(&self, query: &SqlQuery, tokens: &[TokenWithSpan]) -> std::result::Result<LogicalPlan, Refusal> {
@@ -226,7 +235,9 @@ fn fit(plan: LogicalPlan, insert: &Insert, target: Option<&Table>) -> std::resul
         }
         let value = Expr::Column(column);
         let value = if from.data_type() == to.data_type() { value } else { cast(value, to.data_type().clone()) };
-        expressions.push(value.alias(to.name()));
+        // What the target declares counts, such as that a text is a UUID.
+        let mark = (!to.metadata().is_empty()).then(|| FieldMetadata::from(to.metadata()));
+        expressions.push(value.alias_with_metadata(to.name(), mark));
     }
     Ok(LogicalPlanBuilder::from(plan).project(expressions)?.build()?)
 }

@@ -24,7 +24,7 @@ use datafusion::sql::sqlparser::ast::{
     ObjectNamePart, Spanned, TableFactor,
 };
 
-use super::catalog::{IMAGES, Script, Table};
+use super::catalog::{AFTER, BEFORE, Script, Table};
 use super::diagnose::unknown_table;
 use super::interval::interval_millis;
 use crate::error::suggestion;
@@ -59,10 +59,15 @@ impl StreamTable {
         Self { schema: table.decoded_columns(), table: Arc::clone(table), reading }
     }
 
-    /// `CHANGES(table)`, with the images before and after when a query refers to them.
+    /// `CHANGES(table)`, with the image before where there are such, and the one after when a query refers to it.
     fn changes(table: &Arc<Table>, with_images: bool) -> Self {
         let schema = table.change_columns();
-        let columns = schema.fields().iter().filter(|it| with_images || !IMAGES.contains(&it.name().as_str()));
+        let is_shown = |name: &str| match name {
+            BEFORE => with_images || table.has_changes(),
+            AFTER => with_images,
+            _ => true,
+        };
+        let columns = schema.fields().iter().filter(|it| is_shown(it.name()));
         let schema = Arc::new(Schema::new(columns.cloned().collect::<Vec<_>>()));
         Self { schema, table: Arc::clone(table), reading: Reading::Changes }
     }

@@ -408,9 +408,17 @@ async fn results_carry_what_they_are() {
     other.epoch = 8;
     sink.write_again(&other).await.expect("absent");
     assert_eq!(ask(&format!("SELECT count() FROM {table}")).await, "25");
-    // Windows that DateTime cannot hold are refused with a way out, not moved.
-    let error = sink.write(&block("j/old", vec![result_rows(-60, 1)])).await.expect_err("before 1970").to_string();
-    assert!(error.contains("1969-12-31 23:59:00") && error.contains("DateTime64(0, 'UTC')"), "{error}");
+    // The sink says what its columns cannot hold, and refuses it all the same: nothing is moved in silence.
+    let limits = sink.limits();
+    let old = result_rows(-60, 1);
+    let refused: Vec<String> = limits.refused(&old).map(|(limit, rows)| limit.message(&old, rows[0])).collect();
+    assert_eq!(
+        refused,
+        ["column \"window_start\": 1969-12-31T23:59:00 has no place in the type DateTime('UTC') \
+          (make it a DateTime64(0, 'UTC'))"]
+    );
+    let error = sink.write(&block("j/old", vec![old])).await.expect_err("before 1970").to_string();
+    assert!(error.contains("-60 of column \"window_start\""), "{error}");
     database.drop().await;
 }
 
@@ -814,22 +822,38 @@ async fn every_type_reads_back_exactly() {
         let read = client().query_tsv(&sql).await.expect("read").strip_suffix('\n').expect("rows").replace('\n', "|");
         assert_eq!(&read.replace("\\'", "'"), expected, "{name}");
     }
-    // A date that Date32 cannot hold: refused with a way out, which works.
+    // Dates that ClickHouse takes as points in time only, in a table that they part, and others.
+    let days = vec![2_932_896, -719_528, 19_782, 120_530, -25_568];
     let dates = || {
-        RecordBatch::try_from_iter([("d", Arc::new(Date32Array::from(vec![2_932_896, -719_162])) as ArrayRef)])
-            .expect("rows")
+        let nullable: Date32Array = days.iter().map(|day| (*day > 0).then_some(*day)).collect();
+        let columns: [(&str, ArrayRef); 2] =
+            [("d", Arc::new(Date32Array::from(days.clone()))), ("n", Arc::new(nullable))];
+        RecordBatch::try_from_iter(columns).expect("rows")
     };
-    let output = database.output("dates", TableForm::Log, vec![Field::new("d", DataType::Date32, false)]);
-    let mut sink = prepared(&output).await;
-    let error = sink.write(&block("j/dates", vec![dates()])).await.expect_err("out of range").to_string();
-    assert!(error.contains("column \"d\"") && error.contains("DateTime64(0, 'UTC')"), "{error}");
-    ask(&format!("ALTER TABLE {}.dates MODIFY COLUMN d DateTime64(0, 'UTC')", database.0)).await;
+    let fields = vec![Field::new("d", DataType::Date32, false), Field::new("n", DataType::Date32, true)];
+    let mut output = database.output("dates", TableForm::Log, fields);
+    output.event_time = Some("d".to_owned());
     let mut sink = prepared(&output).await;
     sink.write(&block("j/dates", vec![dates()])).await.expect("written");
     assert_eq!(
-        ask(&format!("SELECT min(d), max(d) FROM {}.dates", database.0)).await,
-        "0001-01-01 00:00:00\t9999-12-31 00:00:00"
+        ask(&format!("SELECT d, n, toYear(d) FROM {}.dates ORDER BY d", database.0)).await,
+        "0000-01-01\t\\N\t0\n1899-12-31\t\\N\t1899\n2024-02-29\t2024-02-29\t2024\n2300-01-01\t2300-01-01\t2300\n\
+         9999-12-31\t9999-12-31\t9999"
     );
+    // Sent again it is still there once: in the partitions of its far months, too.
+    let mut again = prepared(&output).await;
+    again.write_again(&block("j/dates", vec![dates()])).await.expect("found");
+    assert_eq!(ask(&format!("SELECT count() FROM {}.dates", database.0)).await, "5");
+    for (target, expected) in
+        [("DateTime64(0, 'UTC')", "0000-01-01 00:00:00\t9999-12-31 00:00:00"), ("String", "0000-01-01\t9999-12-31")]
+    {
+        let output = database.output("other", TableForm::Log, vec![Field::new("d", DataType::Date32, false)]);
+        ask(&format!("DROP TABLE IF EXISTS {0}.other SYNC", database.0)).await;
+        ask(&format!("CREATE TABLE {}.other (d {target}) ENGINE = MergeTree ORDER BY d", database.0)).await;
+        let mut sink = prepared(&output).await;
+        sink.write(&block("j/other", vec![dates().project(&[0]).expect("a column")])).await.expect("written");
+        assert_eq!(ask(&format!("SELECT min(d), max(d) FROM {}.other", database.0)).await, expected);
+    }
     database.drop().await;
 }
 

@@ -33,7 +33,7 @@ pub(crate) const MARIADB: Source = Source {
     forget: &["DROP DATABASE IF EXISTS sakila"],
     session: &["SET time_zone = '+00:00'", "USE sakila"],
     customers: "SELECT CONVERT(CONCAT_WS(CHAR(9), customer_id, store_id, first_name, last_name, COALESCE(email, '\\\\N'), address_id, IF(active, 'true', 'false'),
-                  DATE_FORMAT(create_date, '%Y-%m-%d %H:%i:%s.000'), COALESCE(DATE_FORMAT(last_update, '%Y-%m-%d %H:%i:%s.000'), '\\\\N')) USING utf8mb4) FROM customer",
+                  DATE_FORMAT(create_date, '%Y-%m-%d %H:%i:%s.000'), COALESCE(DATE_FORMAT(last_update, '%Y-%m-%d %H:%i:%s.000000'), '\\\\N')) USING utf8mb4) FROM customer",
     registrations: "SELECT CONVERT(CONCAT_WS(CHAR(9), FROM_UNIXTIME(FLOOR(UNIX_TIMESTAMP(created_at) / 5) * 5, '%Y-%m-%d %H:%i:%s'), store_id, COUNT(*)) USING utf8mb4)
                     FROM users_change_events WHERE event_type = 'INSERT' GROUP BY FLOOR(UNIX_TIMESTAMP(created_at) / 5), store_id",
 };
@@ -44,7 +44,7 @@ pub(crate) const POSTGRES: Source = Source {
     forget: &["DROP SCHEMA IF EXISTS sakila CASCADE", "DROP PUBLICATION IF EXISTS dbz_all"],
     session: &["SET time zone 'UTC'", "SET search_path TO sakila, public"],
     customers: "SELECT concat_ws(chr(9), customer_id, store_id, first_name, last_name, coalesce(email, '\\N'), address_id, active::text,
-                  to_char(create_date, 'YYYY-MM-DD HH24:MI:SS.MS'), coalesce(to_char(last_update, 'YYYY-MM-DD HH24:MI:SS.MS'), '\\N')) FROM customer",
+                  to_char(create_date, 'YYYY-MM-DD HH24:MI:SS.MS'), coalesce(to_char(last_update, 'YYYY-MM-DD HH24:MI:SS.US'), '\\N')) FROM customer",
     registrations: "SELECT concat_ws(chr(9), to_char(date_bin('5 seconds', created_at, '2000-01-01'), 'YYYY-MM-DD HH24:MI:SS'), store_id, count(*))
                     FROM users_change_events WHERE event_type = 'INSERT' GROUP BY date_bin('5 seconds', created_at, '2000-01-01'), store_id",
 };

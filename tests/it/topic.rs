@@ -57,6 +57,18 @@ impl Topic {
         self.send(partition, Some(key), Some(value.as_bytes()), now.as_millis() as i64);
     }
 
+    /// A producer that knows nothing of the topic's past: after it was created anew.
+    pub(crate) fn reconnect(&mut self) {
+        let mut client = ClientConfig::new();
+        self.producer = std::sync::Arc::new(client.set("bootstrap.servers", kafka_brokers()).create().unwrap());
+    }
+
+    /// The same topic, whose partitions have changed.
+    pub(crate) fn again(mut self) -> Self {
+        self.reconnect();
+        self
+    }
+
     /// Sends a record. It is there after [`Self::flush`].
     pub(crate) fn send(&self, partition: i32, key: Option<&str>, value: Option<&[u8]>, timestamp: i64) {
         let mut record = BaseRecord::<str, [u8]>::to(&self.name).partition(partition).timestamp(timestamp);

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::SchemaRef;
 
 use super::assembly::Assembly;
-use super::column::{Dialect, Rows};
+use super::column::Rows;
+use super::dialect::Dialect;
 use super::registry::Registry;
 use super::{DecodeSpec, Decoder};
 use crate::avro::schema::Schema;

@@ -151,7 +151,8 @@ pub(super) fn write_meaning(out: &mut Vec<u8>, bytes: &[u8], meaning: Meaning) {
 }
 
 fn write_digits(out: &mut Vec<u8>, unscaled: &[u8], scale: i32, at: usize) -> Step<()> {
-    write_decimal(out, unscaled, scale).ok_or(Broken { at, words: "a decimal of more than 76 digits" })?;
+    write_decimal(out, unscaled, scale)
+        .ok_or(Broken { at, words: "a decimal of more digits than any database has" })?;
     Ok(())
 }
 

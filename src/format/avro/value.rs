@@ -33,13 +33,13 @@ pub(super) fn read(schema: &Schema, node: NodeId, datum: &mut Datum<'_>, column:
         Shape::Null => column.push_null(at, "null"),
         Shape::Int => column.push_integer(i64::from(datum.int()?), measure(of.meaning), at),
         Shape::Long => column.push_integer(datum.long()?, measure(of.meaning), at),
-        Shape::String => read_string(datum, column, at),
+        Shape::String => column.push_string(datum.string()?, at),
         Shape::Boolean => column.push_boolean(datum.boolean()?, at),
         Shape::Float => column.push_float(f64::from(datum.float()?), true, at),
         Shape::Double => column.push_float(datum.double()?, false, at),
         Shape::Bytes => read_bytes(datum.bytes()?, of.meaning, column, at),
         Shape::Fixed(size) => read_bytes(datum.take(*size)?, of.meaning, column, at),
-        Shape::Enum(symbols) => push_text(&symbols[datum.index(symbols.len())?], column, at),
+        Shape::Enum(symbols) => column.push_string(&symbols[datum.index(symbols.len())?], at),
         Shape::Record(_) if of.meaning == Meaning::VariableScaleDecimal => {
             let (scale, unscaled) = (datum.int()?, datum.bytes()?);
             datum.spend_zeros(scale, at)?;
@@ -55,22 +55,6 @@ pub(super) fn read(schema: &Schema, node: NodeId, datum: &mut Datum<'_>, column:
             column.end_text(at)
         }
     }
-}
-
-#[inline]
-fn read_string(datum: &mut Datum<'_>, column: &mut Column, at: usize) -> Step<()> {
-    let text = datum.string()?;
-    match column.text() {
-        Some(out) => {
-            out.extend_from_slice(text.as_bytes());
-            column.end_text(at)
-        }
-        None => push_text(text, column, at),
-    }
-}
-
-fn push_text(text: &str, column: &mut Column, at: usize) -> Step<()> {
-    column.read_text(text).map_err(|words| Fault::wrong_type(at, words))
 }
 
 fn read_bytes(bytes: &[u8], meaning: Meaning, column: &mut Column, at: usize) -> Step<()> {

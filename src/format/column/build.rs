@@ -15,6 +15,7 @@ impl Column {
     /// The values as an array; the column is empty afterwards.
     pub(crate) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let rows = std::mem::take(&mut self.len);
+        self.unavailable.clear();
         let nulls = take_nulls(&mut self.nulls, rows);
         if let Values::Boolean(bits) = &mut self.values {
             return Ok(Arc::new(BooleanArray::new(bits.finish(), nulls)));
@@ -42,8 +43,8 @@ impl Column {
         match &mut self.values {
             Values::Int8(vec) => array(fixed(vec), nulls),
             Values::Int16(vec) => array(fixed(vec), nulls),
-            Values::Int32(vec) | Values::Date32(vec) | Values::Time32(vec, _) => array(fixed(vec), nulls),
-            Values::Int64(vec) | Values::Time64(vec, _) | Values::Timestamp(vec, _) => array(fixed(vec), nulls),
+            Values::Int32(vec) | Values::Date32(vec) | Values::Time32(vec, ..) => array(fixed(vec), nulls),
+            Values::Int64(vec) | Values::Time64(vec, ..) | Values::Timestamp(vec, ..) => array(fixed(vec), nulls),
             Values::UInt8(vec) => array(fixed(vec), nulls),
             Values::UInt16(vec) => array(fixed(vec), nulls),
             Values::UInt32(vec) => array(fixed(vec), nulls),

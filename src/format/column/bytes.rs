@@ -1,9 +1,14 @@
-//! Base64, as Debezium writes bytes and exact decimals.
+//! Base64 and hex, as Debezium writes bytes and exact decimals.
 
 const NONE: u8 = 0xff;
 
-const VALUES: [u8; 256] = {
-    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+/// The value of each digit of base64.
+type Digits = [u8; 256];
+
+const PLAIN: Digits = values(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+const URL_SAFE: Digits = values(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_");
+
+const fn values(alphabet: &[u8; 64]) -> Digits {
     let mut values = [NONE; 256];
     let mut index = 0;
     while index < 64 {
@@ -11,19 +16,50 @@ const VALUES: [u8; 256] = {
         index += 1;
     }
     values
-};
+}
+
+/// How bytes are written. Debezium's `binary.handling.mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Binaries {
+    /// In base64.
+    #[default]
+    Base64,
+    /// In base64 with `-` and `_`.
+    UrlSafe,
+    /// In hexadecimal digits.
+    Hex,
+}
+
+/// Appends the bytes that a text stands for, or says why it is none; then `out` is as before.
+pub(super) fn decode_bytes(text: &[u8], binaries: Binaries, out: &mut Vec<u8>) -> Result<(), &'static str> {
+    let before = out.len();
+    let (decoded, words) = match binaries {
+        Binaries::Base64 => (decode(text, &PLAIN, out), "not base64"),
+        Binaries::UrlSafe => (decode(text, &URL_SAFE, out), "not URL-safe base64"),
+        Binaries::Hex => (decode_hex(text, out), "not hexadecimal"),
+    };
+    decoded.ok_or_else(|| {
+        out.truncate(before);
+        words
+    })
+}
 
 /// Appends the bytes that a padded base64 text stands for, or says that it is none; then `out` is as before.
 pub(super) fn decode_base64(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    let before = out.len();
-    let decoded = decode(text, out);
-    if decoded.is_none() {
-        out.truncate(before);
-    }
-    decoded
+    decode_bytes(text, Binaries::Base64, out).ok()
 }
 
-fn decode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+fn decode_hex(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let (pairs, []) = text.as_chunks::<2>() else { return None };
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    out.reserve(pairs.len());
+    for [high, low] in pairs {
+        out.push((digit(*high)? << 4 | digit(*low)?) as u8);
+    }
+    Some(())
+}
+
+fn decode(text: &[u8], values: &Digits, out: &mut Vec<u8>) -> Option<()> {
     if !text.len().is_multiple_of(4) {
         return None;
     }
@@ -33,7 +69,7 @@ fn decode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     for group in digits.chunks(4) {
         let mut bits = 0u32;
         for &digit in group {
-            let value = VALUES[digit as usize];
+            let value = values[digit as usize];
             if value == NONE {
                 return None;
             }
@@ -74,5 +110,19 @@ mod tests {
             assert_eq!(decode_base64(text.as_bytes(), &mut out), None, "{text}");
             assert_eq!(out, b"x", "{text}");
         }
+    }
+
+    #[test]
+    fn other_ways_to_write_bytes() {
+        let bytes = |text: &str, binaries| {
+            let mut out = Vec::new();
+            decode_bytes(text.as_bytes(), binaries, &mut out).map(|()| out)
+        };
+        assert_eq!(bytes("-_8=", Binaries::UrlSafe), Ok(vec![0xfb, 0xff]));
+        assert_eq!(bytes("+/8=", Binaries::UrlSafe), Err("not URL-safe base64"));
+        assert_eq!(bytes("deadBEEF", Binaries::Hex), Ok(vec![0xde, 0xad, 0xbe, 0xef]));
+        assert_eq!(bytes("", Binaries::Hex), Ok(vec![]));
+        assert_eq!(bytes("abc", Binaries::Hex), Err("not hexadecimal"));
+        assert_eq!(bytes("zz", Binaries::Hex), Err("not hexadecimal"));
     }
 }

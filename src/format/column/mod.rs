@@ -4,8 +4,9 @@ use datafusion::arrow::array::BooleanBufferBuilder;
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit, i256};
 
 use crate::error::{Error, Result};
-use crate::type_name::sql_name;
+use crate::type_name::{marked_type, sql_name};
 
+pub(crate) use super::dialect::Dialect;
 use super::fault::{Fault, Step};
 
 mod build;
@@ -16,31 +17,13 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod time;
+mod unavailable;
 mod value;
 
+pub(crate) use bytes::Binaries;
 pub(crate) use push::{Measure, write_base64, write_decimal, write_float, write_measure};
 pub(crate) use rows::Rows;
-
-/// What a format's texts mean where the JSON or CSV alone does not say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Dialect {
-    /// What a string in a decimal column is.
-    pub(crate) decimals: Decimals,
-    /// Whether everything is text, so that an integer in it stands for a number, as in CSV.
-    pub(crate) untyped: bool,
-}
-
-/// What a string in a decimal column is. Debezium's `decimal.handling.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Decimals {
-    /// A number in decimal notation.
-    Text,
-    /// Base64 of the unscaled value in big-endian two's complement; a number where it cannot be base64.
-    Base64,
-    /// Either. A whole number could be both: where the column has a scale it is base64 (Debezium writes all
-    /// fraction digits of a number), where it has none it is refused.
-    Either,
-}
+use time::Scale;
 
 /// One column under construction.
 #[derive(Debug)]
@@ -53,6 +36,10 @@ pub(crate) struct Column {
     len: usize,
     /// The rows that are null, ascending: mostly few.
     nulls: Vec<usize>,
+    /// Those of them whose values the event does not carry because they did not change.
+    unavailable: Vec<u32>,
+    /// Whether integers are written as the bytes of bits, the lowest first.
+    bits: bool,
     scratch: Vec<u8>,
 }
 
@@ -73,9 +60,9 @@ enum Values {
     Decimal128(Vec<i128>, u8, i8),
     Decimal256(Vec<i256>, u8, i8),
     Date32(Vec<i32>),
-    Time32(Vec<i32>, TimeUnit),
-    Time64(Vec<i64>, TimeUnit),
-    Timestamp(Vec<i64>, TimeUnit),
+    Time32(Vec<i32>, TimeUnit, Scale),
+    Time64(Vec<i64>, TimeUnit, Scale),
+    Timestamp(Vec<i64>, TimeUnit, Scale),
     /// Ends of the values in the bytes, after a leading 0.
     Text(Vec<i32>, Vec<u8>),
     Binary(Vec<i32>, Vec<u8>),
@@ -88,8 +75,8 @@ macro_rules! each_fixed {
         match $values {
             Values::Int8($vec) => $fixed,
             Values::Int16($vec) => $fixed,
-            Values::Int32($vec) | Values::Date32($vec) | Values::Time32($vec, _) => $fixed,
-            Values::Int64($vec) | Values::Time64($vec, _) | Values::Timestamp($vec, _) => $fixed,
+            Values::Int32($vec) | Values::Date32($vec) | Values::Time32($vec, ..) => $fixed,
+            Values::Int64($vec) | Values::Time64($vec, ..) | Values::Timestamp($vec, ..) => $fixed,
             Values::UInt8($vec) => $fixed,
             Values::UInt16($vec) => $fixed,
             Values::UInt32($vec) => $fixed,
@@ -106,6 +93,7 @@ macro_rules! each_fixed {
 impl Column {
     /// An empty column, or an error that names a column whose type cannot be decoded.
     pub(crate) fn new(field: &Field, dialect: Dialect) -> Result<Self> {
+        let scale = |unit: &TimeUnit| Ok::<_, Error>(Scale::new(dialect.unit_of(field, *unit)?, *unit));
         let values = match field.data_type() {
             DataType::Boolean => Values::Boolean(BooleanBufferBuilder::new(0)),
             DataType::Int8 => Values::Int8(Vec::new()),
@@ -121,9 +109,9 @@ impl Column {
             DataType::Decimal128(precision, scale) => Values::Decimal128(Vec::new(), *precision, *scale),
             DataType::Decimal256(precision, scale) => Values::Decimal256(Vec::new(), *precision, *scale),
             DataType::Date32 => Values::Date32(Vec::new()),
-            DataType::Time32(unit) => Values::Time32(Vec::new(), *unit),
-            DataType::Time64(unit) => Values::Time64(Vec::new(), *unit),
-            DataType::Timestamp(unit, _) => Values::Timestamp(Vec::new(), *unit),
+            DataType::Time32(unit) => Values::Time32(Vec::new(), *unit, scale(unit)?),
+            DataType::Time64(unit) => Values::Time64(Vec::new(), *unit, scale(unit)?),
+            DataType::Timestamp(unit, _) => Values::Timestamp(Vec::new(), *unit, scale(unit)?),
             DataType::Utf8 => Values::Text(vec![0], Vec::new()),
             DataType::Binary => Values::Binary(vec![0], Vec::new()),
             DataType::List(item) if !item.data_type().is_nested() && !dialect.untyped => {
@@ -145,6 +133,8 @@ impl Column {
             values,
             len: 0,
             nulls: Vec::new(),
+            unavailable: Vec::new(),
+            bits: marked_type(field).is_some_and(|name| name.starts_with("BIT")),
             scratch: Vec::new(),
         })
     }
@@ -164,6 +154,7 @@ impl Column {
     pub(crate) fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
         while self.nulls.pop_if(|row| *row >= len).is_some() {}
+        while self.unavailable.pop_if(|row| *row as usize >= len).is_some() {}
         each_fixed!(&mut self.values, vec => vec.truncate(len));
         match &mut self.values {
             Values::Boolean(bits) if bits.len() > len => bits.truncate(len),

@@ -6,13 +6,16 @@ use chrono::DateTime;
 use datafusion::arrow::datatypes::{TimeUnit, i256};
 
 use super::super::fault::{Fault, Step};
-use super::decimal::{NO_FIT, from_twos_complement, parse, within};
-use super::time::{from_epoch, per_second, time_of_day};
+use super::decimal::{NO_FIT, from_twos_complement, parse, plain_text, within};
+use super::time::{Scale, per_second, time};
+use super::unavailable::is_unavailable;
 use super::value::{Converted, end_value};
 use super::{Column, Values};
 
 const SECONDS_PER_DAY: i64 = 86_400;
 const OUT_OF_RANGE: &str = "out of range";
+/// The longest unscaled value whose digits are written: PostgreSQL's `numeric` has at most 131,072 before the point.
+const UNSCALED_BYTES: usize = 64 * 1024;
 
 /// What an integer counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +39,7 @@ impl Column {
     /// Whether this is a column of integers.
     pub(crate) fn is_integer(&self) -> bool {
         use Values::{Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
-        match self.values {
-            Int8(_) | Int16(_) | Int32(_) | Int64(_) | UInt8(_) | UInt16(_) | UInt32(_) | UInt64(_) => true,
-            _ => false,
-        }
+        matches!(self.values, Int8(_) | Int16(_) | Int32(_) | Int64(_) | UInt8(_) | UInt16(_) | UInt32(_) | UInt64(_))
     }
 
     /// Appends bits as the number that they make.
@@ -59,8 +59,16 @@ impl Column {
     }
 
     /// Ends the text that was written.
+    #[inline]
     pub(crate) fn end_text(&mut self, at: usize) -> Step<()> {
         if let Values::Text(ends, bytes) = &mut self.values {
+            let start = ends.last().map_or(0, |&end| end as usize);
+            if matches!(bytes.get(start), Some(b'_' | b'{')) && self.dialect.debezium && is_unavailable(&bytes[start..])
+            {
+                bytes.truncate(start);
+                self.push_unavailable();
+                return Ok(());
+            }
             end_value(ends, bytes.len(), at)?;
         }
         self.len += 1;
@@ -75,10 +83,29 @@ impl Column {
     /// Ends the list whose items were appended.
     pub(crate) fn end_list(&mut self, at: usize) -> Step<()> {
         if let Values::List(ends, items) = &mut self.values {
+            let start = ends.last().map_or(0, |&end| end as usize);
+            if self.dialect.debezium && items.holds_unavailable(start) {
+                items.truncate(start);
+                self.push_unavailable();
+                return Ok(());
+            }
             end_value(ends, items.len(), at)?;
         }
         self.len += 1;
         Ok(())
+    }
+
+    /// Appends what a string means.
+    pub(crate) fn push_string(&mut self, text: &str, at: usize) -> Step<()> {
+        if let Values::Text(_, out) = &mut self.values {
+            out.extend_from_slice(text.as_bytes());
+            return self.end_text(at);
+        }
+        if self.dialect.debezium && is_unavailable(text.as_bytes()) {
+            self.push_unavailable();
+            return Ok(());
+        }
+        self.read_text(text).map_err(|words| Fault::wrong_type(at, words))
     }
 
     /// Appends a boolean.
@@ -116,9 +143,9 @@ impl Column {
             // A BIGINT UNSIGNED comes as the signed integer of the same 64 bits.
             Values::UInt64(vec) => vec.push(value.cast_unsigned()),
             Values::Date32(vec) => vec.push(narrow(days(value, measure)?)?),
-            Values::Time32(vec, unit) => vec.push(narrow(clock(value, measure, *unit)?)?),
-            Values::Time64(vec, unit) => vec.push(clock(value, measure, *unit)?),
-            Values::Timestamp(vec, unit) => vec.push(instant(value, measure, *unit)?),
+            Values::Time32(vec, unit, scale) => vec.push(narrow(clock(value, measure, *unit, *scale)?)?),
+            Values::Time64(vec, unit, scale) => vec.push(clock(value, measure, *unit, *scale)?),
+            Values::Timestamp(vec, unit, scale) => vec.push(instant(value, measure, *unit, *scale)?),
             Values::Text(ends, out) => {
                 write_measure(out, value, measure);
                 end_value(ends, out.len(), 0).map_err(|fault| fault.words)?;
@@ -183,6 +210,10 @@ impl Column {
 
     /// Appends bytes: in a column of text as base64, as they are in JSON.
     pub(crate) fn push_bytes(&mut self, bytes: &[u8], at: usize) -> Step<()> {
+        if bytes.first() == Some(&b'_') && self.dialect.debezium && is_unavailable(bytes) {
+            self.push_unavailable();
+            return Ok(());
+        }
         match &mut self.values {
             Values::Binary(ends, out) => {
                 out.extend_from_slice(bytes);
@@ -264,17 +295,6 @@ fn narrow<T: TryFrom<i64>>(value: i64) -> Converted<T> {
     T::try_from(value).map_err(|_| OUT_OF_RANGE)
 }
 
-/// From one unit to another, exactly.
-#[inline]
-fn convert(value: i64, from: TimeUnit, to: TimeUnit) -> Converted<i64> {
-    let (from, to) = (per_second(from), per_second(to));
-    if to >= from {
-        return value.checked_mul(to / from).ok_or(OUT_OF_RANGE);
-    }
-    let factor = from / to;
-    if value % factor == 0 { Ok(value / factor) } else { Err(NO_FIT) }
-}
-
 fn days(value: i64, measure: Measure) -> Converted<i64> {
     match measure {
         Measure::Plain | Measure::Days => Ok(value),
@@ -286,22 +306,20 @@ fn days(value: i64, measure: Measure) -> Converted<i64> {
     }
 }
 
-fn clock(value: i64, measure: Measure, unit: TimeUnit) -> Converted<i64> {
-    match measure {
-        Measure::Plain => time_of_day(value, unit),
-        Measure::TimeOfDay(own) => {
-            let time = convert(value, own, unit)?;
-            let day = SECONDS_PER_DAY * per_second(unit);
-            if (0..day).contains(&time) { Ok(time) } else { Err("not a time of day") }
-        }
-        Measure::Days | Measure::Instant(_) => Err("not a time of day"),
-    }
+/// `plain` is what integers are scaled by that count nothing in particular.
+fn clock(value: i64, measure: Measure, unit: TimeUnit, plain: Scale) -> Converted<i64> {
+    let scale = match measure {
+        Measure::Plain => plain,
+        Measure::TimeOfDay(own) => Scale::new(own, unit),
+        Measure::Days | Measure::Instant(_) => return Err("not a time of day"),
+    };
+    time(scale.apply(value)?, unit)
 }
 
-fn instant(value: i64, measure: Measure, unit: TimeUnit) -> Converted<i64> {
+fn instant(value: i64, measure: Measure, unit: TimeUnit, plain: Scale) -> Converted<i64> {
     match measure {
-        Measure::Plain => Ok(from_epoch(value, unit)),
-        Measure::Instant(own) => convert(value, own, unit),
+        Measure::Plain => plain.apply(value),
+        Measure::Instant(own) => Scale::new(own, unit).apply(value),
         Measure::Days => value.checked_mul(SECONDS_PER_DAY * per_second(unit)).ok_or(OUT_OF_RANGE),
         Measure::TimeOfDay(_) => Err("a time of day"),
     }
@@ -339,7 +357,11 @@ pub(crate) fn write_decimal(out: &mut Vec<u8>, unscaled: &[u8], scale: i32) -> O
     let start = out.len();
     match small(unscaled) {
         Some(value) => write!(out, "{value}").ok()?,
-        None => write!(out, "{}", from_twos_complement(unscaled, 76).ok()?).ok()?,
+        None if unscaled.len() <= UNSCALED_BYTES => {
+            out.extend_from_slice(plain_text(unscaled, scale).as_bytes());
+            return Some(());
+        }
+        None => return None,
     }
     let sign = usize::from(out.get(start) == Some(&b'-'));
     if scale <= 0 {

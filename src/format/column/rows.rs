@@ -6,9 +6,10 @@ use datafusion::arrow::error::ArrowError;
 
 use crate::error::Result;
 
+use super::super::dialect::Dialect;
 use super::super::fault::{Fault, Step};
 use super::super::json::cursor::Cursor;
-use super::{Column, Dialect};
+use super::Column;
 
 /// Rows under construction.
 #[derive(Debug)]
@@ -102,6 +103,18 @@ impl Rows {
     pub(crate) fn push_filler(&mut self) {
         self.columns.iter_mut().for_each(Column::push_filler);
         self.len += 1;
+    }
+
+    /// The values of rows that the events do not carry because they did not change: row and column, by row.
+    pub(crate) fn unavailable(&self) -> Vec<(u32, u32)> {
+        let columns = self.columns.iter().enumerate();
+        let of_column = |(index, column): (usize, &Column)| -> Vec<_> {
+            let rows = column.unavailable().iter().filter(|&&row| (row as usize) < self.len);
+            rows.map(|&row| (row, index as u32)).collect()
+        };
+        let mut unavailable: Vec<_> = columns.flat_map(of_column).collect();
+        unavailable.sort_unstable();
+        unavailable
     }
 
     /// The rows, after which there are none.

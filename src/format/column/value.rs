@@ -4,7 +4,10 @@ use datafusion::arrow::datatypes::TimeUnit;
 
 use super::super::fault::{Fault, Step};
 use super::super::json::cursor::{Cursor, Integer};
-use super::{Column, Values, bytes, decimal, time};
+use super::bytes::{self, Binaries};
+use super::time::{self, Scale};
+use super::unavailable::is_unavailable;
+use super::{Column, Values, decimal};
 
 /// Values of a column that have outgrown Arrow's 32-bit positions.
 const TOO_MUCH: &str = "the batch holds more than 2 GiB of this column";
@@ -24,6 +27,9 @@ impl Column {
                 return self.push_null(at, "null");
             }
             b'"' if !matches!(self.values, Values::Text(..)) => return self.read_string(cursor),
+            b'{' if self.dialect.debezium && matches!(self.values, Values::Text(..)) => {
+                return self.read_object(cursor);
+            }
             _ => {}
         }
         match &mut self.values {
@@ -35,9 +41,20 @@ impl Column {
             Values::UInt16(vec) => vec.push(integer(cursor)?),
             Values::UInt32(vec) => vec.push(integer(cursor)?),
             Values::UInt64(vec) => vec.push(unsigned(cursor)?),
-            Values::Timestamp(vec, unit) => vec.push(time::from_epoch(integer(cursor)?, *unit)),
+            Values::Timestamp(vec, _, scale) => {
+                let at = cursor.pos;
+                let time = scale.apply(integer(cursor)?);
+                vec.push(time.map_err(|words| Fault::wrong_type(at, words))?);
+            }
             Values::Text(ends, out) => {
+                let start = out.len();
                 read_text(cursor, out)?;
+                if matches!(out.get(start), Some(b'_' | b'{')) && self.dialect.debezium && is_unavailable(&out[start..])
+                {
+                    out.truncate(start);
+                    self.push_unavailable();
+                    return Ok(());
+                }
                 end_value(ends, out.len(), cursor.pos)?;
             }
             _ => return self.read_rarer(cursor),
@@ -72,15 +89,22 @@ impl Column {
             } else {
                 decimal::parse(number(cursor)?, *precision, *scale).map_err(|words| Fault::wrong_type(at, words))?
             }),
-            Values::Time32(vec, unit) => {
-                let time = time::time_of_day(integer(cursor)?, *unit).map_err(|words| Fault::wrong_type(at, words))?;
-                vec.push(time as i32);
+            Values::Time32(vec, unit, scale) => {
+                let time = scale.apply(integer(cursor)?).and_then(|value| short_time(value, *unit));
+                vec.push(time.map_err(|words| Fault::wrong_type(at, words))?);
             }
-            Values::Time64(vec, unit) => {
-                vec.push(time::time_of_day(integer(cursor)?, *unit).map_err(|words| Fault::wrong_type(at, words))?);
+            Values::Time64(vec, unit, scale) => {
+                let time = scale.apply(integer(cursor)?).and_then(|value| time::time(value, *unit));
+                vec.push(time.map_err(|words| Fault::wrong_type(at, words))?);
             }
             Values::List(ends, items) if cursor.peek() == b'[' => {
+                let start = items.len();
                 read_list(cursor, items)?;
+                if self.dialect.debezium && items.holds_unavailable(start) {
+                    items.truncate(start);
+                    self.push_unavailable();
+                    return Ok(());
+                }
                 end_value(ends, items.len(), at)?;
             }
             _ => return Err(not_this(cursor, at)),
@@ -95,6 +119,10 @@ impl Column {
         let mut scratch = std::mem::take(&mut self.scratch);
         let result = cursor.text(&mut scratch).and_then(|text| {
             let text = std::str::from_utf8(text).map_err(|_| Fault::malformed(at, "not UTF-8"))?;
+            if self.dialect.debezium && is_unavailable(text.as_bytes()) {
+                self.push_unavailable();
+                return Ok(());
+            }
             self.read_text(text).map_err(|words| Fault::wrong_type(at, words))
         });
         self.scratch = scratch;
@@ -111,7 +139,7 @@ impl Column {
                 end_value(ends, out.len(), 0).map_err(|fault| fault.words)?;
             }
             Values::Binary(ends, out) => {
-                bytes::decode_base64(text.as_bytes(), out).ok_or("not base64")?;
+                bytes::decode_bytes(text.as_bytes(), self.dialect.binaries, out)?;
                 end_value(ends, out.len(), 0).map_err(|fault| fault.words)?;
             }
             Values::Boolean(bits) => bits.append(match text.trim() {
@@ -128,7 +156,11 @@ impl Column {
             Values::UInt8(vec) => vec.push(integer_text(text)?),
             Values::UInt16(vec) => vec.push(integer_text(text)?),
             Values::UInt32(vec) => vec.push(integer_text(text)?),
-            Values::UInt64(vec) => vec.push(text.trim().parse().map_err(|_| "")?),
+            Values::UInt64(vec) if self.bits => vec.push(bits(text, self.dialect.binaries)?),
+            Values::UInt64(vec) => vec.push(match text.trim().parse() {
+                Ok(number) => number,
+                Err(_) => decimal::unsigned_of_base64(text).ok_or("")?,
+            }),
             Values::Float32(vec) => vec.push(float_text(text)?),
             Values::Float64(vec) => vec.push(float_text(text)?),
             Values::Decimal128(vec, precision, scale) => {
@@ -141,12 +173,15 @@ impl Column {
                 Ok(days) if untyped => days,
                 _ => time::parse_date(text.trim()).ok_or("")?,
             }),
-            Values::Time32(vec, unit) => vec.push(time_text(text, *unit, untyped)? as i32),
-            Values::Time64(vec, unit) => vec.push(time_text(text, *unit, untyped)?),
-            Values::Timestamp(vec, unit) => vec.push(match time::parse_timestamp(text, *unit) {
-                Some(time) => time,
-                None if untyped => time::from_epoch(integer_text(text)?, *unit),
-                None => return Err(""),
+            Values::Time32(vec, unit, scale) => {
+                vec.push(time_text(text, *unit, *scale, untyped).and_then(|time| short_time(time, *unit))?);
+            }
+            Values::Time64(vec, unit, scale) => vec.push(time_text(text, *unit, *scale, untyped)?),
+            Values::Timestamp(vec, unit, scale) => vec.push(match time::parse_timestamp(text, *unit) {
+                Err("") if untyped => scale.apply(integer_text(text)?)?,
+                // PostgreSQL's.
+                Err("") if text.trim_start_matches('-') == "infinity" => return Err("declare it as STRING"),
+                time => time?,
             }),
             Values::List(..) => return Err(""),
         }
@@ -233,7 +268,7 @@ fn read_text(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Step<()> {
 }
 
 #[cold]
-fn read_json_text(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Step<()> {
+pub(super) fn read_json_text(cursor: &mut Cursor<'_>, out: &mut Vec<u8>) -> Step<()> {
     let start = cursor.pos;
     cursor.skip_value()?;
     let raw = &cursor.bytes[start..cursor.pos];
@@ -282,9 +317,27 @@ fn float_text<T: std::str::FromStr + Copy + Into<f64>>(text: &str) -> Converted<
     if float.is_infinite() && text.contains(|c: char| c.is_ascii_digit()) { Err("out of range") } else { Ok(value) }
 }
 
-fn time_text(text: &str, unit: TimeUnit, untyped: bool) -> Converted<i64> {
+fn time_text(text: &str, unit: TimeUnit, scale: Scale, untyped: bool) -> Converted<i64> {
     match integer_text(text) {
-        Ok(time) if untyped => time::time_of_day(time, unit),
-        _ => time::parse_time(text.trim(), unit).ok_or(""),
+        Ok(time) if untyped => time::time(scale.apply(time)?, unit),
+        _ => time::parse_time(text.trim(), unit),
     }
+}
+
+/// A time in 32 bits.
+fn short_time(time: i64, unit: TimeUnit) -> Converted<i32> {
+    i32::try_from(time::time(time, unit)?).map_err(|_| "out of range")
+}
+
+/// The number whose bits are these bytes, the lowest first, as Debezium writes BIT(n).
+fn bits(text: &str, binaries: Binaries) -> Converted<u64> {
+    let mut bytes = Vec::with_capacity(9);
+    bytes::decode_bytes(text.as_bytes(), binaries, &mut bytes)?;
+    let mut low = [0; 8];
+    let length = bytes.len().min(low.len());
+    if bytes[length..].iter().any(|&byte| byte != 0) {
+        return Err("more than 64 bits: declare it as BYTES");
+    }
+    low[..length].copy_from_slice(&bytes[..length]);
+    Ok(u64::from_le_bytes(low))
 }

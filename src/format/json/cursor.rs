@@ -43,6 +43,12 @@ impl<'a> Cursor<'a> {
         Self { bytes, pos: 0, isa }
     }
 
+    /// Another place of the same text.
+    #[inline]
+    pub(crate) fn at(&self, pos: usize) -> Self {
+        Self { pos, ..self.clone() }
+    }
+
     /// The byte here, or 0 at the end (no JSON has a zero byte outside of a mistake).
     #[inline(always)]
     pub(crate) fn peek(&self) -> u8 {

@@ -9,8 +9,10 @@ use super::super::column::Rows;
 use super::super::fault::{Fault, Step};
 use super::block::Isa;
 use super::cursor::Cursor;
+use super::foreign::is_no_change;
 use super::keys::{Key, Keys};
 use super::read_row;
+use super::tree::{Leaf, Node, millis, nodes};
 
 /// The keys of the envelope, by their index in [`ENVELOPE`].
 const BEFORE: usize = 0;
@@ -33,6 +35,10 @@ struct Scanner {
     /// The record's outermost keys, then those within `payload`.
     envelopes: [Keys; 2],
     source: Keys,
+    /// What else is wanted of the source; then its time is read with it.
+    whole_source: Option<Node>,
+    /// The other wanted keys of the envelope: their indices follow [`PAYLOAD`].
+    others: Vec<Node>,
     after: Keys,
     before: Keys,
     source_time: bool,
@@ -43,7 +49,7 @@ struct Scanner {
 
 /// An image in the text of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Image {
+pub(super) enum Image {
     Absent,
     Null,
     /// An object that starts here.
@@ -64,10 +70,31 @@ impl DebeziumJson {
     /// Decodes into `assembly`, with what `isa` has.
     pub(crate) fn new(assembly: Assembly, isa: Isa) -> Self {
         let columns = || Keys::new(assembly.rows.names());
+        let (mut whole_source, mut names, mut others) = (None, Vec::new(), Vec::new());
+        let wanted = assembly.envelope.rows.names().enumerate().map(|(column, path)| (path, Leaf::Column(column)));
+        let time = Some(("source.ts_ms", Leaf::Time)).filter(|_| assembly.wants_source_time());
+        for (key, node) in nodes(wanted.chain(time)) {
+            match key {
+                // The source's time alone has a shorter way.
+                "source" if assembly.envelope.rows.names().any(is_source) => whole_source = Some(node),
+                key if ENVELOPE.contains(&key) => {}
+                key => {
+                    names.push(key);
+                    others.push(node);
+                }
+            }
+        }
+        let envelope = |own: usize| {
+            let other = names.iter().enumerate().map(|(place, name)| (*name, ENVELOPE.len() + place));
+            let own = ENVELOPE.into_iter().take(own).enumerate().map(|(index, name)| (name, index));
+            Keys::with_indexes(own.chain(other))
+        };
         let scanner = Scanner {
             // An envelope within the payload is not looked for.
-            envelopes: [Keys::new(ENVELOPE), Keys::new(ENVELOPE.into_iter().take(PAYLOAD))],
+            envelopes: [envelope(ENVELOPE.len()), envelope(PAYLOAD)],
             source: Keys::new(["ts_ms"]),
+            whole_source,
+            others,
             after: columns(),
             before: columns(),
             source_time: assembly.wants_source_time(),
@@ -80,7 +107,7 @@ impl DebeziumJson {
     #[inline]
     fn record(&mut self, record: &RawRecord<'_>, value: &[u8]) -> Step<()> {
         let mut cursor = Cursor::new(value, self.scanner.isa);
-        let event = self.scanner.event(&mut cursor, &mut self.assembly.rows, 0)?;
+        let event = self.scanner.event(&mut cursor, &mut self.assembly.rows, &mut self.assembly.envelope.rows, 0)?;
         cursor.end()?;
         let mut before_present = false;
         let op = match event.op {
@@ -115,7 +142,10 @@ impl DebeziumJson {
                 return Ok(());
             }
             // A null payload is a tombstone, in its envelope.
-            0 if event.payload == Image::Null && record.key.is_some() => return Ok(()),
+            0 if event.payload == Image::Null && record.key.is_some() => {
+                self.assembly.roll_back();
+                return Ok(());
+            }
             0 => return Err(Fault::missing(0, "\"op\" is missing: this is no change event of Debezium")),
             _ => None,
         };
@@ -129,7 +159,7 @@ impl DebeziumJson {
 impl Scanner {
     /// The event that starts at the cursor, its image after the change decoded into `rows`.
     #[inline]
-    fn event(&mut self, cursor: &mut Cursor<'_>, rows: &mut Rows, depth: usize) -> Step<Event> {
+    fn event(&mut self, cursor: &mut Cursor<'_>, rows: &mut Rows, envelope: &mut Rows, depth: usize) -> Step<Event> {
         let absent = Image::Absent;
         let mut event = Event { before: absent, after: absent, op: 0, source_time: NO_TIME, payload: absent };
         let mut place = 0;
@@ -155,14 +185,23 @@ impl Scanner {
                     }
                 }
                 Key::Field(OP) => event.op = op(cursor)?,
+                Key::Field(SOURCE) if self.whole_source.is_some() => {
+                    if let Some(source) = &mut self.whole_source {
+                        source.read(cursor, envelope, &mut event.source_time)?;
+                    }
+                }
                 Key::Field(SOURCE) if self.source_time => event.source_time = self.source_time(cursor)?,
                 Key::Field(PAYLOAD) => {
                     let payload = image(cursor)?;
                     if payload != Image::Null {
                         rows.roll_back();
-                        event = self.payload(cursor, rows)?;
+                        envelope.roll_back();
+                        event = self.payload(cursor, rows, envelope)?;
                     }
                     event.payload = payload;
+                }
+                Key::Field(other) if other > PAYLOAD => {
+                    self.others[other - ENVELOPE.len()].read(cursor, envelope, &mut event.source_time)?;
                 }
                 Key::Field(_) | Key::Other => cursor.skip_value()?,
             }
@@ -171,8 +210,8 @@ impl Scanner {
 
     /// The event within an envelope's `payload`.
     #[inline(never)]
-    fn payload(&mut self, cursor: &mut Cursor<'_>, rows: &mut Rows) -> Step<Event> {
-        self.event(cursor, rows, 1)
+    fn payload(&mut self, cursor: &mut Cursor<'_>, rows: &mut Rows, envelope: &mut Rows) -> Step<Event> {
+        self.event(cursor, rows, envelope, 1)
     }
 
     /// Decodes the image before the change, which was passed over at first.
@@ -192,11 +231,7 @@ impl Scanner {
         loop {
             match self.source.next(cursor, &mut place)? {
                 Key::Field(_) => {
-                    cursor.skip_space();
-                    let time = match cursor.peek() {
-                        b'n' => cursor.literal("null").map(|()| NO_TIME)?,
-                        _ => cursor.integer()?.signed().unwrap_or(NO_TIME),
-                    };
+                    let time = millis(cursor)?;
                     cursor.skip_rest()?;
                     return Ok(time);
                 }
@@ -207,9 +242,14 @@ impl Scanner {
     }
 }
 
+/// Whether a path is of the source, or the source itself.
+fn is_source(path: &str) -> bool {
+    path.split('.').next() == Some("source")
+}
+
 /// What kind of image is at the cursor; a null is passed, an object is not.
 #[inline]
-fn image(cursor: &mut Cursor<'_>) -> Step<Image> {
+pub(super) fn image(cursor: &mut Cursor<'_>) -> Step<Image> {
     cursor.skip_space();
     match cursor.peek() {
         b'{' => Ok(Image::At(cursor.pos)),
@@ -238,7 +278,11 @@ impl Decoder for DebeziumJson {
             if let Some(value) = self.assembly.value(&record, true)
                 && let Err(fault) = self.record(&record, value)
             {
-                self.assembly.reject(&record, &fault);
+                if is_no_change(value) {
+                    self.assembly.roll_back();
+                } else {
+                    self.assembly.reject(&record, &fault);
+                }
             }
         }
         self.assembly.finish(records)

@@ -80,7 +80,12 @@ fn same_prefix(a: &[u8; EXPECTED_BYTES], b: &[u8; EXPECTED_BYTES], length: usize
 impl Keys {
     /// The keys that are needed; each is known by its index.
     pub(crate) fn new<'a>(needed: impl IntoIterator<Item = &'a str>) -> Self {
-        let fields = needed.into_iter().enumerate().map(|(index, key)| (key.as_bytes().into(), index)).collect();
+        Self::with_indexes(needed.into_iter().enumerate().map(|(index, key)| (key, index)))
+    }
+
+    /// The keys that are needed, each with its index.
+    pub(crate) fn with_indexes<'a>(needed: impl IntoIterator<Item = (&'a str, usize)>) -> Self {
+        let fields = needed.into_iter().map(|(key, index)| (key.as_bytes().into(), index)).collect();
         Self { fields, ..Self::default() }
     }
 

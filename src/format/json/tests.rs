@@ -6,12 +6,16 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use serde_json::Value;
 
 use super::super::tests::{Record, assert_sound, lines, of_format, options, raw, rows, shown, spec, spec_of, values};
-use super::super::{DecodeSpec, decoder_on};
+use super::super::{DecodeSpec, decoder, decoder_on};
 use super::block::Isa;
-use crate::change::{ChangeBatch, DeadReason, NO_TIME};
+use crate::change::{ChangeBatch, DeadReason, NO_TIME, OffsetRange, Op, TopicPartition};
+use crate::source::{Header, RawBatch, RawRecord, RawRecords};
 
 mod damage;
 mod naive;
+mod others;
+mod unwrapped;
+mod whole;
 
 /// The records of a captured topic, as they were in Kafka.
 fn sample(topic: &str) -> Vec<Record> {
@@ -23,6 +27,42 @@ fn sample(topic: &str) -> Vec<Record> {
         (field(&line, "key"), field(&line, "value"))
     };
     text.lines().map(record).collect()
+}
+
+/// Records with their headers.
+struct Headed(Vec<(Record, TextHeaders)>);
+
+type TextHeaders = Vec<(String, Option<String>)>;
+
+impl Headed {
+    fn batch(self) -> RawBatch {
+        let len = self.0.len();
+        let source = TopicPartition { topic: "t".into(), partition: 0 };
+        RawBatch::new(source, OffsetRange { from: 0, to: len as i64 }, std::sync::Arc::new(self), len)
+    }
+}
+
+impl RawRecords for Headed {
+    fn get(&self, index: usize) -> RawRecord<'_> {
+        let (key, value) = &self.0[index].0;
+        RawRecord { offset: index as i64, timestamp: 0, key: key.as_deref(), value: value.as_deref() }
+    }
+
+    fn headers(&self, index: usize) -> Vec<Header<'_>> {
+        let headers = self.0[index].1.iter();
+        headers.map(|(name, value)| (name.into(), value.as_deref().map(str::as_bytes))).collect()
+    }
+}
+
+/// The records of a captured topic with their headers.
+fn captured(topic: &str) -> RawBatch {
+    let path = format!("{}/tests/data/debezium/{topic}.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(&path).unwrap();
+    let headers = text.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        serde_json::from_value(line["headers"].clone()).unwrap()
+    });
+    Headed(sample(topic).into_iter().zip(headers).collect()).batch()
 }
 
 const DATABASES: [&str; 3] = ["mysql", "mariadb", "postgres"];
@@ -265,7 +305,7 @@ fn tombstones_and_records_without_a_value() {
     let batch = decode(&spec(&[]), records.clone());
     assert_eq!(letters(&batch), ["2 null_value: the record has no value", "3 null_value: the record has no value"]);
     let batch = of_format("json", &spec(&[])).decode(&raw(records));
-    assert_eq!(batch.dead_letters.iter().filter(|letter| letter.reason == DeadReason::NullValue).count(), 4);
+    assert_eq!(batch.dead_letters.iter().filter(|letter| letter.reason == DeadReason::NullValue).count(), 5);
 }
 
 #[test]

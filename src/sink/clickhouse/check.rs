@@ -5,7 +5,7 @@ use super::ddl::{Extra, TableName, columns, extras, written_at};
 use super::split::Parting;
 use super::types::{ChType, fits, holds_null};
 use crate::error::{Error, Result};
-use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
 
 /// A table as the server knows it.
 #[derive(Debug, Clone, Default)]
@@ -96,6 +96,11 @@ impl Existing {
             && self.column(IS_DELETED).is_some()
     }
 
+    /// Whether a multiset can be written into it.
+    pub(super) fn keeps_counts(&self) -> bool {
+        self.engine.ends_with("MergeTree") && self.column(COUNT).is_some()
+    }
+
     /// Whether it is a view that reads this table.
     pub(super) fn is_view_over(&self, table: &TableName) -> bool {
         self.engine == "View" && self.create_query.contains(table.table.as_str())
@@ -180,7 +185,14 @@ pub(super) fn check(
         let sent = wanted.unwrap_or_else(|| field.data_type().to_string());
         let add = |verb: &str| Some(format!("{verb} COLUMN {} {sent}", quote_identifier(field.name())));
         let Some(column) = existing.column(field.name()) else {
-            if !is_optional(output, index) {
+            if was_added_later(output, field.name()) {
+                tracing::warn!(
+                    "the ClickHouse table {name} at {place} has no column {}, which is left out; to keep it, run ALTER TABLE {} ADD COLUMN {} {sent}",
+                    field.name(),
+                    name.quoted(),
+                    quote_identifier(field.name())
+                );
+            } else if !is_optional(output, index) {
                 mismatches.push(Mismatch {
                     column: field.name().clone(),
                     remedy: add("ADD"),
@@ -259,10 +271,15 @@ fn is_optional(output: &OutputTable, index: usize) -> bool {
     let name = output.schema.field(index).name().as_str();
     POSITION.contains(&name)
         && match output.form {
-            TableForm::Mirror => false,
+            TableForm::Mirror | TableForm::Multiset => false,
             TableForm::Late | TableForm::DeadLetters => true,
             TableForm::Log | TableForm::Results => index >= output.visible,
         }
+}
+
+/// Columns that `*` of a changelog did not always have: a table that was made before goes on without them.
+fn was_added_later(output: &OutputTable, column: &str) -> bool {
+    output.form == TableForm::Log && matches!(column, "_transaction_id" | "_before")
 }
 
 /// Both sides as a small table, and what to do.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | log, late rows, dead letters | `MergeTree`, by key and position, each row once |
 //! | results | `MergeTree` by window and group, each row once |
+//! | mirror without a key | `MergeTree` named `<table>_versions` with a signed count, and a view `<table>` that shows each row as often as it is there |
 //! | mirror | `ReplacingMergeTree` named `<table>_versions`, and a view `<table>` that hides the machinery |
 //!
 //! In every form the plain name is what an analyst queries, without FINAL.
@@ -11,9 +12,9 @@
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 
 use super::client::{quote_identifier, quote_string};
-use super::types::{ChType, of_arrow};
+use super::types::{ChType, of_field};
 use crate::error::{Error, Result};
-use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
 
 /// How many inserts ClickHouse remembers by their tokens, per table.
 const DEDUPLICATION_WINDOW: u32 = 10_000;
@@ -215,9 +216,14 @@ impl ColumnDdl {
 /// The columns of an output table with the types that they are created with, the sink's own at the end.
 pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDdl>> {
     let mut columns = Vec::with_capacity(output.schema.fields().len() + Extra::ALL.len());
+    let json = match output.options.get("sink.json-type") {
+        None | Some("String") => false,
+        Some("JSON") => true,
+        Some(other) => return Err(output.options.invalid("sink.json-type", other, "'String' or 'JSON'")),
+    };
     for field in output.schema.fields() {
         let name = field.name();
-        let mut ch_type = of_arrow(field.data_type(), field.is_nullable(), time64).map_err(|why| {
+        let mut ch_type = of_field(field, time64, json).map_err(|why| {
             Error::config(format!(
                 "table \"{}\": column \"{name}\" of type {} cannot be kept in ClickHouse: {why}",
                 output.options.table(),
@@ -317,6 +323,11 @@ pub(super) fn create_table(output: &OutputTable, name: &TableName, time64: bool)
     Ok(sql)
 }
 
+/// Whether the rows go into a table beside a view of its name.
+pub(super) fn has_view(output: &OutputTable) -> bool {
+    matches!(output.form, TableForm::Mirror | TableForm::Multiset)
+}
+
 fn not_of_mirrors(output: &OutputTable, option: &str) -> Error {
     Error::config(format!(
         "table \"{}\": option '{option}' is not for mirrors, whose rows are replaced by their primary key; leave it out",
@@ -326,20 +337,22 @@ fn not_of_mirrors(output: &OutputTable, option: &str) -> Error {
 
 /// `CREATE VIEW` over a mirror's versions: current rows only, without the machinery.
 pub(super) fn create_view(output: &OutputTable, name: &TableName, replace: bool) -> String {
-    let shown: Vec<String> = output
-        .schema
-        .fields()
-        .iter()
-        .filter(|field| ![VERSION, IS_DELETED].contains(&field.name().as_str()))
-        .map(|field| quote_identifier(field.name()))
-        .collect();
-    let mut sql = format!(
-        "{} {}\nAS SELECT {}\nFROM {} FINAL",
-        if replace { "CREATE OR REPLACE VIEW" } else { "CREATE VIEW IF NOT EXISTS" },
-        name.quoted(),
-        shown.join(", "),
-        name.versions().quoted()
-    );
+    let fields = output.schema.fields().iter().take(output.visible).map(|field| field.name().as_str());
+    let shown = fields.filter(|name| ![VERSION, IS_DELETED].contains(name)).map(quote_identifier);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let versions = name.versions().quoted();
+    let rows = match output.form {
+        TableForm::Multiset => {
+            let count = quote_identifier(COUNT);
+            format!(
+                "(SELECT {shown}, sum({count}) AS _copies FROM {versions} GROUP BY {shown} HAVING _copies > 0)\n\
+                 ARRAY JOIN range(toUInt64(_copies)) AS _copy"
+            )
+        }
+        _ => format!("{versions} FINAL"),
+    };
+    let create = if replace { "CREATE OR REPLACE VIEW" } else { "CREATE VIEW IF NOT EXISTS" };
+    let mut sql = format!("{create} {}\nAS SELECT {shown}\nFROM {rows}", name.quoted());
     if !output.comment.is_empty() {
         sql.push_str(&format!("\nCOMMENT {}", quote_string(&output.comment)));
     }
@@ -364,7 +377,7 @@ fn partition_column(output: &OutputTable) -> Option<&str> {
             matches!(field.data_type(), DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
         })
     };
-    time_column(output).filter(|_| output.form != TableForm::Mirror).filter(is_time)
+    time_column(output).filter(|_| !has_view(output)).filter(is_time)
 }
 
 /// The columns that rows are sorted by.
@@ -384,6 +397,7 @@ fn sorting_key(output: &OutputTable, exists: &dyn Fn(&str) -> bool) -> Result<Ve
             keys.collect()
         }
         TableForm::Results => ["window_start", "window_end"].into_iter().chain(time).chain(keys).collect(),
+        TableForm::Multiset => keys.chain(POSITION[1..].iter().copied()).collect(),
         TableForm::Log if !output.key.is_empty() => keys.chain(POSITION[1..].iter().copied()).collect(),
         TableForm::Log | TableForm::Late => time.into_iter().chain(POSITION[1..].iter().copied()).collect(),
         TableForm::DeadLetters => POSITION.to_vec(),

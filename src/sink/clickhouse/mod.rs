@@ -10,6 +10,7 @@
 mod check;
 mod client;
 mod ddl;
+mod emptied;
 mod encode;
 mod evolve;
 mod insert;
@@ -32,7 +33,9 @@ use self::evolve::alteration;
 use self::insert::{Identity, Plan, insert_settings, query_id};
 use self::look::wait_for_running;
 use self::split::{CHUNK_ROWS, Parting, Piece, split};
+use self::types::limit;
 use crate::error::{Error, Result};
+use crate::sink::limits::{Limit, Limits};
 use crate::sink::{Block, IS_DELETED, OutputTable, POSITION, Sink, TableForm, VERSION};
 
 /// The options that this sink reads.
@@ -44,6 +47,7 @@ pub const OPTIONS: &[&str] = &[
     "table",
     "deletes",
     "sink.compression",
+    "sink.json-type",
     "sink.timeout",
     "clickhouse.engine",
     "clickhouse.order-by",
@@ -64,6 +68,8 @@ pub struct ClickHouseSink {
     uncertain: Option<String>,
     /// Rows of one insert at most; less in tests.
     chunk_rows: usize,
+    /// What the table's columns cannot hold.
+    limits: Limits,
     /// Whether it was said already that a repeat can only rely on its token.
     warned: bool,
 }
@@ -94,6 +100,7 @@ impl ClickHouseSink {
             plan: None,
             uncertain: None,
             chunk_rows: CHUNK_ROWS,
+            limits: Limits::default(),
             warned: false,
             output: output.clone(),
         };
@@ -119,7 +126,7 @@ impl ClickHouseSink {
         let found = Existing::look_up(&self.client, &self.name).await?;
         let target = match (&self.output.form, &found) {
             (TableForm::Mirror, Some(table)) if table.keeps_versions() => self.name.clone(),
-            (TableForm::Mirror, _) => self.name.versions(),
+            (TableForm::Mirror | TableForm::Multiset, _) => self.name.versions(),
             (_, Some(table)) if table.engine == "View" => {
                 return Err(Error::config(format!(
                     "{} at {} is a view and cannot be written; give the option 'table' another name",
@@ -146,7 +153,9 @@ impl ClickHouseSink {
             // Only of a mirror: everything else has returned by now.
             return Err(self.in_the_way(&self.name, &table.engine));
         }
-        if let Some(table) = versions.as_ref().filter(|table| !table.keeps_versions()) {
+        let is_multiset = self.output.form == TableForm::Multiset;
+        let fits = |table: &Existing| if is_multiset { table.keeps_counts() } else { table.keeps_versions() };
+        if let Some(table) = versions.as_ref().filter(|table| !fits(table)) {
             return Err(self.in_the_way(&target, &table.engine));
         }
         if versions.is_none() {
@@ -187,6 +196,16 @@ impl ClickHouseSink {
 
     /// The error for a table that stands where one of the mirror's should.
     fn in_the_way(&self, table: &TableName, engine: &str) -> Error {
+        if self.output.form == TableForm::Multiset {
+            return Error::config(format!(
+                "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of a mirror without a key, which is \
+                 a table {} and a view {} over it; drop or rename it, and Highwater creates both, or give the option 'table' \
+                 another name",
+                self.client.place(),
+                self.name.versions(),
+                self.name
+            ));
+        }
         Error::config(format!(
             "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of a mirror, \
              which is a table {} and a view {} over it; drop or rename it, and Highwater creates both; \
@@ -239,6 +258,34 @@ impl ClickHouseSink {
         Ok(())
     }
 
+    /// What the columns cannot hold. How far dates reach depends on the server: 26.7 keeps and shows the years 0 to 9999, older
+    /// ones what is documented.
+    async fn find_limits(&self, columns: &[WrittenColumn]) -> Result<Limits> {
+        let of_columns = |all_years: bool| {
+            let of_column = |column: &WrittenColumn| {
+                let From::Block(place) = column.from else { return None };
+                let (holds, remedy) = limit(self.output.schema.field(place).data_type(), &column.ch_type, all_years)?;
+                Some(Limit { column: place, holds, target: format!("the type {}", column.ch_type), remedy })
+            };
+            Limits(columns.iter().filter_map(of_column).collect())
+        };
+        let (far, near) = (of_columns(true), of_columns(false));
+        if far == near {
+            return Ok(far);
+        }
+        let last = "fromUnixTimestamp64Milli(253402214400000, 'UTC')";
+        let first = "fromUnixTimestamp64Milli(-30610224000000, 'UTC')";
+        let sql = format!(
+            "SELECT toString(CAST({last} AS Date32)) = '9999-12-31' AND toString(CAST({first} AS Date32)) = '1000-01-01' \
+             AND toString({last}) = '9999-12-31 00:00:00.000' AND toString({first}) = '1000-01-01 00:00:00.000'"
+        );
+        match self.client.query_tsv(&sql).await {
+            Ok(answer) if answer.trim() == "1" => Ok(far),
+            Err(error) if error.is_transient() => Err(error),
+            _ => Ok(near),
+        }
+    }
+
     fn plan(&self) -> Result<&Plan> {
         self.plan.as_ref().ok_or_else(|| Error::internal(format!("{} is written before it is prepared", self.name)))
     }
@@ -246,9 +293,17 @@ impl ClickHouseSink {
     /// Sends every chunk of a block, in order.
     async fn send_all(&self, block: &Block) -> Result<()> {
         let plan = self.plan()?;
-        for chunk in split(plan.rows(block, &self.output.job)?, plan.parting, self.chunk_rows)? {
+        let (rest, emptied) = match self.output.form {
+            TableForm::Mirror => emptied::take_out(block)?,
+            _ => (None, Vec::new()),
+        };
+        for chunk in split(plan.rows(rest.as_ref().unwrap_or(block), &self.output.job)?, plan.parting, self.chunk_rows)?
+        {
             let pieces: Vec<&Piece> = chunk.pieces.iter().collect();
             plan.send(&self.client, &pieces, &format!("{}{}", block.token, chunk.suffix)).await?;
+        }
+        for version in emptied {
+            plan.empty(&self.client, version).await?;
         }
         Ok(())
     }
@@ -314,6 +369,7 @@ impl Sink for ClickHouseSink {
         let columns = check(&self.output, &name, self.client.place(), &existing)?;
         self.check_deduplication(&name, &existing).await?;
         let parting = existing.parting(&columns, server_utc);
+        self.limits = self.find_limits(&columns).await?;
         self.plan = Some(Plan {
             identity: self.identity(&columns),
             replicated: existing.is_replicated(),
@@ -325,6 +381,10 @@ impl Sink for ClickHouseSink {
             columns,
         });
         Ok(())
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits.clone()
     }
 
     async fn write(&mut self, block: &Block) -> Result<()> {

@@ -264,9 +264,10 @@ fn which_columns_take_which_values() {
         (Int32, "Int32 Int64 Nullable(Int128)", "Int16 UInt32 UInt64 Float64 String"),
         (UInt32, "UInt32 UInt64 Int64", "Int32 UInt16"),
         (Float32, "Float32 Float64", "Decimal(9,2)"),
-        (Utf8, "String LowCardinality(Nullable(String))", "UUID FixedString(3) Int8"),
+        (Utf8, "String LowCardinality(Nullable(String)) UUID IPv4 IPv6 JSON Enum8('a'=1) FixedString(3)", "Int8 Date"),
+        (DataType::Binary, "String FixedString(3)", "UUID Array(UInt8)"),
         (Decimal128(10, 2), "Decimal(10,2) Decimal(12,3) Decimal(76,2)", "Decimal(10,3) Decimal(9,2) Float64"),
-        (Date32, "Date32 DateTime64(0,'UTC')", "Date DateTime"),
+        (Date32, "Date32 DateTime64(0,'UTC') Date String", "DateTime Int32"),
         (
             Timestamp(TimeUnit::Second, None),
             "DateTime DateTime('UTC') DateTime64(0) DateTime64(9,'UTC')",
@@ -289,6 +290,65 @@ fn which_columns_take_which_values() {
     assert!(!tuple("Tuple(b Nullable(String), a Int64)", true), "of a null struct every field is NULL");
     assert!(tuple("Tuple(b Nullable(String), a Nullable(Int64))", true));
     assert!(!tuple("Tuple(a Int32)", false) && !tuple("Tuple(a Int32, c Nullable(String))", false));
+}
+
+#[test]
+fn what_columns_cannot_hold() {
+    use super::types::limit;
+    use crate::sink::limits::Holds;
+    let micro = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let second = DataType::Timestamp(TimeUnit::Second, None);
+    let of =
+        |data_type: &DataType, target: &str| limit(data_type, &ChType::parse(target), true).map(|(holds, _)| holds);
+    let between = |range| Some(Holds::Between(range));
+    assert_eq!(of(&DataType::Date32, "Nullable(Date32)"), between(-719_528..=2_932_896));
+    assert_eq!(of(&DataType::Date32, "Date"), between(0..=65_535));
+    assert_eq!(of(&DataType::Date32, "DateTime64(0)"), between(-719_528..=2_932_896));
+    // 1677-09-22 – 2262-04-11, whole days
+    assert_eq!(of(&DataType::Date32, "DateTime64(9)"), between(-106_751..=106_751));
+    assert_eq!(of(&DataType::Date32, "String"), None);
+    assert_eq!(of(&second, "DateTime('UTC')"), between(0..=4_294_967_295));
+    assert_eq!(of(&second, "DateTime64(0)"), between(-62_167_219_200..=253_402_300_799));
+    assert_eq!(of(&micro, "DateTime64(6)"), between(-62_167_219_200_000_000..=253_402_300_799_999_999));
+    assert_eq!(of(&micro, "DateTime64(9)"), between(i64::MIN / 1_000..=i64::MAX / 1_000));
+    let near = limit(&DataType::Date32, &ChType::parse("Date32"), false).map(|(holds, _)| holds);
+    assert_eq!(near, between(-25_567..=120_529));
+    let near = limit(&second, &ChType::parse("DateTime64(3)"), false).map(|(holds, _)| holds);
+    assert_eq!(near, between(-2_208_988_800..=10_413_791_999));
+    let time = DataType::Time64(TimeUnit::Microsecond);
+    assert_eq!(of(&time, "Time64(6)"), between(-3_599_999_999_999..=3_599_999_999_999));
+    assert_eq!(of(&time, "Int64"), None);
+    let words = |words: &[&str]| Some(Holds::Words(words.iter().map(|word| (*word).to_owned()).collect()));
+    assert_eq!(of(&DataType::Utf8, "Enum8('a' = 1, 'b=\\'c' = -2)"), words(&["a", "b='c"]));
+    assert_eq!(of(&DataType::Utf8, "LowCardinality(FixedString(3))"), Some(Holds::Bytes(3)));
+    assert_eq!(of(&DataType::Utf8, "String"), None);
+    let uuids = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
+    assert_eq!(of(&uuids, "Array(Nullable(UUID))"), Some(Holds::Items(Box::new(Holds::Uuid))));
+    let pair =
+        DataType::Struct(vec![Field::new("a", DataType::Int32, true), Field::new("b", DataType::Date32, true)].into());
+    let fields = Holds::Fields(vec![(1, Holds::Between(0..=65_535))]);
+    assert_eq!(of(&pair, "Tuple(b Nullable(Date), a Nullable(Int32))"), Some(fields));
+}
+
+#[test]
+fn marks_say_what_is_created() {
+    use super::types::of_field;
+    use crate::type_name::with_mark;
+    let of = |mark: &str, data_type: DataType, json: bool| {
+        of_field(&with_mark(Field::new("x", data_type, true), mark), true, json).map(|it| it.to_string())
+    };
+    for (mark, json, created) in [
+        ("UUID", false, "Nullable(UUID)"),
+        ("IPV4", false, "Nullable(IPv4)"),
+        ("IPV6", false, "Nullable(IPv6)"),
+        ("JSON", false, "Nullable(String)"),
+        ("JSON", true, "Nullable(JSON)"),
+    ] {
+        assert_eq!(of(mark, DataType::Utf8, json).as_deref(), Ok(created));
+    }
+    // What an expression made of it.
+    assert_eq!(of("UUID", DataType::Int32, false).as_deref(), Ok("Nullable(Int32)"));
+    assert_eq!(of("BIT(8)", DataType::UInt64, false).as_deref(), Ok("Nullable(UInt64)"));
 }
 
 #[test]
@@ -417,4 +477,40 @@ async fn ddl_of_the_documentation() {
             assert!(page.contains(&statement), "docs/clickhouse.md lacks\n{statement}");
         }
     }
+}
+
+/// What is in backticks.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// Each row of the page's tables: the declared type gives this Arrow type, is created as this, and fits into these.
+#[test]
+fn types_of_the_documentation() {
+    use super::types::{limit, of_field};
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/types.md")).unwrap();
+    let mut rows = 0;
+    for line in page.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, _, declared, arrow, created, fitting] = cells[..] else { continue };
+        let Some(declared) = quoted(declared).into_iter().next() else { continue };
+        rows += 1;
+        let field = crate::sql::types::parse_column("x", &declared).unwrap_or_else(|error| panic!("{line}: {error}"));
+        assert_eq!(vec![field.data_type().to_string()], quoted(arrow), "{line}");
+        let target = of_field(&field.clone().with_nullable(false), true, false).expect(line);
+        assert_eq!(vec![target.to_string()], quoted(created), "{line}");
+        let (always, by_value) = fitting.split_once("by value").unwrap_or((fitting, ""));
+        for (targets, is_by_value) in [(always, false), (by_value, true)] {
+            for target in quoted(targets) {
+                let target = ChType::parse(&target);
+                assert!(fits(field.data_type(), false, &target), "{line}: {target}");
+                let is_limited = match limit(field.data_type(), &target, true) {
+                    Some((crate::sink::limits::Holds::Between(_), _)) => is_by_value,
+                    limit => limit.is_some(),
+                };
+                assert_eq!(is_limited, is_by_value, "{line}: {target}");
+            }
+        }
+    }
+    assert!(rows > 50, "{rows} rows");
 }

@@ -7,25 +7,30 @@
 //! | UInt8 … UInt64 | `UInt8` … `UInt64` | a wider `UIntN` or `IntN` |
 //! | Float16, Float32, Float64 | `Float32`, `Float32`, `Float64` | a wider `Float` |
 //! | Decimal32 … Decimal256(p, s) | `Decimal(p, s)` | as many digits on both sides of the point |
-//! | Utf8, LargeUtf8, Utf8View, Binary, LargeBinary, BinaryView | `String` | |
+//! | Utf8, LargeUtf8, Utf8View | `String`; by the column's mark `UUID`, `IPv4`, `IPv6`; `JSON` if wanted | `UUID`, `IPv4`, `IPv6`, `JSON`, `EnumN`, `FixedString(n)`: by value |
+//! | Binary, LargeBinary, BinaryView | `String` | `FixedString(n)`: by value |
 //! | FixedSizeBinary(n) | `FixedString(n)` | `String` |
-//! | Date32, Date64 | `Date32` (1900 – 2299) | `DateTime64` (years 1 – 9999), for a `9999-12-31` |
+//! | Date32, Date64 | `Date32` (years 0 – 9999; of old servers 1900 – 2299) | `DateTime64`, `String`; `Date`: by value |
 //! | Time32, Time64 | `Time64(0, 3, 6, 9)`; `Int64` microseconds where the server has no such type | `Time64` with more digits |
-//! | Timestamp(s, ms, µs, ns) | `DateTime64(0, 3, 6, 9, 'UTC')`; a result's whole-second window times: `DateTime('UTC')` | `DateTime64` with more digits; `DateTime` for s |
+//! | Timestamp(s, ms, µs, ns) | `DateTime64(0, 3, 6, 9, 'UTC')` (years 0 – 9999); a result's whole-second window times: `DateTime('UTC')` | `DateTime64` with more digits; `DateTime` for s: by value |
 //! | List, LargeList, FixedSizeList, ListView | `Array(…)`; a null list is an empty one | |
 //! | Struct | `Tuple(…)`; of a null struct every field is NULL | same names, any order |
 //! | Map | `Map(…)` | |
 //! | Dictionary, RunEndEncoded | as their values | |
 //! | Null, Interval, Duration, Union | refused | |
 //!
-//! `Nullable(…)` if the Arrow field is nullable (`Array`, `Tuple` and `Map` cannot be). Reading goes the same way back:
-//! each value equals the one that was written. `LowCardinality` and time zones change nothing about a value.
+//! *By value*: a row whose value has no place there is refused before it is sent ([`limit`]). `Nullable(…)` if the Arrow
+//! field is nullable (`Array`, `Tuple` and `Map` cannot be). Reading goes the same way back: each value equals the one that
+//! was written. `LowCardinality` and time zones change nothing about a value.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 
 use super::client::quote_identifier;
+use crate::sink::limits::Holds;
+use crate::type_name::marked_type;
 
 /// A type of ClickHouse, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,6 +189,21 @@ fn parse_element(text: &str) -> (Option<String>, ChType) {
     }
 }
 
+/// The type that a column is created with, or why there is none. `json`: whether JSON becomes `JSON`.
+pub(super) fn of_field(field: &Field, time64: bool, json: bool) -> Result<ChType, &'static str> {
+    let plain = match (field.data_type(), marked_type(field)) {
+        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, Some(mark)) => match mark {
+            "UUID" => ChType::plain("UUID"),
+            "IPV4" => ChType::plain("IPv4"),
+            "IPV6" => ChType::plain("IPv6"),
+            "JSON" if json => ChType::plain("JSON"),
+            _ => ChType::plain("String"),
+        },
+        (data_type, _) => return of_arrow(data_type, field.is_nullable(), time64),
+    };
+    Ok(if field.is_nullable() { ChType::Nullable(Box::new(plain)) } else { plain })
+}
+
 /// The type that a column of this Arrow type is created with, or why there is none.
 /// `time64`: whether the server has a type for a time of day.
 pub(super) fn of_arrow(data_type: &DataType, nullable: bool, time64: bool) -> Result<ChType, &'static str> {
@@ -294,8 +314,10 @@ fn fits_plain(data_type: &DataType, name: &str, arguments: &[String]) -> bool {
         DataType::Boolean => name == "Bool" || integer_of_name(name).is_some(),
         DataType::Float16 | DataType::Float32 => matches!(name, "Float32" | "Float64"),
         DataType::Float64 => name == "Float64",
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => name == "String",
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => name == "String",
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            matches!(name, "String" | "UUID" | "IPv4" | "IPv6" | "JSON" | "Enum8" | "Enum16" | "FixedString")
+        }
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => matches!(name, "String" | "FixedString"),
         DataType::FixedSizeBinary(bytes) => name == "String" || name == "FixedString" && argument(0) == Some(*bytes),
         DataType::Decimal32(digits, scale)
         | DataType::Decimal64(digits, scale)
@@ -307,7 +329,7 @@ fn fits_plain(data_type: &DataType, name: &str, arguments: &[String]) -> bool {
             }
             _ => false,
         },
-        DataType::Date32 | DataType::Date64 => matches!(name, "Date32" | "DateTime64"),
+        DataType::Date32 | DataType::Date64 => matches!(name, "Date32" | "Date" | "DateTime64" | "String"),
         DataType::Time32(unit) | DataType::Time64(unit) => {
             name == "Int64" || name == "Time64" && argument(0).unwrap_or(3) >= i32::from(digits_of(*unit))
         }
@@ -325,6 +347,108 @@ fn fits_plain(data_type: &DataType, name: &str, arguments: &[String]) -> bool {
             _ => false,
         },
     }
+}
+
+/// Days from 0000-01-01 to 9999-12-31.
+const ALL_DAYS: RangeInclusive<i64> = -719_528..=2_932_896;
+/// What `Date32` holds, in days, by ClickHouse's documentation: 1900-01-01 – 2299-12-31.
+pub(super) const DOCUMENTED_DAYS: RangeInclusive<i64> = -25_567..=120_529;
+/// What `Date` holds, in days: 1970-01-01 – 2149-06-06.
+pub(super) const DATE_DAYS: RangeInclusive<i64> = 0..=u16::MAX as i64;
+/// What `DateTime` holds, in seconds: 1970 – 2106.
+pub(super) const DATE_TIME_SECONDS: RangeInclusive<i64> = 0..=u32::MAX as i64;
+const SECONDS_PER_DAY: i64 = 86_400;
+/// What `Time64` holds, in seconds, either way: 999:59:59.
+const TIME_SECONDS: i64 = 1_000 * 3_600;
+
+const WIDER_DATE: &str = "make it a DateTime64(0, 'UTC') or a String, or insert CAST(… AS STRING)";
+const WIDER_TIMESTAMP: &str = "insert CAST(… AS STRING) into a String column";
+const OTHER_TEXT: &str = "make it a String";
+
+/// What a column of this type cannot hold of an Arrow type that [`fits`] it, and the way out. `all_years`: whether the
+/// server keeps and shows dates of the years 0 to 9999.
+pub(super) fn limit(data_type: &DataType, target: &ChType, all_years: bool) -> Option<(Holds, &'static str)> {
+    let days = if all_years { ALL_DAYS } else { DOCUMENTED_DAYS };
+    let seconds = *days.start() * SECONDS_PER_DAY..=(*days.end() + 1) * SECONDS_PER_DAY - 1;
+    let texts = [DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View];
+    match (data_type, target.bare()) {
+        (DataType::Dictionary(_, values), _) => limit(values, target, all_years),
+        (DataType::List(item), ChType::Array(target)) => {
+            let (holds, remedy) = limit(item.data_type(), target, all_years)?;
+            Some((Holds::Items(Box::new(holds)), remedy))
+        }
+        (DataType::Struct(fields), ChType::Tuple(elements)) => {
+            let of_field = |(place, field): (usize, &std::sync::Arc<Field>)| {
+                let element = elements.iter().find(|(name, _)| name.as_deref() == Some(field.name()));
+                Some((place, limit(field.data_type(), &element?.1, all_years)?.0))
+            };
+            let limited: Vec<_> = fields.iter().enumerate().filter_map(of_field).collect();
+            (!limited.is_empty()).then_some((Holds::Fields(limited), WIDER_TIMESTAMP))
+        }
+        (data_type, ChType::Plain(name, arguments)) => {
+            let argument = |at: usize| arguments.get(at).and_then(|argument| argument.parse::<u32>().ok());
+            let (holds, remedy) = match (data_type, name.as_str()) {
+                (DataType::Date32, "Date32") => (Holds::Between(days), WIDER_DATE),
+                (DataType::Date32, "Date") => (Holds::Between(DATE_DAYS), "make it a Date32"),
+                (DataType::Date32, "DateTime64") => {
+                    let ticks = in_digits(&seconds, 0, argument(0).unwrap_or(3));
+                    let whole_days =
+                        ticks.start().div_euclid(SECONDS_PER_DAY) + i64::from(ticks.start() % SECONDS_PER_DAY != 0);
+                    (Holds::Between(whole_days..=ticks.end().div_euclid(SECONDS_PER_DAY)), WIDER_DATE)
+                }
+                (DataType::Timestamp(TimeUnit::Second, _), "DateTime") => {
+                    (Holds::Between(DATE_TIME_SECONDS), "make it a DateTime64(0, 'UTC')")
+                }
+                (DataType::Timestamp(unit, _), "DateTime64") => {
+                    let ticks = in_digits(&seconds, u32::from(digits_of(*unit)), argument(0).unwrap_or(3));
+                    (Holds::Between(ticks), WIDER_TIMESTAMP)
+                }
+                (DataType::Time32(unit) | DataType::Time64(unit), "Time64") => {
+                    let bound = TIME_SECONDS * 10_i64.pow(u32::from(digits_of(*unit)));
+                    (Holds::Between(1 - bound..=bound - 1), "insert CAST(… AS BIGINT)")
+                }
+                (text, "UUID") if texts.contains(text) => (Holds::Uuid, OTHER_TEXT),
+                (text, "IPv4") if texts.contains(text) => (Holds::Ipv4, OTHER_TEXT),
+                (text, "IPv6") if texts.contains(text) => (Holds::Ipv6, OTHER_TEXT),
+                (text, "JSON") if texts.contains(text) => (Holds::Json, OTHER_TEXT),
+                (text, "Enum8" | "Enum16") if texts.contains(text) => (
+                    Holds::Words(arguments.iter().map(|it| enum_word(it)).collect()),
+                    "add the word, or make it a String",
+                ),
+                (_, "FixedString") if !matches!(data_type, DataType::FixedSizeBinary(_)) => {
+                    (Holds::Bytes(argument(0).unwrap_or(0) as usize), OTHER_TEXT)
+                }
+                _ => return None,
+            };
+            Some((holds, remedy))
+        }
+        _ => None,
+    }
+}
+
+/// These seconds in ticks with some digits of a second, as far as ticks with `target_digits` are 64-bit integers.
+fn in_digits(seconds: &RangeInclusive<i64>, digits: u32, target_digits: u32) -> RangeInclusive<i64> {
+    let per_second = 10_i64.pow(digits.min(9));
+    let per_tick = 10_i64.pow(target_digits.saturating_sub(digits).min(9));
+    let start = seconds.start().saturating_mul(per_second).max(i64::MIN / per_tick);
+    let end = seconds.end().saturating_add(1).saturating_mul(per_second).saturating_sub(1).min(i64::MAX / per_tick);
+    start..=end
+}
+
+/// The word of `'word' = 1`.
+fn enum_word(argument: &str) -> String {
+    let quoted = argument.rsplit_once('=').map_or(argument, |(word, _)| word).trim();
+    let inner = quoted.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')).unwrap_or(quoted);
+    let (mut word, mut escaped) = (String::new(), false);
+    for character in inner.chars() {
+        match character {
+            '\\' if !escaped => escaped = true,
+            'n' if escaped => (word.push('\n'), escaped = false).0,
+            't' if escaped => (word.push('\t'), escaped = false).0,
+            other => (word.push(other), escaped = false).0,
+        }
+    }
+    word
 }
 
 /// Signed or not, and bits.

@@ -2,7 +2,8 @@
 //!
 //! Most columns pass as they are. Seen with ClickHouse 26.7 and mended here: a null struct would arrive with empty
 //! strings and zeros in its fields; a time of day into an `Int64` column would be cut to seconds; dates before 1900 or
-//! after 2299, and whole-second times outside `DateTime`, would be refused or moved to the nearest that fits.
+//! after 2299, which `Date32` keeps and shows, would be refused as dates, but are taken as points in time. What a column does
+//! not hold at all does not come here: [`super::types::limit`].
 
 use std::sync::Arc;
 
@@ -16,13 +17,8 @@ use datafusion::arrow::datatypes::{
     TimestampSecondType,
 };
 
-use super::types::ChType;
+use super::types::{ChType, DATE_DAYS, DATE_TIME_SECONDS, DOCUMENTED_DAYS};
 use crate::error::{Error, Result};
-
-/// What `Date32` holds, in days: 1900-01-01 – 2299-12-31.
-const DATE32_DAYS: std::ops::RangeInclusive<i64> = -25_567..=120_529;
-/// What `DateTime` holds, in seconds: 1970 – 2106.
-const DATE_TIME_SECONDS: std::ops::RangeInclusive<i64> = 0..=u32::MAX as i64;
 
 /// The rows with these columns, ready to be sent. Names and types come from the table.
 pub(super) fn to_batch(columns: &[(&str, ArrayRef, &ChType)]) -> Result<RecordBatch> {
@@ -51,10 +47,20 @@ fn to_wire(array: &ArrayRef, target: &ChType, column: &str) -> Result<ArrayRef> 
         }
         DataType::Date64 => again(&DataType::Date32),
         DataType::Date32 if name == "DateTime64" => again(&DataType::Timestamp(TimeUnit::Second, None)),
+        DataType::Date32 if name == "String" => again(&DataType::Utf8),
+        DataType::Date32 if name == "Date" => {
+            let days = array.as_primitive::<Date32Type>();
+            check_range(min(days).map(i64::from), max(days).map(i64::from), &DATE_DAYS, column, name)?;
+            Ok(Arc::clone(array))
+        }
         DataType::Date32 => {
             let days = array.as_primitive::<Date32Type>();
-            check_range(min(days).map(i64::from), max(days).map(i64::from), &DATE32_DAYS, 86_400, column, "Date32")?;
-            Ok(Arc::clone(array))
+            let is_usual = |day: Option<i32>| day.is_none_or(|day| DOCUMENTED_DAYS.contains(&i64::from(day)));
+            match is_usual(min(days)) && is_usual(max(days)) {
+                true => Ok(Arc::clone(array)),
+                // With the zone, or the server's would count.
+                false => Ok(cast(array, &DataType::Timestamp(TimeUnit::Second, Some("UTC".into())))?),
+            }
         }
         DataType::Time32(TimeUnit::Second) => again(&DataType::Time32(TimeUnit::Millisecond)),
         DataType::Time32(_) if name == "Int64" => again(&DataType::Time64(TimeUnit::Microsecond)),
@@ -66,7 +72,7 @@ fn to_wire(array: &ArrayRef, target: &ChType, column: &str) -> Result<ArrayRef> 
         DataType::Timestamp(unit, Some(_)) => again(&DataType::Timestamp(*unit, None)),
         DataType::Timestamp(TimeUnit::Second, None) if name == "DateTime" => {
             let seconds = array.as_primitive::<TimestampSecondType>();
-            check_range(min(seconds), max(seconds), &DATE_TIME_SECONDS, 1, column, "DateTime")?;
+            check_range(min(seconds), max(seconds), &DATE_TIME_SECONDS, column, name)?;
             Ok(Arc::clone(array))
         }
         DataType::FixedSizeList(item, _) | DataType::ListView(item) => again(&DataType::List(Arc::clone(item))),
@@ -150,23 +156,16 @@ fn element(target: &ChType) -> &ChType {
     }
 }
 
-/// ClickHouse would refuse such a value without saying which column can take it, or would move it in silence.
+/// ClickHouse would move such a value in silence to the nearest that its type has. The limits have kept it out.
 fn check_range(
     least: Option<i64>,
     greatest: Option<i64>,
     range: &std::ops::RangeInclusive<i64>,
-    seconds: i64,
     column: &str,
     name: &str,
 ) -> Result<()> {
-    let Some(value) = [least, greatest].into_iter().flatten().find(|value| !range.contains(value)) else {
-        return Ok(());
-    };
-    let shown = chrono::DateTime::from_timestamp(value.saturating_mul(seconds), 0)
-        .map_or_else(|| format!("{value}"), |time| time.format("%Y-%m-%d %H:%M:%S").to_string());
-    Err(Error::permanent(
-        format!("cannot keep {shown} of column \"{column}\" in the type {name} of ClickHouse"),
-        "the type ends there; make the column DateTime64(0, 'UTC'), which holds the years 1 to 9999 \
-         (ALTER TABLE … MODIFY COLUMN, or a table of your own if it is part of the sorting key)",
-    ))
+    match [least, greatest].into_iter().flatten().find(|value| !range.contains(value)) {
+        None => Ok(()),
+        Some(value) => Err(Error::internal(format!("{value} of column \"{column}\" has no place in the type {name}"))),
+    }
 }

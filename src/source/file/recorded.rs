@@ -1,4 +1,4 @@
-//! Records captured from Kafka, a JSON line each: `{"topic","partition","offset","timestamp","key","value"}`.
+//! Records captured from Kafka, a JSON line each: `{"topic","partition","offset","timestamp","key","value","headers"}`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::lines::LineReader;
 use crate::change::{NO_TIME, OffsetRange, TopicPartition};
 use crate::error::{Error, Result};
-use crate::source::{RawRecord, RawRecords};
+use crate::source::{Header, RawRecord, RawRecords};
 
 /// A line as it was captured. Bytes that are no text are in the `_base64` fields.
 #[derive(serde::Deserialize)]
@@ -19,6 +19,7 @@ struct Line {
     value: Option<String>,
     key_base64: Option<String>,
     value_base64: Option<String>,
+    headers: Option<Vec<(String, Option<String>)>>,
 }
 
 struct Record {
@@ -26,6 +27,7 @@ struct Record {
     timestamp: i64,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
+    headers: Vec<(String, Option<String>)>,
 }
 
 /// Records of one partition.
@@ -46,6 +48,11 @@ impl RawRecords for Recorded {
             key: record.key.as_deref(),
             value: record.value.as_deref(),
         }
+    }
+
+    fn headers(&self, index: usize) -> Vec<Header<'_>> {
+        let headers = &self.0[index].headers;
+        headers.iter().map(|(name, value)| (name.into(), value.as_deref().map(str::as_bytes))).collect()
     }
 }
 
@@ -119,6 +126,7 @@ impl RecordedCursor {
                         timestamp: line.timestamp.filter(|&at| at >= 0).unwrap_or(NO_TIME),
                         key: content(line.key, line.key_base64.as_deref(), path, number)?,
                         value: content(line.value, line.value_base64.as_deref(), path, number)?,
+                        headers: line.headers.unwrap_or_default(),
                     });
                 }
             }

@@ -1,7 +1,7 @@
 //! librdkafka's records and queues, owned.
 
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use rdkafka_sys::rd_kafka_message_t;
 use super::client::Client;
 use crate::change::{NO_TIME, TopicPartition};
 use crate::error::{Error, Result};
-use crate::source::{RawRecord, RawRecords};
+use crate::source::{BrokerDetails, Header, RawRecord, RawRecords};
 
 /// A record's memory in librdkafka. Whoever holds it destroys it, once.
 #[repr(transparent)]
@@ -22,7 +22,8 @@ pub(super) struct Message(NonNull<rd_kafka_message_t>);
 // SAFETY: a message that was taken from a queue belongs to us alone. librdkafka is thread-safe: what a message shares with others
 // (the fetched buffer, the topic) is counted atomically, so that it may be read and destroyed by any thread.
 unsafe impl Send for Message {}
-// SAFETY: through a shared reference a message is only read, and nobody writes to it after the queue has handed it out.
+// SAFETY: through a shared reference a message is only read, and nobody writes to it after the queue has handed it out, but for the
+// first reading of its headers, which `Messages` lets one thread do at a time; nothing else reads what that writes.
 unsafe impl Sync for Message {}
 
 impl Message {
@@ -37,7 +38,7 @@ impl Message {
         // SAFETY: the message is alive, and the text with it; it is copied here.
         unsafe {
             let text = sys::rd_kafka_message_errstr(self.0.as_ptr());
-            if text.is_null() { String::new() } else { std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned() }
+            if text.is_null() { String::new() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
         }
     }
 
@@ -48,7 +49,7 @@ impl Message {
             return None;
         }
         // SAFETY: the topic is held by the message, and its name lives as long; it is copied here.
-        Some(unsafe { std::ffi::CStr::from_ptr(sys::rd_kafka_topic_name(topic)) }.to_string_lossy().into_owned())
+        Some(unsafe { CStr::from_ptr(sys::rd_kafka_topic_name(topic)) }.to_string_lossy().into_owned())
     }
 
     pub(super) fn destroy(self) {
@@ -69,6 +70,45 @@ impl Message {
             value: unsafe { bytes(raw.payload, raw.len) },
         }
     }
+
+    /// Its headers. The first call has librdkafka parse them, which writes to the message: one call at a time.
+    fn headers(&self) -> Vec<Header<'_>> {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: the message is alive, and the pointer is ours to be set.
+        let found = unsafe { sys::rd_kafka_message_headers(self.0.as_ptr(), &raw mut headers) };
+        if found != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || headers.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: the headers belong to the message, which lives as long as what is returned.
+        let count = unsafe { sys::rd_kafka_header_cnt(headers) };
+        let header = |index: usize| {
+            let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+            // SAFETY: as above; name (which ends in a zero) and value stay where they are until the message is destroyed.
+            unsafe {
+                let found = sys::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size);
+                let there = found == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && !name.is_null();
+                there.then(|| (CStr::from_ptr(name).to_string_lossy(), bytes(value, size)))
+            }
+        };
+        (0..count).filter_map(header).collect()
+    }
+
+    fn details(&self) -> BrokerDetails {
+        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: as in `raw`; both calls only read, and `kind` is ours to be set.
+        let epoch = unsafe {
+            sys::rd_kafka_message_timestamp(self.0.as_ptr(), &raw mut kind);
+            sys::rd_kafka_message_leader_epoch(self.0.as_ptr())
+        };
+        BrokerDetails {
+            timestamp_type: match kind {
+                sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_CREATE_TIME => Some("CreateTime"),
+                sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME => Some("LogAppendTime"),
+                sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE => None,
+            },
+            leader_epoch: (epoch >= 0).then_some(epoch),
+        }
+    }
 }
 
 /// A key or a value; librdkafka gives null for null, and a pointer even for no bytes.
@@ -84,18 +124,29 @@ unsafe fn bytes<'a>(pointer: *const std::ffi::c_void, len: usize) -> Option<&'a 
 /// Records of one partition. Destroyed together, and before the client is.
 pub(super) struct Messages {
     messages: Vec<Message>,
+    /// Held while headers are read.
+    parsing: Mutex<()>,
     lane: Arc<Lane>,
 }
 
 impl Messages {
     pub(super) fn new(messages: Vec<Message>, lane: Arc<Lane>) -> Self {
-        Self { messages, lane }
+        Self { messages, parsing: Mutex::default(), lane }
     }
 }
 
 impl RawRecords for Messages {
     fn get(&self, index: usize) -> RawRecord<'_> {
         self.messages[index].record()
+    }
+
+    fn headers(&self, index: usize) -> Vec<Header<'_>> {
+        let _parsing = self.parsing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.messages[index].headers()
+    }
+
+    fn details(&self, index: usize) -> BrokerDetails {
+        self.messages[index].details()
     }
 }
 

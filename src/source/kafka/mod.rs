@@ -35,6 +35,7 @@ mod messages;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod topic_ids;
 
 /// The options of this connector, beside `connector`, the format's, and [`PROPERTIES`].
 pub const OPTIONS: &[&str] =
@@ -63,6 +64,7 @@ struct Connection {
     /// Whether topics are asked for all at once, and the last answer: with thousands of tables, one by one takes too long.
     asks_for_all: bool,
     topics: Mutex<Option<(Instant, BTreeMap<Arc<str>, Vec<TopicPartition>>)>>,
+    ids: Mutex<Option<(Instant, BTreeMap<String, String>)>>,
 }
 
 /// How old an answer about all topics may be.
@@ -79,6 +81,7 @@ impl Connection {
             assigned: Mutex::default(),
             asks_for_all: tables > ASK_ONE_BY_ONE,
             topics: Mutex::default(),
+            ids: Mutex::default(),
         }
     }
 
@@ -101,6 +104,29 @@ impl Connection {
             // With the reason.
             None => self.client()?.partitions(topics),
         }
+    }
+
+    /// The ids of topics: of all that are read over the connection in one question.
+    fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>> {
+        let mut answer = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = |all: &BTreeMap<String, String>| {
+            topics.iter().map(|topic| Some((topic.clone(), all.get(topic)?.clone()))).collect::<Option<_>>()
+        };
+        if let Some((at, all)) = answer.as_ref()
+            && at.elapsed() < TOPICS_AGE
+            && let Some(found) = own(all)
+        {
+            return Ok(found);
+        }
+        let mut asked: BTreeSet<String> = topics.iter().cloned().collect();
+        let assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.extend(assigned.keys().map(|partition| partition.topic.to_string()));
+        drop(assigned);
+        let all = topic_ids::topic_ids(self.client()?.as_ref(), &asked.into_iter().collect::<Vec<_>>());
+        let found = all.iter().filter(|(topic, _)| topics.contains(topic));
+        let found = found.map(|(topic, id)| (topic.clone(), id.clone())).collect();
+        *answer = Some((Instant::now(), all));
+        Ok(found)
     }
 
     fn client(&self) -> Result<Arc<Client>> {
@@ -235,6 +261,10 @@ impl Source for KafkaSource {
 
     fn end_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
         self.offsets_at(partitions, Offset::End)
+    }
+
+    fn topic_ids(&mut self, topics: &[String]) -> Result<BTreeMap<String, String>> {
+        self.connection.topic_ids(topics)
     }
 
     fn known_ends(&self, partitions: &[TopicPartition]) -> BTreeMap<TopicPartition, i64> {

@@ -202,7 +202,7 @@ impl KafkaReader {
                 Error::permanent(
                     format!(
                         "cannot read {place}: {has}. Records were deleted by retention before they were read, or the topic was \
-                         created anew: start the job from another checkpoint directory, or under another name, to read what there is"
+                         created anew: run once with --new-generation to go on at the beginning of a new topic, or start the job under another name to read what there is"
                     ),
                     text,
                 )

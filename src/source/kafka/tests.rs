@@ -250,3 +250,40 @@ fn nobody_knows_the_end_while_the_broker_is_away() {
     }
     assert_eq!(position, 20, "at the end only when what came in the meantime has been read");
 }
+
+#[test]
+fn records_keep_their_headers_and_what_the_broker_says() {
+    use rdkafka::message::{Header as Sent, OwnedHeaders};
+    let rig = Rig::new(1);
+    let headers = || {
+        OwnedHeaders::new()
+            .insert(Sent { key: "__op", value: Some("u") })
+            .insert(Sent::<&str> { key: "none", value: None })
+    };
+    for headers in [None, Some(headers()), None] {
+        let record = BaseRecord::to(TOPIC).partition(0).key("k").payload("7").timestamp(1_000);
+        rig.producer.send(headers.into_iter().fold(record, BaseRecord::headers)).unwrap();
+    }
+    rig.producer.flush(Duration::from_secs(10)).unwrap();
+    let mut source = rig.source(&[]);
+    source.partitions().unwrap();
+    let mut reader = source.reader().unwrap();
+    source.assign(0, &partition(0), 0).unwrap();
+    let (mut batches, give_up) = (Vec::new(), Instant::now() + Duration::from_secs(30));
+    while batches.iter().map(RawBatch::len).sum::<usize>() < 3 {
+        assert!(Instant::now() < give_up);
+        reader.poll(Duration::from_millis(100), &mut batches).unwrap();
+    }
+    let records: Vec<(&RawBatch, usize)> =
+        batches.iter().flat_map(|batch| (0..batch.len()).map(move |index| (batch, index))).collect();
+    let found: Vec<_> = records.iter().map(|(batch, index)| batch.headers(*index)).collect();
+    let sent: Vec<(std::borrow::Cow<'_, str>, Option<&[u8]>)> =
+        vec![("__op".into(), Some(b"u")), ("none".into(), None)];
+    assert_eq!(found, [vec![], sent.clone(), vec![]]);
+    // A second look finds what the first has parsed; two threads may look at once.
+    let (batch, index) = records[1];
+    std::thread::scope(|scope| {
+        (0..4).for_each(|_| drop(scope.spawn(|| assert_eq!(batch.headers(index), sent))));
+    });
+    assert_eq!(batch.details(index).timestamp_type, Some("CreateTime"));
+}

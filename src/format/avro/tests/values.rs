@@ -36,7 +36,7 @@ fn times_go_from_unit_to_unit_exactly_or_not_at_all() {
     assert_eq!(long(&micros, 1_718_900_000_123_000, &timestamp(TimeUnit::Millisecond)), "2024-06-20T16:13:20.123");
     assert_eq!(
         long(&micros, 1_718_900_000_123_456, &timestamp(TimeUnit::Millisecond)),
-        "wrong_type: column \"x\": expected TIMESTAMP(3), found 2024-06-20T16:13:20.123456 (it does not fit without rounding) at byte 0"
+        "wrong_type: column \"x\": expected TIMESTAMP(3), found 2024-06-20T16:13:20.123456 (more digits of a second than the column has) at byte 0"
     );
     assert_eq!(long(&micros, -1_000, &timestamp(TimeUnit::Millisecond)), "1969-12-31T23:59:59.999");
     assert_eq!(long(&millis, 1_000, &timestamp(TimeUnit::Second)), "1970-01-01T00:00:01");
@@ -63,7 +63,7 @@ fn times_go_from_unit_to_unit_exactly_or_not_at_all() {
     assert_eq!(long(&time, 86_399_123_456, &clock), "23:59:59.123456");
     assert_eq!(long(&time, -45_296_123_456, &TEXT), "-12:34:56.123456");
     assert_eq!(long(&time, 3_020_399_000_000, &TEXT), "838:59:59");
-    assert!(long(&time, -1, &clock).contains("not a time of day"));
+    assert!(long(&time, 4_000_000_000_000, &clock).contains("beyond 999:59:59"));
     assert_eq!(int(&logical("int", "time-millis"), 86_399_123, &clock), "23:59:59.123");
     // A logical type that does not go with the type means nothing.
     assert_eq!(of_plain(&logical("string", "date"), Avro::String("x".into()), &TEXT), "x");
@@ -88,7 +88,8 @@ fn decimals_by_the_scale_of_the_schema() {
     );
     assert!(decimal(&[0x04, 0xd2], &d128(10, 1)).contains("found 12.34 (it does not fit without rounding)"));
     assert!(decimal(&[0x04, 0xd2], &d128(3, 2)).contains("found 12.34 (it does not fit"));
-    assert!(decimal(&[0x7f; 40], &TEXT).starts_with("wrong_type: "));
+    assert_eq!(decimal(&[0x7f; 40], &TEXT).len(), 98, "96 digits and two behind the point");
+    assert!(decimal(&[0x7f; 40], &d256(76, 2)).starts_with("wrong_type: "));
     // More bytes than 128 bits have, for few digits.
     let mut long = vec![0; 30];
     long.extend([0x04, 0xd2]);

@@ -1,0 +1,422 @@
+//! The last image of each row of a table, by primary key and partition.
+//!
+//! Keys and images are rows in Arrow's row format: one look-up a change, nothing allocated for it; a changed row costs
+//! the two boxes that it is kept in. What comes out is columns again.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use datafusion::arrow::compute::{cast, interleave};
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::arrow::row::{RowConverter, Rows, SortField};
+use datafusion::common::{HashMap, HashSet};
+
+use crate::change::{Before, ChangeBatch, NO_TIME, Op, TopicPartition};
+use crate::error::Result;
+
+/// Rows that are turned into columns at a time: bounds the offsets of their strings.
+const CHUNK_ROWS: usize = 16_384;
+
+/// The rows of one table, as far as the partitions of one lane have told them.
+pub struct KeyedRows {
+    schema: SchemaRef,
+    key: Vec<usize>,
+    keys: RowConverter,
+    images: RowConverter,
+    partitions: HashMap<TopicPartition, Partition>,
+}
+
+/// Key → image.
+type Map = HashMap<Box<[u8]>, Box<[u8]>>;
+
+/// The rows of one partition.
+#[derive(Default)]
+struct Partition {
+    rows: Map,
+    /// The row that the last change deleted, if it did. A key that changes is a delete and then an insert, which leaves
+    /// out what did not change.
+    deleted: Option<Box<[u8]>>,
+}
+
+/// The rows of one partition, to be saved.
+#[derive(Debug, Clone)]
+pub struct PartitionRows {
+    /// The table that they are of.
+    pub table: String,
+    /// The partition.
+    pub source: TopicPartition,
+    /// The row that the last change deleted, or none; then the rows.
+    pub rows: Vec<RecordBatch>,
+}
+
+/// Changes made whole.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The changes in order, with every image that is known: values that an event left out are there, `rows` of a delete is the
+    /// full old row, and `before` is the row that was there before, also of inserts and snapshot reads that met one.
+    /// A truncate is a delete of every row of its partition, all at the truncate's offset.
+    pub changes: Vec<ChangeBatch>,
+    /// Rows of the batch, with a column each, whose value the event left out and nobody knows. They are in none of the
+    /// changes, and changed nothing.
+    pub missing: Vec<(u32, u32)>,
+    /// The images after the changes of the whole batch, with the values that events left out where they are known.
+    pub filled: RecordBatch,
+}
+
+impl std::fmt::Debug for KeyedRows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyedRows").field("key", &self.key).field("rows", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// Where the old image of a change is found.
+#[derive(Clone)]
+enum Old {
+    /// It was kept.
+    Kept(Box<[u8]>),
+    /// The event has it.
+    Event,
+    Unknown,
+}
+
+impl KeyedRows {
+    /// No rows yet, of these columns, with the key at these places.
+    pub fn new(schema: SchemaRef, key: Vec<usize>) -> Result<Self> {
+        let field = |place: usize| SortField::new(schema.field(place).data_type().clone());
+        let keys = RowConverter::new(key.iter().map(|&place| field(place)).collect())?;
+        let images = RowConverter::new((0..schema.fields().len()).map(field).collect())?;
+        Ok(Self { schema, key, keys, images, partitions: HashMap::default() })
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.partitions.values().map(|partition| partition.rows.len()).sum()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes in the changes of one stretch of one partition, and makes them whole. `alone`: the partition has all of
+    /// the table's changes, so that what follows each other in it did so in the table.
+    pub fn apply(&mut self, changes: &ChangeBatch, alone: bool) -> Result<Resolved> {
+        let mut partition = self.partitions.remove(&changes.source).unwrap_or_default();
+        let resolved = Stretch::new(self, changes, alone).and_then(|stretch| stretch.apply(self, &mut partition));
+        self.partitions.insert(changes.source.clone(), partition);
+        resolved
+    }
+
+    /// Takes all rows of a partition out: as deletes at this offset, ordered by their keys.
+    pub fn empty(&mut self, source: &TopicPartition, offset: i64) -> Result<Vec<ChangeBatch>> {
+        match self.partitions.get_mut(source).map(std::mem::take) {
+            Some(partition) => self.deletes(source, partition.rows, offset),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// A copy of the rows of each partition.
+    pub fn save(&self, table: &str) -> Result<Vec<PartitionRows>> {
+        let mut saved = Vec::new();
+        for (source, partition) in &self.partitions {
+            let deleted: Vec<&[u8]> = partition.deleted.iter().map(AsRef::as_ref).collect();
+            let images: Vec<&[u8]> = partition.rows.values().map(AsRef::as_ref).collect();
+            let chunks = std::iter::once(deleted.as_slice()).chain(images.chunks(CHUNK_ROWS));
+            let rows = chunks.map(|chunk| self.columns(chunk)).collect::<Result<Vec<_>>>()?;
+            saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows });
+        }
+        Ok(saved)
+    }
+
+    /// Puts saved rows back.
+    pub fn restore(&mut self, saved: &PartitionRows) -> Result<()> {
+        let mut partition = Partition::default();
+        for (number, rows) in saved.rows.iter().enumerate() {
+            let rows = &self.conform(rows)?;
+            let (keys, images) = (self.key_rows(rows)?, self.images.convert_columns(rows.columns())?);
+            if number == 0 {
+                partition.deleted = images.iter().next().map(|image| image.data().into());
+                continue;
+            }
+            let rows = keys.iter().zip(images.iter()).map(|(key, image)| (key.data().into(), image.data().into()));
+            partition.rows.extend(rows);
+        }
+        self.partitions.insert(saved.source.clone(), partition);
+        Ok(())
+    }
+
+    /// Saved rows with the columns of now: the table may have got more since.
+    fn conform(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let column = |field: &FieldRef| match rows.column_by_name(field.name()) {
+            Some(column) => Ok(cast(column, field.data_type())?),
+            None => Ok(new_null_array(field.data_type(), rows.num_rows())),
+        };
+        let columns = self.schema.fields().iter().map(column).collect::<Result<_>>()?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    fn key_rows(&self, rows: &RecordBatch) -> Result<Rows> {
+        let columns: Vec<ArrayRef> = self.key.iter().map(|&place| Arc::clone(rows.column(place))).collect();
+        Ok(self.keys.convert_columns(&columns)?)
+    }
+
+    fn columns(&self, images: &[&[u8]]) -> Result<RecordBatch> {
+        let parser = self.images.parser();
+        let columns = self.images.convert_rows(images.iter().map(|image| parser.parse(image)))?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    fn deletes(&self, source: &TopicPartition, map: Map, offset: i64) -> Result<Vec<ChangeBatch>> {
+        let mut rows: Vec<(Box<[u8]>, Box<[u8]>)> = map.into_iter().collect();
+        rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let delete = |chunk: &[(Box<[u8]>, Box<[u8]>)]| {
+            let images: Vec<&[u8]> = chunk.iter().map(|(_, image)| image.as_ref()).collect();
+            Ok(deletes(source.clone(), offset, self.columns(&images)?))
+        };
+        rows.chunks(CHUNK_ROWS).map(delete).collect()
+    }
+}
+
+fn deletes(source: TopicPartition, offset: i64, rows: RecordBatch) -> ChangeBatch {
+    let count = rows.num_rows();
+    ChangeBatch {
+        source,
+        range: crate::change::OffsetRange { from: offset, to: offset + 1 },
+        ops: vec![Op::Delete; count],
+        offsets: vec![offset; count],
+        timestamps: vec![NO_TIME; count],
+        source_times: Vec::new(),
+        rows,
+        before: None,
+        envelope: None,
+        unavailable: Vec::new(),
+        dead_letters: Vec::new(),
+    }
+}
+
+/// Changes on their way into a map.
+struct Stretch<'a> {
+    changes: &'a ChangeBatch,
+    alone: bool,
+    keys: Rows,
+    /// The keys before the changes, where the events have images.
+    keys_before: Option<Rows>,
+    /// The images after the changes, filled as far as the work has come.
+    rows: Vec<ArrayRef>,
+    missing: Vec<(u32, u32)>,
+    olds: Vec<Old>,
+}
+
+impl<'a> Stretch<'a> {
+    fn new(state: &KeyedRows, changes: &'a ChangeBatch, alone: bool) -> Result<Self> {
+        let before = changes.before.as_ref().filter(|before| before.present.contains(&true));
+        Ok(Self {
+            changes,
+            alone,
+            keys: state.key_rows(&changes.rows)?,
+            keys_before: before.map(|before| state.key_rows(&before.rows)).transpose()?,
+            rows: changes.rows.columns().to_vec(),
+            missing: Vec::new(),
+            olds: vec![Old::Unknown; changes.len()],
+        })
+    }
+
+    fn apply(mut self, state: &KeyedRows, partition: &mut Partition) -> Result<Resolved> {
+        let mut resolved = Vec::new();
+        let mut from = 0;
+        while from < self.changes.len() {
+            if self.changes.ops[from] == Op::Truncate {
+                let (offset, source) = (self.changes.offsets[from], &self.changes.source);
+                resolved.extend(state.deletes(source, std::mem::take(partition).rows, offset)?);
+                from += 1;
+                continue;
+            }
+            let to = self.end_of_segment(from);
+            self.fill(state, partition, from..to)?;
+            self.take_in(state, partition, from..to)?;
+            let changes = self.resolved(state, from..to)?;
+            if !changes.is_empty() {
+                resolved.push(changes);
+            }
+            from = to;
+        }
+        let filled = RecordBatch::try_new(Arc::clone(&state.schema), self.rows)?;
+        Ok(Resolved { changes: resolved, missing: self.missing, filled })
+    }
+
+    /// The key under which the row was before the change.
+    fn old_key(&self, row: usize) -> &[u8] {
+        match (&self.keys_before, &self.changes.before) {
+            (Some(keys), Some(before)) if before.present[row] && self.changes.ops[row] == Op::Update => {
+                keys.row(row).data()
+            }
+            _ => self.keys.row(row).data(),
+        }
+    }
+
+    fn unavailable(&self, rows: std::ops::Range<usize>) -> &'a [(u32, u32)] {
+        let all = &self.changes.unavailable;
+        let at = |row: usize| all.partition_point(|&(other, _)| (other as usize) < row);
+        &all[at(rows.start)..at(rows.end)]
+    }
+
+    /// Where a stretch ends whose left-out values can be filled in at once: before a truncate, and before a row that
+    /// needs what this stretch itself brings.
+    fn end_of_segment(&self, from: usize) -> usize {
+        let ops = &self.changes.ops[from..];
+        let end = from + ops.iter().position(|op| *op == Op::Truncate).unwrap_or(ops.len());
+        let mut left_out = self.unavailable(from..end).iter().map(|&(row, _)| row as usize).peekable();
+        if left_out.peek().is_none() {
+            return end;
+        }
+        let mut touched: HashSet<&[u8]> = HashSet::default();
+        for row in from..end {
+            let mut needs = false;
+            while left_out.next_if_eq(&row).is_some() {
+                needs = true;
+            }
+            let follows_delete = row > from && self.changes.ops[row - 1] == Op::Delete;
+            if needs && (follows_delete || touched.contains(self.old_key(row))) {
+                return row;
+            }
+            touched.insert(self.old_key(row));
+            touched.insert(self.keys.row(row).data());
+        }
+        end
+    }
+
+    /// Puts in what events left out.
+    fn fill(&mut self, state: &KeyedRows, partition: &Partition, rows: std::ops::Range<usize>) -> Result<()> {
+        let first = rows.start;
+        let left_out = self.unavailable(rows);
+        if left_out.is_empty() {
+            return Ok(());
+        }
+        let mut images: Vec<&[u8]> = Vec::new();
+        let mut places: HashMap<u32, Option<usize>> = HashMap::default();
+        for &(row, _) in left_out {
+            places.entry(row).or_insert_with(|| {
+                let row = row as usize;
+                // Only a key that changes inserts a row without saying all of it: the row that was deleted just before.
+                let moved = || {
+                    let is_insert = self.changes.ops[row] == Op::Create && row == first && self.alone;
+                    partition.deleted.as_deref().filter(|_| is_insert)
+                };
+                let image = partition.rows.get(self.old_key(row)).map(AsRef::as_ref).or_else(moved)?;
+                images.push(image);
+                Some(images.len() - 1)
+            });
+        }
+        let kept = state.columns(&images)?;
+        let event = self.changes.before.as_ref();
+        let has = |row: u32, column: u32| {
+            event.is_some_and(|it| it.present[row as usize] && it.rows.column(column as usize).is_valid(row as usize))
+        };
+        let mut by_column: HashMap<usize, Vec<(usize, usize)>> = HashMap::default();
+        for &(row, column) in left_out {
+            let from = match places.get(&row).copied().flatten() {
+                Some(place) => (1, place),
+                None if has(row, column) => (2, row as usize),
+                None => {
+                    if self.missing.last().is_none_or(|&(last, _)| last != row) {
+                        self.missing.push((row, column));
+                    }
+                    continue;
+                }
+            };
+            let all = || (0..self.changes.len()).map(|row| (0, row)).collect();
+            by_column.entry(column as usize).or_insert_with(all)[row as usize] = from;
+        }
+        for (column, indices) in by_column {
+            let mut sources: Vec<&dyn Array> = vec![&self.rows[column], kept.column(column)];
+            sources.extend(event.map(|it| it.rows.column(column) as &dyn Array));
+            self.rows[column] = interleave(&sources, &indices)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the map on, and notes what was there.
+    fn take_in(&mut self, state: &KeyedRows, partition: &mut Partition, rows: std::ops::Range<usize>) -> Result<()> {
+        let columns: Vec<ArrayRef> = self.rows.iter().map(|it| it.slice(rows.start, rows.len())).collect();
+        let images = state.images.convert_columns(&columns)?;
+        let mut missing =
+            self.missing.iter().map(|&(row, _)| row as usize).skip_while(|&row| row < rows.start).peekable();
+        let map = &mut partition.rows;
+        for row in rows.clone() {
+            partition.deleted = None;
+            if missing.next_if_eq(&row).is_some() {
+                continue;
+            }
+            let key = self.keys.row(row).data();
+            let old_key = self.old_key(row);
+            let has_event = self.changes.before.as_ref().is_some_and(|before| before.present[row]);
+            let old = match self.changes.ops[row] {
+                Op::Delete => {
+                    let old = map.remove(key);
+                    partition.deleted.clone_from(&old);
+                    old
+                }
+                _ => {
+                    let moved = if old_key == key { None } else { map.remove(old_key) };
+                    let image = images.row(row - rows.start);
+                    let replaced = match map.get_mut(key) {
+                        Some(kept) => Some(std::mem::replace(kept, image.data().into())),
+                        None => map.insert(key.into(), image.data().into()),
+                    };
+                    if old_key == key { replaced } else { moved }
+                }
+            };
+            self.olds[row] = match old {
+                Some(image) => Old::Kept(image),
+                None if has_event && self.changes.ops[row] == Op::Update => Old::Event,
+                None => Old::Unknown,
+            };
+        }
+        Ok(())
+    }
+
+    /// The changes of a stretch, whole.
+    fn resolved(&mut self, state: &KeyedRows, rows: std::ops::Range<usize>) -> Result<ChangeBatch> {
+        let lost: HashSet<u32> = self.missing.iter().map(|&(row, _)| row).collect();
+        let picked = rows.map(|row| row as u32).filter(|row| !lost.contains(row));
+        let picked: UInt32Array = UInt32Array::from_iter_values(picked);
+        let mut images: Vec<&[u8]> = Vec::new();
+        let (mut before, mut after) = (Vec::with_capacity(picked.len()), Vec::with_capacity(picked.len()));
+        let mut present = Vec::with_capacity(picked.len());
+        for &row in picked.values() {
+            let row = row as usize;
+            let from = match &self.olds[row] {
+                Old::Kept(image) => {
+                    images.push(image);
+                    (2, images.len() - 1)
+                }
+                Old::Event => (3, row),
+                Old::Unknown => (1, 0),
+            };
+            present.push(from.0 != 1);
+            let is_full_delete = self.changes.ops[row] == Op::Delete && from.0 == 2;
+            after.push(if is_full_delete { from } else { (0, row) });
+            before.push(from);
+        }
+        let kept = state.columns(&images)?;
+        let event = self.changes.before.as_ref();
+        let pick = |indices: &[(usize, usize)]| {
+            let column = |(place, own): (usize, &ArrayRef)| {
+                let nothing = new_null_array(own.data_type(), 1);
+                let mut sources: Vec<&dyn Array> = vec![own, &nothing, kept.column(place)];
+                sources.extend(event.map(|it| it.rows.column(place) as &dyn Array));
+                interleave(&sources, indices)
+            };
+            let columns = self.rows.iter().enumerate().map(column).collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, crate::error::Error>(RecordBatch::try_new(Arc::clone(&state.schema), columns)?)
+        };
+        let (before, after) = (pick(&before)?, pick(&after)?);
+        let changes = self.changes.pick(&picked, &self.changes.rows)?;
+        Ok(ChangeBatch {
+            rows: after,
+            before: Some(Before { rows: before, present }),
+            unavailable: Vec::new(),
+            ..changes
+        })
+    }
+}
