@@ -12,7 +12,7 @@ use super::run::Came;
 use crate::change::TopicPartition;
 use crate::error::{Error, Result, suggestion};
 use crate::sink::clickhouse::keeps_deleted;
-use crate::sink::{IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
 
 /// How many rows a complaint shows.
 const SHOWN: usize = 40;
@@ -41,7 +41,11 @@ pub fn outputs(came: &Came) -> Result<Vec<Output<'_>>> {
         let twice = outputs.iter().filter(|it| it.table.options.table() == name).count();
         let name = if twice == 0 { name.to_owned() } else { format!("{name}_{}", twice + 1) };
         let rows = batches.iter().map(cells).collect::<Result<Vec<_>>>()?.concat();
-        let rows = if table.form == TableForm::Mirror { current(table, rows)? } else { rows };
+        let rows = match table.form {
+            TableForm::Mirror => current(table, rows)?,
+            TableForm::Multiset => counted(table, rows)?,
+            _ => rows,
+        };
         let sources = match table.form {
             TableForm::Late | TableForm::DeadLetters => batches.iter().flat_map(sources).collect(),
             _ => Vec::new(),
@@ -51,22 +55,38 @@ pub fn outputs(came: &Came) -> Result<Vec<Output<'_>>> {
     Ok(outputs)
 }
 
-/// The rows of a mirror that are there: of each key the newest, unless it is deleted.
+/// The rows of a mirror that are there: of each key the newest, unless it is deleted, or older than a truncate.
 fn current(table: &OutputTable, rows: Vec<Vec<String>>) -> Result<Vec<Vec<String>>> {
     let keeps_deleted = keeps_deleted(table)?;
-    let place = |name: &str| table.schema.index_of(name).ok();
-    let key: Vec<usize> = table.key.iter().filter_map(|name| place(name)).collect();
-    let version = |row: &[String]| place(VERSION).and_then(|at| row[at].parse::<u64>().ok()).unwrap_or_default();
-    let is_there = |row: &Vec<String>| place(IS_DELETED).is_none_or(|at| row[at] == "0");
+    let place = |name: &str| table.schema.index_of(name).map_err(Error::internal);
+    let (version, deleted) = (place(VERSION)?, place(IS_DELETED)?);
+    let version = |row: &[String]| row[version].parse::<u64>().unwrap_or_default();
+    let key = table.key.iter().map(|name| place(name)).collect::<Result<Vec<_>>>()?;
+    let (truncates, rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row[deleted] == "2");
+    let truncated = truncates.iter().map(|row| version(row)).max();
     let mut newest: BTreeMap<Vec<String>, Vec<String>> = BTreeMap::new();
-    for row in rows.into_iter().filter(|row| !keeps_deleted || is_there(row)) {
+    for row in rows.into_iter().filter(|row| !keeps_deleted || row[deleted] == "0") {
         let name: Vec<String> = key.iter().map(|&at| row[at].clone()).collect();
         match newest.get(&name) {
             Some(other) if version(other) > version(&row) => {}
             _ => drop(newest.insert(name, row)),
         }
     }
+    let is_there = |row: &Vec<String>| row[deleted] == "0" && truncated.is_none_or(|at| version(row) > at);
     Ok(newest.into_values().filter(is_there).collect())
+}
+
+/// The rows of a mirror without a key, each as often as it is there.
+fn counted(table: &OutputTable, rows: Vec<Vec<String>>) -> Result<Vec<Vec<String>>> {
+    let count = table.schema.index_of(COUNT).map_err(Error::internal)?;
+    let mut counts: BTreeMap<Vec<String>, (i64, Vec<String>)> = BTreeMap::new();
+    for row in rows {
+        let entry = counts.entry(row[..table.visible].to_vec()).or_insert_with(|| (0, row.clone()));
+        entry.0 += row[count].parse::<i64>().map_err(Error::internal)?;
+    }
+    let repeated =
+        |(count, row): (i64, Vec<String>)| std::iter::repeat_n(row, usize::try_from(count).unwrap_or_default());
+    Ok(counts.into_values().flat_map(repeated).collect())
 }
 
 fn sources(batch: &RecordBatch) -> Vec<(TopicPartition, i64, String)> {
@@ -84,7 +104,7 @@ fn sources(batch: &RecordBatch) -> Vec<(TopicPartition, i64, String)> {
 
 impl Output<'_> {
     fn is_main(&self) -> bool {
-        matches!(self.table.form, TableForm::Log | TableForm::Mirror | TableForm::Results)
+        !matches!(self.table.form, TableForm::Late | TableForm::DeadLetters)
     }
 
     /// The columns that are shown when nobody has said which.

@@ -6,6 +6,7 @@ use super::case::Case;
 use super::cells::{Table, lines};
 use super::check::{matched, outputs, verdicts};
 use super::run::Came;
+use crate::change::TopicPartition;
 use crate::error::Result;
 use crate::sink::TableForm;
 
@@ -65,7 +66,7 @@ pub fn update(case: &Case, came: &Came) -> Result<String> {
     text.extend(before.into_values().flatten());
     for output in outputs.iter().filter(|output| !output.rows.is_empty() && !has_section(&output.name)) {
         let is_marked = matches!(output.table.form, TableForm::Late | TableForm::DeadLetters)
-            && output.sources.iter().all(|(partition, offset, _)| is_in_file(case, came, (partition.clone(), *offset)));
+            && output.sources.iter().all(|(partition, offset, _)| is_in_file(case, came, partition, *offset));
         if !is_marked {
             text.push(format!("=== expected {}", output.name));
             text.extend(table_lines(&output.like(case, None)?));
@@ -75,8 +76,8 @@ pub fn update(case: &Case, came: &Came) -> Result<String> {
 }
 
 /// Whether a position is that of a record that is written in the case's own file, where it can be marked.
-fn is_in_file(case: &Case, came: &Came, position: (crate::change::TopicPartition, i64)) -> bool {
-    let place = came.positions.iter().position(|it| *it == position);
+fn is_in_file(case: &Case, came: &Came, partition: &TopicPartition, offset: i64) -> bool {
+    let place = came.positions.iter().position(|it| (&it.0, it.1) == (partition, offset));
     place.is_some_and(|place| case.inputs[place].file == case.file)
 }
 

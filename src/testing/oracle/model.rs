@@ -122,7 +122,7 @@ impl<'a> Model<'a> {
     }
 
     fn results(&self) -> Vec<Vec<String>> {
-        let mut windows: BTreeMap<(i64, i64), Vec<(&Group, &Vec<Event>)>> = BTreeMap::new();
+        let mut windows: BTreeMap<(i64, i64), Vec<_>> = BTreeMap::new();
         for (group, events) in &self.groups {
             if self.shape.having.is_none_or(|most| events.len() as i64 > most) {
                 windows.entry((group.0, group.1)).or_default().push((group, events));
@@ -133,7 +133,9 @@ impl<'a> Model<'a> {
             if let Some(count) = self.shape.top {
                 // Nulls come last.
                 let keys = |group: &Group| group.2.iter().map(|key| (key.is_none(), key.clone())).collect::<Vec<_>>();
-                groups.sort_by_key(|(group, events)| (std::cmp::Reverse(events.len()), keys(group)));
+                groups.sort_by_key(|(group, events): &(&Group, &Vec<Event>)| {
+                    (std::cmp::Reverse(events.len()), keys(group))
+                });
                 groups.truncate(count);
             }
             rows.extend(groups.into_iter().map(|(group, events)| self.row(group, events)));
