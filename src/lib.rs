@@ -42,6 +42,7 @@ pub mod source;
 pub mod sql;
 pub mod state;
 pub mod telemetry;
+pub mod testing;
 pub mod type_name;
 pub mod verify;
 pub mod window;

@@ -27,6 +27,11 @@ impl Options {
         Self { table: table.into(), values }
     }
 
+    /// Gives an option a value.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.values.insert(name.into(), value.into());
+    }
+
     /// The name of the table that these are the options of.
     pub fn table(&self) -> &str {
         &self.table

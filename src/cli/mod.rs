@@ -6,6 +6,7 @@ mod explain;
 mod query;
 mod run;
 mod status;
+mod test;
 mod validate;
 mod verify;
 
@@ -21,10 +22,12 @@ use crate::sql::text::Variables;
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done, or stopped by SIGINT or SIGTERM with everything delivered
-  1   verify: the copy is different
+  1   test: a case failed; verify: the copy is different
   2   a mistake in a query, an option or an argument
   3   Kafka, ClickHouse, a file or the network failed for good
   70  a bug in Highwater; please report it";
+
+const DEFAULT_LOG: &str = "warn,highwater=info";
 
 /// Streaming windowed analytics over change data: Kafka to ClickHouse, in SQL, exactly once.
 #[derive(Debug, Parser)]
@@ -33,7 +36,7 @@ pub struct Cli {
     #[command(subcommand)]
     command: Command,
     /// What to log: error, warn, info, debug, or a filter such as highwater=debug
-    #[arg(long, global = true, env = "HIGHWATER_LOG", default_value = "warn,highwater=info")]
+    #[arg(long, global = true, env = "HIGHWATER_LOG", default_value = DEFAULT_LOG)]
     log: String,
     /// Read variables that the environment does not set from this file [default: .env, if there is one]
     #[arg(long, global = true, value_name = "FILE")]
@@ -48,6 +51,8 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Say what queries do: what is decoded, windows, state, sinks
     Explain(explain::ExplainArgs),
+    /// Run the cases of queries: records in, rows out, compared with what is expected
+    Test(test::TestArgs),
     /// Compare a database with its mirror in ClickHouse, row by row where it must be; purge what is archived
     Verify(Box<verify::VerifyArgs>),
     /// Ask ClickHouse, and print the rows
@@ -86,7 +91,9 @@ pub fn main() -> ExitCode {
         return fail(&error);
     }
     let cli = Cli::parse();
-    if let Err(error) = crate::telemetry::start_logging(&cli.log) {
+    // A test stops and resumes jobs all the time, and says itself what is wrong.
+    let is_quiet = matches!(cli.command, Command::Test(_)) && cli.log == DEFAULT_LOG;
+    if let Err(error) = crate::telemetry::start_logging(if is_quiet { "error" } else { &cli.log }) {
         return fail(&error);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -96,6 +103,7 @@ pub fn main() -> ExitCode {
                 Command::Run(args) => run::run(args).await,
                 Command::Validate(args) => validate::run(&args).await,
                 Command::Explain(args) => explain::run(&args).await,
+                Command::Test(args) => return test::run(args).await,
                 Command::Verify(args) => return verify::run(&args).await,
                 Command::Query(args) => query::run(&args).await,
                 Command::Demo(args) => demo::run(args).await,

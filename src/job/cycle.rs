@@ -10,7 +10,6 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 
 use super::delivery::Delivery;
 use super::epoch::{Cut, blocks, intents};
-use super::lane::now;
 use super::lanes::Lanes;
 use super::merge::{merge, merge_sessions};
 use super::message::{Takes, ToLane};
@@ -230,7 +229,7 @@ impl Job {
             }
         }
         let ranges = self.inputs.iter().flat_map(TableInput::ranges).collect();
-        let made_at = now();
+        let made_at = self.settings.outside.now();
         let started_at = self.started_at;
         let cut = Cut { job: &self.settings.name, started_at, epoch: self.epoch, made_at, ranges: &ranges };
         let is_quiet =

@@ -19,6 +19,7 @@ use super::keeping::{ForMirrors, Keeping};
 use super::message::{Assignment, Course, FromLane, PartitionState, Takes, ToLane};
 use super::mirror::Mirror;
 use super::multiset;
+use super::outside::Outside;
 use super::progress::Progress;
 use super::{limits, rows};
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op, TopicPartition};
@@ -56,6 +57,7 @@ pub struct Lane {
     orders: Receiver<ToLane>,
     reports: Sender<FromLane>,
     progress: Arc<Progress>,
+    outside: Arc<dyn Outside>,
 }
 
 /// What a lane has of a table.
@@ -113,6 +115,7 @@ impl Lane {
         orders: Receiver<ToLane>,
         reports: Sender<FromLane>,
         progress: Arc<Progress>,
+        outside: Arc<dyn Outside>,
     ) -> Result<Self> {
         Ok(Self {
             number,
@@ -127,6 +130,7 @@ impl Lane {
             orders,
             reports,
             progress,
+            outside,
         })
     }
 
@@ -230,8 +234,9 @@ impl Lane {
     fn assign(&mut self, assignment: Assignment) {
         let range = OffsetRange { from: assignment.from, to: assignment.from };
         let clock = PartitionClock::at(assignment.clock);
+        let last_arrival = self.outside.now();
         let Assignment { table, generation, .. } = assignment;
-        let partition = Partition { table, generation, range, clock, last_arrival: now(), at_bound: false };
+        let partition = Partition { table, generation, range, clock, last_arrival, at_bound: false };
         self.partitions.insert(assignment.partition, partition);
     }
 
@@ -319,7 +324,7 @@ impl Lane {
         self.progress.count_batch(changes.len(), raw.iter().map(|record| record.value.map_or(0, <[u8]>::len)).sum());
         partition.range.to = raw.range.to;
         if !raw.is_empty() {
-            partition.last_arrival = now();
+            partition.last_arrival = self.outside.now();
         }
         if table.keeping.is_kept() && !course.windows {
             // The rows are kept as they were after these records: the checkpoint has what came of them.
@@ -505,12 +510,12 @@ impl Lane {
     /// Waits while the job is busy: what is not taken from the source stays there. Such waiting is not idleness of the
     /// partitions: their silence does not count it.
     fn report(&mut self, report: FromLane) -> Result<()> {
-        let before = now();
+        let before = Instant::now();
         let sent = self.reports.blocking_send(report);
-        let waited = now() - before;
-        if waited > POLL.as_millis() as i64 {
+        let waited = self.outside.since(before);
+        if waited > POLL {
             self.polled = false;
-            self.partitions.values_mut().for_each(|partition| partition.last_arrival += waited);
+            self.partitions.values_mut().for_each(|partition| partition.last_arrival += waited.as_millis() as i64);
         }
         sent.map_err(|_| Error::internal("the job ended before its lane"))
     }

@@ -8,6 +8,7 @@ use tokio::sync::mpsc::Sender;
 use super::input::InputPlan;
 use super::lane::Lane;
 use super::message::{Assignment, FromLane, ToLane};
+use super::outside::Outside;
 use super::progress::Progress;
 use crate::error::{Error, Result};
 use crate::source::SourceReader;
@@ -33,11 +34,13 @@ impl Lanes {
         first: usize,
         reports: &Sender<FromLane>,
         progress: &Arc<Progress>,
+        outside: &Arc<dyn Outside>,
     ) -> Result<Self> {
         let mut handles = Vec::new();
         for (number, reader) in (first..).zip(readers) {
             let (orders, inbox) = unbounded();
-            let lane = Lane::new(number, plans, reader, inbox, reports.clone(), Arc::clone(progress))?;
+            let lane =
+                Lane::new(number, plans, reader, inbox, reports.clone(), Arc::clone(progress), Arc::clone(outside))?;
             let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || lane.work());
             let thread = Some(thread.map_err(|cause| Error::permanent("cannot start a thread", cause))?);
             handles.push(LaneHandle { number, orders, thread, partitions: 0 });

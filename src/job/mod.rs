@@ -21,6 +21,7 @@ mod mirror_tests;
 mod model_tests;
 pub mod multiset;
 pub mod outputs;
+pub mod outside;
 pub mod progress;
 pub mod recovery;
 pub mod rows;

@@ -23,7 +23,6 @@ use super::discovery::{Discovery, Drift};
 use super::epoch::EpochRows;
 use super::generation;
 use super::input::InputPlan;
-use super::lane::now;
 use super::lanes::Lanes;
 use super::message::{Course, FromLane, ToLane};
 use super::outputs::Outputs;
@@ -32,11 +31,11 @@ use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered, SavedSchemas, State, Truncate};
 use crate::error::{Error, Result};
+use crate::sink;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
 use crate::sql::submission::Submission;
-use crate::{sink, source};
 
 /// How many reports of lanes may wait for the job. Few: a report may be a batch of rows, some megabytes.
 const REPORTS: usize = 8;
@@ -245,7 +244,8 @@ impl Job {
             let is_same = discovery.as_ref().is_some_and(Discovery::has_run);
             check_compatible(&recovered.last.manifest, (!is_same).then_some(&query), &settings)?;
         }
-        let prepared = outputs.tables.iter().map(|table| prepared(table, recovered.is_some()));
+        let (is_resumed, tables) = (recovered.is_some(), outputs.tables.clone());
+        let prepared = tables.into_iter().map(|table| prepared(settings.outside.sink(&table, is_resumed), table));
         let sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
@@ -259,6 +259,7 @@ impl Job {
         let (inputs, groups) = tokio::task::block_in_place(open)?;
         let deliverer =
             Deliverer::start(settings.checkpoints.clone(), sinks, outputs.tables.clone(), Arc::clone(&progress));
+        let now = settings.outside.now();
         let mut job = Self {
             query,
             outputs,
@@ -268,9 +269,9 @@ impl Job {
             deliverer,
             reports,
             progress,
-            started_at: recovered.as_ref().map_or_else(now, |it| it.last.manifest.started_at),
+            started_at: recovered.as_ref().map_or(now, |it| it.last.manifest.started_at),
             // A fresh start has epochs of its own: results say which epoch they are of, and earlier runs may have left some.
-            epoch: (now() / 1_000) as u64,
+            epoch: (now / 1_000) as u64,
             rows: EpochRows::default(),
             next_rows: EpochRows::default(),
             step: Step::Gathering,
@@ -533,17 +534,17 @@ fn open_inputs(
 ) -> Result<(Vec<TableInput>, Vec<Lanes>)> {
     let options: Vec<_> = plans.iter().map(|plan| &plan.table.options).collect();
     let (mut inputs, mut groups, mut first_lane) = (Vec::new(), Vec::new(), 0);
-    for members in source::groups(&options) {
+    for members in settings.outside.groups(&options) {
         let plans: Vec<_> = members.iter().map(|&member| Arc::clone(&plans[member])).collect();
         let options: Vec<_> = plans.iter().map(|plan| &plan.table.options).collect();
-        let mut sources = source::open_together(&options)?;
+        let mut sources = settings.outside.sources(&options)?;
         let mut partitions = 0;
         for source in &mut sources {
             partitions += source.partitions()?.len();
         }
         let count = settings.lanes.clamp(1, partitions.max(1));
         let readers = (0..count).map(|_| sources[0].reader()).collect::<Result<_>>()?;
-        let lanes = Lanes::start(&plans, readers, first_lane, reports, progress)?;
+        let lanes = Lanes::start(&plans, readers, first_lane, reports, progress, &settings.outside)?;
         first_lane += count;
         for (place, (plan, source)) in plans.into_iter().zip(sources).enumerate() {
             inputs.push(TableInput::new(plan, source, (groups.len(), place), settings)?);
@@ -584,9 +585,9 @@ fn check_compatible(manifest: &Manifest, query: Option<&Query>, settings: &Setti
 }
 
 /// A table's sink, ready to be written to.
-async fn prepared(table: &sink::OutputTable, resume: bool) -> Result<Box<dyn sink::Sink>> {
-    let mut sink = sink::open(table, resume)?;
-    prepare(sink.as_mut(), table).await?;
+async fn prepared(sink: Result<Box<dyn sink::Sink>>, table: sink::OutputTable) -> Result<Box<dyn sink::Sink>> {
+    let mut sink = sink?;
+    prepare(sink.as_mut(), &table).await?;
     Ok(sink)
 }
 

@@ -1,7 +1,9 @@
 //! How a job runs, besides its query.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::outside::{Outside, World};
 use crate::checkpoint::CheckpointStore;
 
 /// When a run ends by itself.
@@ -38,6 +40,8 @@ pub struct Settings {
     pub flush_bytes: usize,
     /// How often the open windows are saved.
     pub checkpoint_interval: Duration,
+    /// Its clock, sources and sinks.
+    pub outside: Arc<dyn Outside>,
 }
 
 impl Settings {
@@ -54,6 +58,7 @@ impl Settings {
             flush_rows: 250_000,
             flush_bytes: 64 << 20,
             checkpoint_interval: Duration::from_secs(10),
+            outside: Arc::new(World),
         }
     }
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::input::{InputPlan, LaneWork};
-use super::lane::now;
 use super::lanes::Lanes;
 use super::message::{Assignment, PartitionState, ToLane};
+use super::outside::Outside;
 use super::settings::{Ending, Settings};
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::{Manifest, Position, Truncate};
@@ -25,6 +25,7 @@ pub struct TableInput {
     /// Its place in those lanes.
     place: usize,
     source: Box<dyn Source>,
+    outside: Arc<dyn Outside>,
     watermark: TableWatermark,
     /// Where each partition stood at the last cut, and at the one before.
     standing: BTreeMap<TopicPartition, Standing>,
@@ -62,12 +63,14 @@ impl TableInput {
         };
         let watermark = TableWatermark::new(BEGINNING_OF_TIME, (!is_bounded).then_some(idle));
         let closes_at_the_end = settings.ending == Ending::Bounded;
+        let outside = Arc::clone(&settings.outside);
         let generation = options.parse("generation", 0_u16, "a number up to 65535")?.into();
         Ok(Self {
             plan,
             group,
             place,
             source,
+            outside,
             watermark,
             standing: BTreeMap::new(),
             generation,
@@ -271,15 +274,15 @@ impl TableInput {
         if at_the_end {
             self.raise_watermark(END_OF_TIME);
         }
-        self.watermark.advance(now())
+        self.watermark.advance(self.outside.now())
     }
 
     fn raise_watermark(&mut self, time: i64) {
-        let everywhere = PartitionReport { clock: time, at_end: false, last_arrival: now() };
+        let everywhere = PartitionReport { clock: time, at_end: false, last_arrival: self.outside.now() };
         let partitions: Vec<_> = self.standing.keys().cloned().collect();
         if time > self.watermark.time() {
             partitions.into_iter().for_each(|partition| self.watermark.report(partition, everywhere));
-            self.watermark.advance(now());
+            self.watermark.advance(self.outside.now());
         }
     }
 

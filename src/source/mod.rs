@@ -14,6 +14,7 @@ use crate::options::Options;
 
 pub mod file;
 pub mod kafka;
+pub mod script;
 
 /// One table's connection to where its records are.
 pub trait Source: Send {

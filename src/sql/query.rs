@@ -27,7 +27,7 @@ use super::text::{Text, Variables};
 use crate::error::{Error, Place, Result};
 
 /// A submitted query: everything that its files define, compiled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Query {
     /// Tables, views and inserts.
     pub script: Arc<Script>,

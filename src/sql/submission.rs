@@ -69,6 +69,13 @@ impl Submission {
         Ok(())
     }
 
+    /// Gives a table another value of an option. False when there is no such table.
+    pub fn set_option(&mut self, table: &str, option: &str, value: &str) -> bool {
+        let Some(table) = self.script.tables.get_mut(table) else { return false };
+        Arc::make_mut(table).options.set(option, value);
+        true
+    }
+
     /// The tables that are read and declare no columns.
     pub fn open_tables(&self) -> Vec<&Arc<Table>> {
         let filled: BTreeSet<&str> = self.script.inserts.iter().filter_map(|insert| insert.target.as_deref()).collect();

@@ -11,12 +11,19 @@ use crate::error::{Place, Result, SqlError};
 pub struct Variables {
     given: BTreeMap<String, String>,
     use_environment: bool,
+    /// How else one is set, `NAME` standing for its name.
+    advice: Option<&'static str>,
 }
 
 impl Variables {
     /// The given values; what they lack comes from the environment.
     pub fn new(given: BTreeMap<String, String>) -> Self {
-        Self { given, use_environment: true }
+        Self { given, use_environment: true, advice: None }
+    }
+
+    /// The given values and nothing else, so that a query is the same wherever it is compiled. `advice` says how one is given.
+    pub fn only(given: BTreeMap<String, String>, advice: &'static str) -> Self {
+        Self { given, use_environment: false, advice: Some(advice) }
     }
 
     /// None at all.
@@ -115,7 +122,11 @@ fn variable(rest: &str, variables: &Variables, place: SqlError) -> Result<(usize
     match variables.get(name).or_else(|| default.map(str::to_owned)) {
         Some(value) => Ok((end + 1, value)),
         None => {
-            let advice = format!("export it, pass --set {name}=VALUE, or write ${{{name}:-default}}");
+            let advice = match variables.advice {
+                Some(advice) => advice.replace("NAME", name),
+                None => format!("export it, pass --set {name}=VALUE"),
+            };
+            let advice = format!("{advice}, or write ${{{name}:-default}}");
             Err(fail(format!("variable {name} is not set; {advice}")).into())
         }
     }
@@ -127,7 +138,7 @@ mod tests {
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {
         let given = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        Variables { given, use_environment: false }
+        Variables { given, ..Variables::default() }
     }
 
     #[test]

@@ -275,7 +275,7 @@ fn records_deleted_by_retention_are_an_error_with_a_way_out() {
             "partition 0",
             &format!("offset {gone} "),
             "from 60 up to, not including, 100",
-            "checkpoint",
+            "--new-generation",
         ] {
             assert!(text.contains(part), "{text}");
         }

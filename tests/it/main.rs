@@ -4,6 +4,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod avro;
+mod cases;
 mod cli;
 mod clickhouse_sink;
 mod crash;

@@ -27,6 +27,7 @@ impl Writer<'_> {
         id % self.partitions
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "the callers make them for it")]
     fn send(&self, partition: i32, op: &str, before: Option<Value>, after: Option<Value>) {
         let connector = if self.full { "mysql" } else { "postgresql" };
         let value = json!({"before": before, "after": after, "source": {"connector": connector, "ts_ms": 1}, "op": op});

@@ -199,12 +199,18 @@ pub(super) fn extras(output: &OutputTable) -> impl Iterator<Item = Extra> + '_ {
 pub(super) struct ColumnDdl {
     pub(super) name: String,
     pub(super) ch_type: ChType,
+    /// For rows that others insert; ours have every column.
+    default: Option<&'static str>,
     comment: String,
 }
 
 impl ColumnDdl {
     pub(super) fn text(&self) -> String {
         let mut text = format!("{} {}", quote_identifier(&self.name), self.ch_type);
+        if let Some(default) = self.default {
+            text.push_str(" DEFAULT ");
+            text.push_str(default);
+        }
         if !self.comment.is_empty() {
             text.push_str(" COMMENT ");
             text.push_str(&quote_string(&self.comment));
@@ -249,16 +255,18 @@ pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDd
             let separator = if comment.is_empty() { "" } else { "; " };
             comment = format!("{comment}{separator}time of day in microseconds");
         }
-        columns.push(ColumnDdl { name: name.clone(), ch_type, comment });
+        columns.push(ColumnDdl { name: name.clone(), ch_type, default: None, comment });
     }
     columns.extend(extras(output).map(|extra| ColumnDdl {
         name: extra.name().to_owned(),
         ch_type: extra.ch_type(),
+        default: None,
         comment: extra.comment().to_owned(),
     }));
     columns.extend(written_at(output).map(|name| ColumnDdl {
         name: name.to_owned(),
         ch_type: ChType::plain("DateTime"),
+        default: Some("now()"),
         comment: "when the row's block was made".to_owned(),
     }));
     Ok(columns)

@@ -335,7 +335,7 @@ impl ClickHouseSink {
 }
 
 /// Whether deletes leave the rows where they are, as `'deletes' = 'ignore'` says.
-fn keeps_deleted(output: &OutputTable) -> Result<bool> {
+pub fn keeps_deleted(output: &OutputTable) -> Result<bool> {
     match output.options.get("deletes") {
         None | Some("apply") => Ok(false),
         // A changelog has its deletes as rows, which WHERE can leave out.

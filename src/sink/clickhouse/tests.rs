@@ -166,7 +166,7 @@ fn ddl_in_the_users_own_words() {
     let ddl = create_table(&with_options(log.clone(), &own), &name(), true).expect("ddl");
     for part in [
         "    `made` DateTime,\n",
-        "    `ts` DateTime COMMENT 'when the row\\'s block was made',\n",
+        "    `ts` DateTime DEFAULT now() COMMENT 'when the row\\'s block was made',\n",
         "ENGINE = ReplacingMergeTree\nPARTITION BY toDate(made)\nORDER BY (id, ts)\n",
     ] {
         assert!(ddl.contains(part), "{part}: {ddl}");
