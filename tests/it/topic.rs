@@ -124,7 +124,7 @@ pub(crate) fn read(topic: &str, mut take: impl FnMut(Record<'_>)) {
     let mut list = TopicPartitionList::new();
     let mut missing = 0;
     for partition in metadata.topics()[0].partitions() {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), WAIT).unwrap();
+        let (low, high) = watermarks(&consumer, topic, partition.id());
         missing += high - low;
         list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
     }
@@ -136,5 +136,17 @@ pub(crate) fn read(topic: &str, mut take: impl FnMut(Record<'_>)) {
         let message = message.unwrap();
         missing -= 1;
         take(Record { partition: message.partition(), offset: message.offset(), value: message.payload() });
+    }
+}
+
+/// First offset and end of a partition. One of a topic that is only just there may have no leader yet.
+fn watermarks(consumer: &BaseConsumer, topic: &str, partition: i32) -> (i64, i64) {
+    let give_up = Instant::now() + WAIT;
+    loop {
+        match consumer.fetch_watermarks(topic, partition, WAIT) {
+            Ok(found) => return found,
+            Err(error) => assert!(Instant::now() < give_up, "{topic}[{partition}]: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
