@@ -29,7 +29,7 @@ use crate::window::session_state::Brief;
 use crate::window::watermark::BEGINNING_OF_TIME;
 
 /// The windows of each input.
-type InputWindows = BTreeMap<InputId, Vec<WindowState>>;
+pub(super) type InputWindows = BTreeMap<InputId, Vec<WindowState>>;
 /// The fragments of sessions of each input that others in the lanes may go on with.
 pub(super) type InputBriefs = Vec<(InputId, Vec<Brief>)>;
 
@@ -37,7 +37,14 @@ pub(super) type InputBriefs = Vec<(InputId, Vec<Brief>)>;
 pub(super) enum Step {
     Gathering,
     Cutting { waiting: BTreeSet<usize>, state: Option<State>, open_windows: usize },
-    Closing { waiting: BTreeSet<usize>, state: Option<State>, closed: InputWindows, neighbours: Neighbours },
+    Closing {
+        waiting: BTreeSet<usize>,
+        state: Option<State>,
+        closed: InputWindows,
+        neighbours: Neighbours,
+        /// The watermarks of the windowed queries for which they have moved.
+        watermarks: BTreeMap<usize, i64>,
+    },
     Done,
 }
 
@@ -176,9 +183,13 @@ impl Job {
 
     /// All lanes stand: moves the watermarks, and asks for the windows behind them.
     pub(super) async fn close(&mut self) -> Result<()> {
-        let Step::Cutting { state, open_windows, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+        let Step::Cutting { mut state, open_windows, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
             return Ok(());
         };
+        if let Some(state) = &mut state {
+            self.nested.save(state)?;
+        }
+        let open_windows = open_windows + self.nested.open_windows();
         self.progress.open_windows.store(open_windows as u64, Relaxed);
         metrics::gauge!("highwater_open_windows").set(open_windows as f64);
         let at_the_end = self.is_finished();
@@ -202,7 +213,8 @@ impl Job {
             metrics::gauge!("highwater_watermark_seconds").set(least as f64 / 1_000.0);
         }
         let nothing_to_close = waiting.is_empty();
-        self.step = Step::Closing { waiting, state, closed: BTreeMap::new(), neighbours: Neighbours::default() };
+        let (closed, neighbours) = (BTreeMap::new(), Neighbours::default());
+        self.step = Step::Closing { waiting, state, closed, neighbours, watermarks: closing };
         if nothing_to_close { self.complete().await } else { Ok(()) }
     }
 
@@ -225,7 +237,9 @@ impl Job {
             let order = &mut orders[input.group];
             order.tables.extend(moved(input).map(|watermark| input.closing(watermark)));
             for id in input.plan.pipelines.iter().filter_map(LanePipeline::input) {
-                let watermark = closing.get(&id.pipeline).map(|watermark| (id, *watermark));
+                let windowed = self.query.pipelines.get(id.pipeline).and_then(|pipeline| pipeline.windowed());
+                let watermark = windowed.zip(closing.get(&id.pipeline));
+                let watermark = watermark.map(|(it, watermark)| (id, it.watermark(id.input, *watermark)));
                 order.inputs.extend(watermark.filter(|it| !order.inputs.contains(it)));
             }
         }
@@ -239,17 +253,14 @@ impl Job {
 
     /// All windows have come in: makes the epoch's blocks and hands them over.
     pub(super) async fn complete(&mut self) -> Result<()> {
-        let Step::Closing { state, closed, mut neighbours, .. } = std::mem::replace(&mut self.step, Step::Gathering)
-        else {
+        let step = std::mem::replace(&mut self.step, Step::Gathering);
+        let Step::Closing { state, closed, mut neighbours, watermarks, .. } = step else {
             return Ok(());
         };
         let mut results = BTreeMap::new();
-        let mut by_pipeline: BTreeMap<usize, InputWindows> = BTreeMap::new();
-        for (id, windows) in closed {
-            by_pipeline.entry(id.pipeline).or_default().insert(id, windows);
-        }
-        for (pipeline, windows) in by_pipeline {
-            let rows = self.results(pipeline, windows, &mut neighbours.briefs).await?;
+        for (pipeline, windows) in by_pipeline(closed) {
+            let watermark = watermarks.get(&pipeline).copied().unwrap_or(BEGINNING_OF_TIME);
+            let rows = self.results(pipeline, windows, &mut neighbours.briefs, watermark).await?;
             if !rows.is_empty() {
                 results.insert(self.outputs.of_pipeline(pipeline).number, rows);
             }
@@ -324,19 +335,25 @@ impl Job {
     }
 
     /// The rows of a pipeline's windows that have closed: lanes merged, then the rest of the query.
-    async fn results(
+    pub(super) async fn results(
         &mut self,
         pipeline: usize,
         mut states: InputWindows,
         neighbours: &mut BTreeMap<InputId, Vec<Brief>>,
+        watermark: i64,
     ) -> Result<Vec<RecordBatch>> {
         let compiled = Arc::clone(&self.query.pipelines[pipeline]);
-        let Some(Windowed { inputs, closing, .. }) = compiled.windowed() else { return Ok(Vec::new()) };
+        let Some(windowed) = compiled.windowed() else { return Ok(Vec::new()) };
+        let Windowed { inputs, closing, .. } = windowed;
         let mut windows = Vec::with_capacity(inputs.len());
         for (input, plan) in inputs.iter().enumerate() {
             let id = InputId { pipeline, input };
             let neighbours = neighbours.remove(&id).unwrap_or_default();
-            windows.push(self.merged(id, plan, states.remove(&id).unwrap_or_default(), neighbours)?);
+            let states = match windowed.nested(input) {
+                Some(nested) => self.pass_on(id, &compiled, nested, &windows, watermark).await?,
+                None => states.remove(&id).unwrap_or_default(),
+            };
+            windows.push(self.merged(id, plan, states, neighbours)?);
         }
         let output = self.outputs.of_pipeline(pipeline);
         let finished = closing.finish(&windows).await?;
@@ -388,7 +405,7 @@ impl Job {
     }
 
     /// Groups whose results cannot be computed go to the dead letters, with their window's start as their place.
-    fn refuse_groups(
+    pub(super) fn refuse_groups(
         &mut self,
         pipeline: usize,
         window_start: i64,
@@ -421,6 +438,15 @@ impl Job {
         self.rows.add(output.number, source, rows);
         Ok(())
     }
+}
+
+/// The windows of each pipeline.
+pub(super) fn by_pipeline(windows: InputWindows) -> BTreeMap<usize, InputWindows> {
+    let mut found: BTreeMap<usize, InputWindows> = BTreeMap::new();
+    for (id, windows) in windows {
+        found.entry(id.pipeline).or_default().insert(id, windows);
+    }
+    found
 }
 
 /// The plan of each pipeline in words.
