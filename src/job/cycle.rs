@@ -36,7 +36,11 @@ pub(super) type InputBriefs = Vec<(InputId, Vec<Brief>)>;
 /// Where the current epoch is.
 pub(super) enum Step {
     Gathering,
-    Cutting { waiting: BTreeSet<usize>, state: Option<State>, open_windows: usize },
+    Cutting {
+        waiting: BTreeSet<usize>,
+        state: Option<State>,
+        open_windows: usize,
+    },
     Closing {
         waiting: BTreeSet<usize>,
         state: Option<State>,

@@ -180,7 +180,8 @@ impl Closing {
     fn together(&self, windows: &[Vec<ClosedWindow>]) -> Result<Vec<Piece>> {
         let mut pieces = Vec::new();
         for (number, input) in self.inputs.iter().enumerate() {
-            let rows = input.closed(windows).iter().map(|window| Ok(input.rows(window)?.1)).collect::<Result<Vec<_>>>()?;
+            let rows =
+                input.closed(windows).iter().map(|window| Ok(input.rows(window)?.1)).collect::<Result<Vec<_>>>()?;
             if !rows.is_empty() {
                 pieces.push(vec![(number, concat_batches(&input.rows.schema, &rows)?)]);
             }

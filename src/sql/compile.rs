@@ -70,7 +70,9 @@ pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionSta
 pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::TableScan(_) => true,
-        LogicalPlan::Extension(_) if window_node(plan).is_some_and(|it| matches!(it.windows, Windows::Session { .. })) => {
+        LogicalPlan::Extension(_)
+            if window_node(plan).is_some_and(|it| matches!(it.windows, Windows::Session { .. })) =>
+        {
             false
         }
         LogicalPlan::Filter(_)
@@ -166,7 +168,9 @@ impl RowWise<'_> {
             }
             other => match window_node(other) {
                 Some(node) => {
-                    let Expr::Column(time) = &node.time else { return refuse("the event time of a window is a column") };
+                    let Expr::Column(time) = &node.time else {
+                        return refuse("the event time of a window is a column");
+                    };
                     let time = node.input.schema().index_of_column(time)?;
                     let below = column.filter(|at| *at < node.input.schema().fields().len());
                     let schema: SchemaRef = Arc::new(other.schema().as_arrow().clone());
@@ -188,10 +192,12 @@ impl RowWise<'_> {
     /// The filters and projections from the top of a plan down to the first node that is something else.
     pub(super) fn stages(self, plan: &LogicalPlan) -> Result<Vec<Stage>> {
         let mut stages = match plan {
-            LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) | LogicalPlan::Projection(_) => match plan.inputs().first() {
-                Some(input) => self.stages(input)?,
-                None => Vec::new(),
-            },
+            LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) | LogicalPlan::Projection(_) => {
+                match plan.inputs().first() {
+                    Some(input) => self.stages(input)?,
+                    None => Vec::new(),
+                }
+            }
             _ => Vec::new(),
         };
         match plan {
@@ -268,9 +274,10 @@ fn current_rows(plan: &LogicalPlan, table: &Table, target: Option<&Table>) -> Re
 /// Gives a branch of a UNION the columns of all of it, if they are not the same.
 fn same_columns(branch: &DFSchema, union: &DFSchema) -> Option<Stage> {
     let (from, to) = (branch.as_arrow(), union.as_arrow());
-    let is_same = |(from, to): (&Arc<datafusion::arrow::datatypes::Field>, &Arc<datafusion::arrow::datatypes::Field>)| {
-        from.data_type() == to.data_type() && from.is_nullable() == to.is_nullable() && from.name() == to.name()
-    };
+    let is_same =
+        |(from, to): (&Arc<datafusion::arrow::datatypes::Field>, &Arc<datafusion::arrow::datatypes::Field>)| {
+            from.data_type() == to.data_type() && from.is_nullable() == to.is_nullable() && from.name() == to.name()
+        };
     if from.fields().iter().zip(to.fields()).all(is_same) {
         return None;
     }

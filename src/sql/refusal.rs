@@ -215,7 +215,10 @@ fn check_join(join: &Join, origins: &Origins<'_>) -> Result<()> {
             JoinType::Full => true,
         };
         return match keeps_constant {
-            true => refuse_at(&places, "this join would have the rows of the constant side once for each window; turn it around"),
+            true => refuse_at(
+                &places,
+                "this join would have the rows of the constant side once for each window; turn it around",
+            ),
             false => Ok(()),
         };
     }
@@ -241,7 +244,9 @@ fn check_join(join: &Join, origins: &Origins<'_>) -> Result<()> {
     {
         return refuse_at(
             &places,
-            format!("the windows of the join's sides are not the same, so their rows would never meet: {one}, and {other}"),
+            format!(
+                "the windows of the join's sides are not the same, so their rows would never meet: {one}, and {other}"
+            ),
         );
     }
     Ok(())

@@ -147,8 +147,9 @@ impl Origins<'_> {
     pub(super) fn bound_of(&self, plan: &LogicalPlan, expression: &Expr) -> Option<Bound> {
         match unaliased(expression) {
             Expr::Column(column) => self.bound(plan, plan.schema().maybe_index_of_column(column)?),
-            Expr::ScalarFunction(function) if function.name() == "coalesce" => {
-                let mut bounds = function.args.iter().map(|it| self.bound_of(plan, it));
+            other => {
+                let alternatives = coalesced(other)?;
+                let mut bounds = alternatives.into_iter().map(|it| self.bound_of(plan, it));
                 let first = bounds.next()??;
                 let all = bounds.try_fold(first, |one, other| {
                     let other = other?;
@@ -161,7 +162,6 @@ impl Origins<'_> {
                 // Each row is of one input at least.
                 Some(Bound { nullable: all.nullable && all.inputs != inputs_below(plan), ..all })
             }
-            _ => None,
         }
     }
 
@@ -177,18 +177,16 @@ impl Origins<'_> {
             return true;
         }
         match plan {
-            LogicalPlan::TableScan(scan) => closed_input(scan).and_then(|number| self.input(number)).is_some_and(|it| {
-                !it.collected && matches!(it.columns.get(column), Some(ResultColumn::Key(_)))
-            }),
+            LogicalPlan::TableScan(scan) => closed_input(scan)
+                .and_then(|number| self.input(number))
+                .is_some_and(|it| !it.collected && matches!(it.columns.get(column), Some(ResultColumn::Key(_)))),
             LogicalPlan::SubqueryAlias(_)
             | LogicalPlan::Filter(_)
             | LogicalPlan::Sort(_)
             | LogicalPlan::Limit(_)
             | LogicalPlan::Distinct(_) => plan.inputs().first().is_some_and(|input| self.is_key(input, column)),
             LogicalPlan::Projection(it) => is_key(&it.input, it.expr.get(column)),
-            LogicalPlan::Window(it) => {
-                column < it.input.schema().fields().len() && self.is_key(&it.input, column)
-            }
+            LogicalPlan::Window(it) => column < it.input.schema().fields().len() && self.is_key(&it.input, column),
             LogicalPlan::Aggregate(it) => {
                 let sets = matches!(it.group_expr.as_slice(), [Expr::GroupingSet(_)]);
                 let keys = it.schema.fields().len() - it.aggr_expr.len() - usize::from(sets);
@@ -200,6 +198,20 @@ impl Origins<'_> {
 
     fn input(&self, number: usize) -> Option<&ClosedInput> {
         self.0.iter().find(|input| input.rows.number() == number)
+    }
+}
+
+/// The arguments of `coalesce`, also as DataFusion simplifies it: `CASE WHEN a IS NOT NULL THEN a ELSE b END`.
+fn coalesced(expression: &Expr) -> Option<Vec<&Expr>> {
+    match expression {
+        Expr::ScalarFunction(function) if function.name() == "coalesce" => Some(function.args.iter().collect()),
+        Expr::Case(case) if case.expr.is_none() => {
+            let is_there =
+                |(when, then): &(Box<Expr>, Box<Expr>)| matches!(when.as_ref(), Expr::IsNotNull(it) if it == then);
+            let all = case.when_then_expr.iter().all(is_there).then_some(&case.when_then_expr)?;
+            Some(all.iter().map(|(_, then)| then.as_ref()).chain(case.else_expr.as_deref()).collect())
+        }
+        _ => None,
     }
 }
 

@@ -17,6 +17,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchemaRef};
 use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::count::count_all;
@@ -105,6 +106,7 @@ impl Compiler<'_> {
             }));
         }
         check_above(&plan, &Origins(&closed))?;
+        let plan = not_in(plan, &Origins(&closed))?;
         // A window is complete when all inputs have it.
         let numbers: Vec<_> = closed.iter().map(|input| input.rows.number()).collect();
         let waits = |number: usize| i64::from(self.inputs[number].sessions.is_some());
@@ -147,7 +149,11 @@ impl Compiler<'_> {
             _ if inputs.is_empty() => return Ok(plan.clone()),
             _ => {}
         }
-        let passes = matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_));
+        let passes = match plan {
+            LogicalPlan::Filter(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => true,
+            LogicalPlan::Union(_) => !has_windows(plan),
+            _ => false,
+        };
         let above = if passes { above } else { Some(plan) };
         let inputs = inputs.into_iter().map(|input| self.cut(input, above, closed)).collect::<Result<Vec<_>>>()?;
         Ok(plan.with_new_exprs(plan.expressions(), inputs)?)
@@ -269,7 +275,7 @@ impl Compiler<'_> {
             _ => {
                 return refuse(format!(
                     "\"{}\" is not the time of the windows below; select their window_time too (add it to GROUP BY), and write it here",
-                    node.input.schema().field(time).name()
+                    node.input.schema().field(time).name().trim_start_matches("inner_")
                 ));
             }
         }
@@ -322,6 +328,33 @@ impl Compiler<'_> {
             aggregates.filters.push(filter);
         }
         Ok(aggregates)
+    }
+}
+
+/// DataFusion has NOT IN, which null has a say in, with one column only. Rows come a window at a time, so the window need not be
+/// compared.
+fn not_in(plan: LogicalPlan, origins: &Origins<'_>) -> Result<LogicalPlan> {
+    let mut refused = false;
+    let plan = plan.transform_up(|node| match node {
+        LogicalPlan::Join(mut join) if join.null_aware && join.on.len() > 1 => {
+            let of = |side: &LogicalPlan, key: &Expr| origins.bound_of(side, key).map(|bound| bound.bound);
+            let is_bound = |(one, other): &(Expr, Expr)| {
+                of(&join.left, one).is_some_and(|bound| of(&join.right, other) == Some(bound))
+            };
+            let others: Vec<_> = join.on.iter().filter(|pair| !is_bound(pair)).cloned().collect();
+            refused |= others.len() > 1;
+            join.on = others;
+            Ok(Transformed::yes(LogicalPlan::Join(join)))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    let plan = plan.data()?;
+    match refused {
+        true => refuse_at(
+            &["NOT IN", "IN"],
+            "NOT IN with a condition on more than the window is not supported; write NOT EXISTS (SELECT * FROM … WHERE …)",
+        ),
+        false => Ok(plan),
     }
 }
 
