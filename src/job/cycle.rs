@@ -34,7 +34,7 @@ pub(super) type PipelineBriefs = Vec<(usize, Vec<Brief>)>;
 /// Where the current epoch is.
 pub(super) enum Step {
     Gathering,
-    Cutting { waiting: BTreeSet<usize>, state: Option<State>, open_windows: usize },
+    Cutting { waiting: BTreeSet<usize>, state: Option<State> },
     Closing { waiting: BTreeSet<usize>, state: Option<State>, closed: PipelineWindows, neighbours: Neighbours },
     Done,
 }
@@ -69,7 +69,7 @@ impl Job {
         self.order(|| ToLane::Cut { epoch, with_state });
         self.raise_generations();
         let waiting = self.lanes().collect();
-        self.step = Step::Cutting { waiting, state: with_state.then(State::default), open_windows: 0 };
+        self.step = Step::Cutting { waiting, state: with_state.then(State::default) };
         Ok(())
     }
 
@@ -86,10 +86,8 @@ impl Job {
         lane: usize,
         windows: Vec<(usize, Vec<WindowState>)>,
         keyed: Vec<PartitionRows>,
-        open: usize,
     ) -> bool {
-        let Step::Cutting { waiting, state, open_windows } = &mut self.step else { return false };
-        *open_windows += open;
+        let Step::Cutting { waiting, state } = &mut self.step else { return false };
         if let Some(state) = state {
             let windows = windows.into_iter();
             windows.for_each(|(pipeline, windows)| state.windows.entry(pipeline).or_default().extend(windows));
@@ -170,11 +168,9 @@ impl Job {
 
     /// All lanes stand: moves the watermarks, and asks for the windows behind them.
     pub(super) async fn close(&mut self) -> Result<()> {
-        let Step::Cutting { state, open_windows, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+        let Step::Cutting { state, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
             return Ok(());
         };
-        self.progress.open_windows.store(open_windows as u64, Relaxed);
-        metrics::gauge!("highwater_open_windows").set(open_windows as f64);
         let at_the_end = self.is_finished();
         let mut closing = vec![Vec::new(); self.groups.len()];
         let mut least = i64::MAX;
@@ -212,6 +208,7 @@ impl Job {
         else {
             return Ok(());
         };
+        self.progress.set_open_windows(self.open_windows.values().sum());
         let mut results = BTreeMap::new();
         for (pipeline, windows) in closed {
             let neighbours = neighbours.briefs.remove(&pipeline).unwrap_or_default();

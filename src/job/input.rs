@@ -9,6 +9,7 @@ use std::time::Duration;
 use datafusion::arrow::array::{Array, UInt32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::alignment::Alignment;
 use super::keeping::Keeping;
 use super::outputs::Outputs;
 use super::scan::{Scan, ScanColumn};
@@ -54,6 +55,8 @@ pub struct InputPlan {
     pub job: String,
     /// How many partitions the table has now.
     pub partitions: AtomicUsize,
+    /// Its partitions and those that they wait for, when a query has windows.
+    pub alignment: Option<Arc<Alignment>>,
 }
 
 /// The event time of a table. Milliseconds.
@@ -131,13 +134,20 @@ impl InputPlan {
             }),
             _ => None,
         };
+        let windows = pipelines.iter().filter_map(|(_, pipeline)| match &pipeline.work {
+            Work::Window { lane, .. } => Some(lane.windows.longest()),
+            _ => None,
+        });
         let lane_pipeline = |(number, pipeline): &(usize, Arc<Pipeline>)| {
             let scan = Scan::new(Arc::clone(&pipeline.scan), table, &decode)?;
             Ok(LanePipeline { number: *number, scan, work: lane_work(*number, pipeline, outputs) })
         };
         let pipelines = pipelines.iter().map(lane_pipeline).collect::<Result<_>>()?;
         let dead_letters = outputs.dead_letters();
+        let longest = windows.max();
+        let alignment = longest.map(|longest| Alignment::of(&table.options, longest)).transpose()?.flatten();
         Ok(Self {
+            alignment,
             table: Arc::clone(table),
             decode,
             event_time,

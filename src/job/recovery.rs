@@ -125,7 +125,7 @@ impl Job {
         let mut waiting = self.order_close(closing);
         let mut closed: BTreeMap<usize, Vec<WindowState>> = BTreeMap::new();
         while !waiting.is_empty() {
-            if let FromLane::Closed { lane, windows } = self.next_report().await? {
+            if let FromLane::Closed { lane, windows, .. } = self.next_report().await? {
                 waiting.remove(&lane);
                 windows.into_iter().for_each(|(pipeline, states)| closed.entry(pipeline).or_default().extend(states));
             }
