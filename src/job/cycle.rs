@@ -36,7 +36,7 @@ pub(super) type InputBriefs = Vec<(InputId, Vec<Brief>)>;
 /// Where the current epoch is.
 pub(super) enum Step {
     Gathering,
-    Cutting { waiting: BTreeSet<usize>, state: Option<State>, open_windows: usize },
+    Cutting { waiting: BTreeSet<usize>, state: Option<State> },
     Closing { waiting: BTreeSet<usize>, state: Option<State>, closed: InputWindows, neighbours: Neighbours },
     Done,
 }
@@ -71,7 +71,7 @@ impl Job {
         self.order(|| ToLane::Cut { epoch, with_state });
         self.raise_generations();
         let waiting = self.lanes().collect();
-        self.step = Step::Cutting { waiting, state: with_state.then(State::default), open_windows: 0 };
+        self.step = Step::Cutting { waiting, state: with_state.then(State::default) };
         Ok(())
     }
 
@@ -88,10 +88,8 @@ impl Job {
         lane: usize,
         windows: Vec<(InputId, Vec<WindowState>)>,
         keyed: Vec<PartitionRows>,
-        open: usize,
     ) -> bool {
-        let Step::Cutting { waiting, state, open_windows } = &mut self.step else { return false };
-        *open_windows += open;
+        let Step::Cutting { waiting, state } = &mut self.step else { return false };
         if let Some(state) = state {
             let windows = windows.into_iter();
             windows.for_each(|(id, windows)| state.windows.entry(id).or_default().extend(windows));
@@ -176,11 +174,9 @@ impl Job {
 
     /// All lanes stand: moves the watermarks, and asks for the windows behind them.
     pub(super) async fn close(&mut self) -> Result<()> {
-        let Step::Cutting { state, open_windows, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+        let Step::Cutting { state, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
             return Ok(());
         };
-        self.progress.open_windows.store(open_windows as u64, Relaxed);
-        metrics::gauge!("highwater_open_windows").set(open_windows as f64);
         let at_the_end = self.is_finished();
         let before = self.watermarks();
         for input in self.inputs.iter_mut().filter(|input| input.has_windows()) {
@@ -243,6 +239,7 @@ impl Job {
         else {
             return Ok(());
         };
+        self.progress.set_open_windows(self.open_windows.values().sum());
         let mut results = BTreeMap::new();
         let mut by_pipeline: BTreeMap<usize, InputWindows> = BTreeMap::new();
         for (id, windows) in closed {

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use datafusion::arrow::array::RecordBatch;
 use tokio::sync::mpsc::Sender;
 
+use super::alignment::Track;
 use super::discovery::Drift;
 use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
 use super::keeping::{ForMirrors, Keeping};
@@ -21,6 +22,7 @@ use super::mirror::Mirror;
 use super::multiset;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::waiting::PIECE;
 use super::{limits, rows};
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op, TopicPartition};
 use crate::checkpoint::Truncate;
@@ -43,26 +45,28 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A lane, to be moved to its thread.
 pub struct Lane {
     number: usize,
-    tables: Vec<LaneTable>,
-    reader: Box<dyn SourceReader>,
-    partitions: BTreeMap<TopicPartition, Partition>,
+    pub(super) tables: Vec<LaneTable>,
+    pub(super) reader: Box<dyn SourceReader>,
+    pub(super) partitions: BTreeMap<TopicPartition, Partition>,
     /// Batches read beyond a bound, for the next course, and those that wait for the decoder.
-    held: VecDeque<RawBatch>,
+    pub(super) held: VecDeque<RawBatch>,
     /// When the decoder is asked again for what it could not get.
     retry_at: Option<Instant>,
-    course: Option<Arc<Course>>,
+    pub(super) course: Option<Arc<Course>>,
+    /// When the partitions' clocks were last compared.
+    pub(super) aligned: Instant,
     /// Whether the source has been asked since the lane last had to wait for the job.
     polled: bool,
     epoch: u64,
     orders: Receiver<ToLane>,
     reports: Sender<FromLane>,
-    progress: Arc<Progress>,
-    outside: Arc<dyn Outside>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) outside: Arc<dyn Outside>,
 }
 
 /// What a lane has of a table.
-struct LaneTable {
-    plan: Arc<InputPlan>,
+pub(super) struct LaneTable {
+    pub(super) plan: Arc<InputPlan>,
     decoder: Box<dyn Decoder>,
     windows: Vec<Option<WindowAggregate>>,
     keeping: Keeping,
@@ -97,13 +101,19 @@ impl LaneTable {
     }
 }
 
-struct Partition {
-    table: usize,
+pub(super) struct Partition {
+    pub(super) table: usize,
     generation: u64,
     range: OffsetRange,
-    clock: PartitionClock,
-    last_arrival: i64,
-    at_bound: bool,
+    pub(super) clock: PartitionClock,
+    pub(super) last_arrival: i64,
+    pub(super) at_bound: bool,
+    /// How far it is, for the partitions that may wait for it.
+    pub(super) track: Option<Arc<Track>>,
+    /// Since when it waits for others, by the wall clock.
+    pub(super) paused: Option<i64>,
+    /// How many records are read at a time, while others may have to be waited for.
+    pub(super) piece: usize,
 }
 
 impl Lane {
@@ -125,6 +135,7 @@ impl Lane {
             held: VecDeque::new(),
             retry_at: None,
             course: None,
+            aligned: Instant::now(),
             polled: false,
             epoch: 0,
             orders,
@@ -138,7 +149,9 @@ impl Lane {
     /// lane for ever.
     pub fn work(mut self) {
         let reports = self.reports.clone();
-        let error = match catch_unwind(AssertUnwindSafe(|| self.run())) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run()));
+        self.progress.count_paused(-(self.partitions.values().filter(|it| it.paused.is_some()).count() as i64));
+        let error = match outcome {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error,
             Err(panic) => {
@@ -178,6 +191,7 @@ impl Lane {
                 self.check_bounds()?;
                 continue;
             }
+            self.align()?;
             self.reader.poll(POLL, &mut batches)?;
             self.polled = true;
             for batch in batches.drain(..) {
@@ -211,7 +225,7 @@ impl Lane {
             }
             ToLane::Run(course) => {
                 self.course = Some(Arc::new(course));
-                self.partitions.values_mut().for_each(|partition| partition.at_bound = false);
+                self.partitions.values_mut().for_each(|partition| partition.set_out());
                 self.take_in_held()?;
                 self.check_bounds()?;
             }
@@ -246,17 +260,27 @@ impl Lane {
         let range = OffsetRange { from: assignment.from, to: assignment.from };
         let clock = PartitionClock::at(assignment.clock);
         let last_arrival = self.outside.now();
-        let Assignment { table, generation, .. } = assignment;
-        let partition = Partition { table, generation, range, clock, last_arrival, at_bound: false };
+        let Assignment { table, generation, track, .. } = assignment;
+        let partition = Partition {
+            table,
+            generation,
+            range,
+            clock,
+            last_arrival,
+            at_bound: false,
+            track,
+            paused: None,
+            piece: PIECE,
+        };
         self.partitions.insert(assignment.partition, partition);
     }
 
-    fn take_in_held(&mut self) -> Result<()> {
+    pub(super) fn take_in_held(&mut self) -> Result<()> {
         std::mem::take(&mut self.held).into_iter().try_for_each(|batch| self.take_in(batch))
     }
 
-    /// Works on a batch up to the bound of its partition and holds the rest back.
-    fn take_in(&mut self, mut batch: RawBatch) -> Result<()> {
+    /// Works on a piece up to the bound of its partition and holds the rest back.
+    pub(super) fn take_in_piece(&mut self, mut batch: RawBatch) -> Result<()> {
         let Some(course) = self.course.clone().filter(|_| self.retry_at.is_none()) else {
             self.held.push_back(batch);
             return Ok(());
@@ -273,7 +297,7 @@ impl Lane {
             return Err(Error::internal(format!("records of {} came to a lane that does not own it", batch.source)));
         };
         let table = &mut self.tables[partition.table];
-        if table.drifted {
+        if table.drifted || partition.paused.is_some() {
             self.held.push_back(batch);
             return Ok(());
         }
@@ -319,6 +343,9 @@ impl Lane {
         }
         if self.partitions.iter().all(|(name, partition)| partition.at_bound || !bounds.contains_key(name)) {
             self.course = None;
+            // Nothing more is read here for now.
+            let tracks = self.partitions.values().filter_map(|partition| partition.track.as_ref());
+            tracks.for_each(|track| track.set_counts(false));
             self.report(FromLane::Reached { lane: self.number })?;
         }
         Ok(())
@@ -344,6 +371,7 @@ impl Lane {
         let mirrored = table.keeping.apply(&plan, raw, &mut changes)?;
         let mut letters = Letters::new(raw, &changes);
         let times = observe(&plan, &changes, partition, course.windows, &mut letters)?;
+        partition.show_clock();
         for pipeline in 0..plan.pipelines.len() {
             self.feed((number, pipeline), &changes, mirrored.as_ref(), &times, course, &mut letters)?;
         }
@@ -453,7 +481,7 @@ impl Lane {
             range: partition.range,
             clock: partition.clock.time(),
             generation: partition.generation,
-            at_end: self.polled && self.retry_at.is_none() && self.reader.at_end(name),
+            at_end: self.polled && self.retry_at.is_none() && self.reader.at_end(name) && partition.paused.is_none(),
             at_bound: partition.at_bound,
             last_arrival: partition.last_arrival,
         });
@@ -465,7 +493,7 @@ impl Lane {
     fn close(&mut self, close: &Close) -> Result<()> {
         for &(table, watermark) in &close.tables {
             let own = self.partitions.values_mut().filter(|partition| partition.table == table);
-            own.for_each(|partition| partition.clock.raise(watermark));
+            own.for_each(|partition| partition.raise(watermark));
         }
         let mut windows = Vec::new();
         for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
@@ -473,7 +501,8 @@ impl Lane {
                 windows.push((input, aggregate.close(*watermark)?));
             }
         }
-        self.report(FromLane::Closed { lane: self.number, windows })
+        let open_windows = self.tables.iter_mut().flat_map(LaneTable::aggregates).map(|it| it.1.open_windows()).sum();
+        self.report(FromLane::Closed { lane: self.number, windows, open_windows })
     }
 
     fn generation(&self, source: &TopicPartition) -> u64 {
@@ -534,6 +563,22 @@ impl Lane {
             self.partitions.values_mut().for_each(|partition| partition.last_arrival += waited.as_millis() as i64);
         }
         sent.map_err(|_| Error::internal("the job ended before its lane"))
+    }
+}
+
+impl Partition {
+    fn set_out(&mut self) {
+        self.at_bound = false;
+        self.track.iter().for_each(|track| track.set_counts(true));
+    }
+
+    fn raise(&mut self, watermark: i64) {
+        self.clock.raise(watermark);
+        self.show_clock();
+    }
+
+    fn show_clock(&self) {
+        self.track.iter().for_each(|track| track.set_clock(self.clock.time()));
     }
 }
 

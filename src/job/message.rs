@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 
+use super::alignment::Track;
 use super::discovery::Drift;
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::Truncate;
@@ -95,6 +96,8 @@ pub struct Assignment {
     pub clock: i64,
     /// The generation of its versions.
     pub generation: u64,
+    /// Where the partitions that may wait for it look.
+    pub track: Option<Arc<Track>>,
 }
 
 /// What to do with what is read, and how far.
@@ -150,6 +153,8 @@ pub enum FromLane {
         lane: usize,
         /// The closed windows of each input.
         windows: Vec<(InputId, Vec<WindowState>)>,
+        /// How many windows are still open.
+        open_windows: usize,
     },
     /// The answer to `ToLane::Neighbours`.
     Neighbours {

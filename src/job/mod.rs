@@ -1,5 +1,6 @@
 //! A running query: its lanes, its clock, its epochs.
 
+pub mod alignment;
 pub mod check;
 mod cycle;
 pub mod delivery;
@@ -30,3 +31,4 @@ pub mod scan;
 pub mod settings;
 pub mod table_input;
 mod truncates;
+mod waiting;

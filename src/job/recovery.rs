@@ -125,7 +125,7 @@ impl Job {
         let mut waiting = self.order_close(moved, &watermarks);
         let mut closed: BTreeMap<InputId, Vec<WindowState>> = BTreeMap::new();
         while !waiting.is_empty() {
-            if let FromLane::Closed { lane, windows } = self.next_report().await? {
+            if let FromLane::Closed { lane, windows, .. } = self.next_report().await? {
                 waiting.remove(&lane);
                 windows.into_iter().for_each(|(id, states)| closed.entry(id).or_default().extend(states));
             }

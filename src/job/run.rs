@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{mpsc, watch};
 
+use super::alignment::align_together;
 use super::cycle::{Step, fingerprints};
 use super::delivery::{Deliverer, Delivery};
 use super::discovery::{Discovery, Drift};
@@ -63,6 +64,8 @@ pub struct Job {
     /// The epoch that is being gathered.
     pub(super) epoch: u64,
     pub(super) rows: EpochRows,
+    /// How many windows each lane has open, as it said last.
+    pub(super) open_windows: BTreeMap<usize, usize>,
     pub(super) next_rows: EpochRows,
     pub(super) step: Step,
     /// The positions of the epoch that is being delivered.
@@ -254,8 +257,10 @@ impl Job {
         let mut plans = Vec::new();
         let is_read = |table: &Table| !discovery.as_ref().is_some_and(|it| it.stopped().contains_key(&table.name));
         for (table, feeds) in by_table(&query.pipelines).into_iter().filter(|(table, _)| is_read(table)) {
-            plans.push(Arc::new(InputPlan::new(&table, &feeds, &outputs, &settings.name)?));
+            plans.push(InputPlan::new(&table, &feeds, &outputs, &settings.name)?);
         }
+        align_together(&mut plans);
+        let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
         let open = || open_inputs(&plans, &settings, &reports_in, &progress);
         let (inputs, groups) = tokio::task::block_in_place(open)?;
         let deliverer =
@@ -274,6 +279,7 @@ impl Job {
             // A fresh start has epochs of its own: results say which epoch they are of, and earlier runs may have left some.
             epoch: (now / 1_000) as u64,
             rows: EpochRows::default(),
+            open_windows: BTreeMap::new(),
             next_rows: EpochRows::default(),
             step: Step::Gathering,
             delivering: None,
@@ -429,11 +435,13 @@ impl Job {
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
             FromLane::Cut { lane, partitions, state, keyed, open_windows, .. } => {
                 self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
-                if self.cut_came(lane, state, keyed, open_windows) {
+                self.open_windows.insert(lane, open_windows);
+                if self.cut_came(lane, state, keyed) {
                     self.close().await?;
                 }
             }
-            FromLane::Closed { lane, windows } => {
+            FromLane::Closed { lane, windows, open_windows } => {
+                self.open_windows.insert(lane, open_windows);
                 if self.closed_came(lane, windows) && self.ask_neighbours()? {
                     self.complete().await?;
                 }
