@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 
 use super::delivery::Delivery;
@@ -13,16 +14,19 @@ use super::epoch::{Cut, blocks, intents};
 use super::lanes::Lanes;
 use super::merge::{merge, merge_sessions};
 use super::message::{Takes, ToLane};
+use super::emission::Looked;
+use super::revising::{ChangedWindows, peeks};
 use super::run::Job;
 use super::settings::Ending;
 use super::table_input::TableInput;
 use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::Result;
-use crate::sql::pipeline::Work;
+use crate::sql::pipeline::{Bounds, ClosedWindow, Work};
 use crate::sql::query::Query;
 use crate::state::PartitionRows;
 use crate::window::aggregate::WindowState;
+use crate::window::changed::WindowBounds;
 use crate::window::session_join;
 use crate::window::session_state::Brief;
 
@@ -34,8 +38,22 @@ pub(super) type PipelineBriefs = Vec<(usize, Vec<Brief>)>;
 /// Where the current epoch is.
 pub(super) enum Step {
     Gathering,
-    Cutting { waiting: BTreeSet<usize>, state: Option<State>, open_windows: usize },
-    Closing { waiting: BTreeSet<usize>, state: Option<State>, closed: PipelineWindows, neighbours: Neighbours },
+    Cutting {
+        waiting: BTreeSet<usize>,
+        state: Option<State>,
+        open_windows: usize,
+        changed: ChangedWindows,
+    },
+    Closing {
+        waiting: BTreeSet<usize>,
+        state: Option<State>,
+        closed: PipelineWindows,
+        neighbours: Neighbours,
+        /// Copies of windows that stay open, and why they were asked for.
+        peeked: PipelineWindows,
+        looked: BTreeMap<usize, Looked>,
+        watermarks: BTreeMap<usize, i64>,
+    },
     Done,
 }
 
@@ -66,10 +84,11 @@ impl Job {
         self.apply_truncates();
         let with_state = self.cut_is_last || is_due || self.wants_state;
         let epoch = self.epoch;
-        self.order(|| ToLane::Cut { epoch, with_state });
+        self.order(|| ToLane::Cut { epoch, with_state, closes: true });
         self.raise_generations();
         let waiting = self.lanes().collect();
-        self.step = Step::Cutting { waiting, state: with_state.then(State::default), open_windows: 0 };
+        let (state, changed) = (with_state.then(State::default), ChangedWindows::new());
+        self.step = Step::Cutting { waiting, state, open_windows: 0, changed };
     }
 
     /// Versions are of a new generation from here on, where keys have changed partitions.
@@ -95,9 +114,11 @@ impl Job {
         windows: Vec<(usize, Vec<WindowState>)>,
         keyed: Vec<PartitionRows>,
         open: usize,
+        have_changed: Vec<(usize, Vec<WindowBounds>)>,
     ) -> bool {
-        let Step::Cutting { waiting, state, open_windows } = &mut self.step else { return false };
+        let Step::Cutting { waiting, state, open_windows, changed } = &mut self.step else { return false };
         *open_windows += open;
+        have_changed.into_iter().for_each(|(pipeline, windows)| changed.entry(pipeline).or_default().extend(windows));
         if let Some(state) = state {
             let windows = windows.into_iter();
             windows.for_each(|(pipeline, windows)| state.windows.entry(pipeline).or_default().extend(windows));
@@ -107,9 +128,15 @@ impl Job {
         waiting.is_empty()
     }
 
-    pub(super) fn closed_came(&mut self, lane: usize, windows: Vec<(usize, Vec<WindowState>)>) -> bool {
-        let Step::Closing { waiting, closed, .. } = &mut self.step else { return false };
+    pub(super) fn closed_came(
+        &mut self,
+        lane: usize,
+        windows: Vec<(usize, Vec<WindowState>)>,
+        looked_at: Vec<(usize, Vec<WindowState>)>,
+    ) -> bool {
+        let Step::Closing { waiting, closed, peeked, .. } = &mut self.step else { return false };
         windows.into_iter().for_each(|(pipeline, windows)| closed.entry(pipeline).or_default().extend(windows));
+        looked_at.into_iter().for_each(|(pipeline, windows)| peeked.entry(pipeline).or_default().extend(windows));
         waiting.remove(&lane);
         waiting.is_empty()
     }
@@ -178,7 +205,8 @@ impl Job {
 
     /// All lanes stand: moves the watermarks, and asks for the windows behind them.
     pub(super) async fn close(&mut self) -> Result<()> {
-        let Step::Cutting { state, open_windows, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+        let Step::Cutting { state, open_windows, changed, .. } = std::mem::replace(&mut self.step, Step::Gathering)
+        else {
             return Ok(());
         };
         self.progress.open_windows.store(open_windows as u64, Relaxed);
@@ -186,29 +214,44 @@ impl Job {
         let at_the_end = self.is_finished();
         let mut closing = vec![Vec::new(); self.groups.len()];
         let mut least = i64::MAX;
+        let mut watermarks = BTreeMap::new();
         for input in self.inputs.iter_mut().filter(|input| input.has_windows()) {
             let before = input.watermark();
             let watermark = input.advance_watermark(at_the_end);
             least = least.min(watermark);
-            if watermark > before {
+            let pipelines = input.plan.pipelines.iter().map(|it| it.number);
+            let revised: Vec<_> = pipelines.filter(|it| self.revising.revises(*it)).collect();
+            if watermark > before || !revised.is_empty() {
                 closing[input.group].push(input.closing(watermark));
             }
+            watermarks.extend(input.plan.pipelines.iter().map(|it| (it.number, watermark)));
         }
-        let waiting = self.order_close(closing);
+        let mut looked = BTreeMap::new();
+        for (&pipeline, &watermark) in &watermarks {
+            if self.revising.revises(pipeline) {
+                looked.insert(pipeline, self.looked(pipeline, &changed, watermark));
+            }
+        }
+        let waiting = self.order_close(closing, &peeks(&looked));
         if !at_the_end && least != i64::MAX {
             self.progress.watermark.store(least, Relaxed);
             metrics::gauge!("highwater_watermark_seconds").set(least as f64 / 1_000.0);
         }
         let nothing_to_close = waiting.is_empty();
-        self.step = Step::Closing { waiting, state, closed: BTreeMap::new(), neighbours: Neighbours::default() };
+        let (closed, peeked, neighbours) = Default::default();
+        self.step = Step::Closing { waiting, state, closed, neighbours, peeked, looked, watermarks };
         if nothing_to_close { self.complete().await } else { Ok(()) }
     }
 
     /// Has windows closed, per group of lanes; returns the lanes that will answer.
-    pub(super) fn order_close(&self, closing: Vec<Vec<(usize, i64)>>) -> BTreeSet<usize> {
+    pub(super) fn order_close(
+        &self,
+        closing: Vec<Vec<(usize, i64)>>,
+        peek: &Arc<BTreeMap<usize, Vec<WindowBounds>>>,
+    ) -> BTreeSet<usize> {
         let asked = self.groups.iter().zip(closing).filter(|(_, watermarks)| !watermarks.is_empty());
         let ask = |(lanes, watermarks): (&Lanes, Vec<_>)| {
-            lanes.order(|| ToLane::Close(watermarks.clone()));
+            lanes.order(|| ToLane::Close { watermarks: watermarks.clone(), peek: Arc::clone(peek) });
             lanes.numbers().collect::<Vec<_>>()
         };
         asked.flat_map(ask).collect()
@@ -216,14 +259,19 @@ impl Job {
 
     /// All windows have come in: makes the epoch's blocks and hands them over.
     pub(super) async fn complete(&mut self) -> Result<()> {
-        let Step::Closing { state, closed, mut neighbours, .. } = std::mem::replace(&mut self.step, Step::Gathering)
-        else {
+        let step = std::mem::replace(&mut self.step, Step::Gathering);
+        let Step::Closing { state, mut closed, mut neighbours, mut peeked, mut looked, watermarks, .. } = step else {
             return Ok(());
         };
+        // Also those of which no window has closed: rows may be filled in, or be gone.
+        closed.extend(self.revising.filled().chain(looked.keys().copied()).filter(|it| !closed.contains_key(it)).map(|it| (it, Vec::new())).collect::<Vec<_>>());
         let mut results = BTreeMap::new();
         for (pipeline, windows) in closed {
             let neighbours = neighbours.briefs.remove(&pipeline).unwrap_or_default();
-            let rows = self.results(pipeline, windows, neighbours).await?;
+            let passed = watermarks.get(&pipeline).map_or(i64::MIN, |watermark| self.passed(pipeline, *watermark));
+            let mut windows = self.revising.fill(pipeline, windows, passed)?;
+            windows.extend(peeked.remove(&pipeline).unwrap_or_default());
+            let rows = self.results(pipeline, windows, neighbours, looked.remove(&pipeline)).await?;
             if !rows.is_empty() {
                 results.insert(self.outputs.of_pipeline(pipeline).number, rows);
             }
@@ -266,11 +314,13 @@ impl Job {
             discovered: self.discovered.clone(),
             finished: self.is_finished(),
         };
-        let state = state.map(|mut state| {
+        let state = state.map(|mut state| -> Result<State> {
+            self.revising.save(&mut state)?;
             state.windows.extend(self.resting.state.windows.clone());
             state.keyed.extend(self.resting.state.keyed.iter().cloned());
-            state
+            Ok(state)
         });
+        let state = state.transpose()?;
         let checkpoint = Checkpoint { manifest, state, rows };
         self.epoch += 1;
         self.delivering = Some(checkpoint.clone());
@@ -303,13 +353,18 @@ impl Job {
         pipeline: usize,
         states: Vec<WindowState>,
         neighbours: Vec<Brief>,
+        looked: Option<Looked>,
     ) -> Result<Vec<RecordBatch>> {
         let compiled = Arc::clone(&self.query.pipelines[pipeline]);
         let Work::Window { lane, closing, .. } = &compiled.work else { return Ok(Vec::new()) };
         let (merged, closed_windows) = match &lane.sessions {
             None => {
                 let merged = tokio::task::block_in_place(|| merge(states, lane))?;
-                let closed_windows = merged.windows.len();
+                let stays = |it: &&ClosedWindow| match (&looked, &it.bounds) {
+                    (Some(looked), Bounds::One(_, end)) => lane.closes_at(*end) > looked.watermark,
+                    _ => false,
+                };
+                let closed_windows = merged.windows.len() - merged.windows.iter().filter(stays).count();
                 (merged, closed_windows)
             }
             Some(sessions) => {
@@ -320,17 +375,31 @@ impl Job {
             }
         };
         self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);
-        for (start, group, message) in &merged.failed {
+        // Of a window that is looked at again and again, it is said once: when nothing changes any more.
+        let is_settled = |start: i64| {
+            looked.as_ref().is_none_or(|it| lane.closes_at(lane.windows.last_window(start).1) <= it.watermark)
+        };
+        for (start, group, message) in merged.failed.iter().filter(|(start, ..)| is_settled(*start)) {
             self.refuse_groups(pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
         }
         let output = self.outputs.of_pipeline(pipeline);
         let finished = closing.finish(&merged.windows).await?;
-        for (groups, message) in &finished.failed {
+        let has_settled = |(groups, _): &&(RecordBatch, String)| is_settled(closing.window_start(groups));
+        for (groups, message) in finished.failed.iter().filter(has_settled) {
             self.refuse_groups(pipeline, closing.window_start(groups), groups, DeadReason::ExpressionFailed, message)?;
         }
+        let conformed = finished.rows.iter().map(|batch| super::rows::conform(batch.columns(), &output.schema));
+        let rows = match &looked {
+            None => conformed.collect::<Result<Vec<_>>>()?,
+            Some(looked) => {
+                let visible = Arc::new(Schema::new(output.schema.fields()[..compiled.output.fields().len()].to_vec()));
+                let rows = finished.rows.iter().map(|batch| super::rows::conform(batch.columns(), &visible));
+                let rows = rows.collect::<Result<Vec<_>>>()?;
+                self.revising.revise(pipeline, &rows, looked)?
+            }
+        };
         let mut held = Vec::new();
-        for batch in &finished.rows {
-            let rows = super::rows::conform(batch.columns(), &output.schema)?;
+        for rows in rows {
             let (kept, refused) = super::limits::part(rows.clone(), &output.limits)?;
             for (row, message) in refused {
                 let group = rows.slice(row, 1);

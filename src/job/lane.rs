@@ -32,6 +32,7 @@ use crate::source::{RawBatch, SourceReader};
 use crate::state::PartitionRows;
 use crate::window::NO_EVENT_TIME;
 use crate::window::aggregate::{EventTimes, Uncounted, WindowAggregate};
+use crate::window::changed::WindowBounds;
 use crate::window::stage::Rows;
 use crate::window::watermark::PartitionClock;
 
@@ -54,6 +55,8 @@ pub struct Lane {
     /// Whether the source has been asked since the lane last had to wait for the job.
     polled: bool,
     epoch: u64,
+    /// Whether it has said what has changed, and waits to be asked for it before it reads on.
+    holds: bool,
     orders: Receiver<ToLane>,
     reports: Sender<FromLane>,
     progress: Arc<Progress>,
@@ -127,6 +130,7 @@ impl Lane {
             course: None,
             polled: false,
             epoch: 0,
+            holds: false,
             orders,
             reports,
             progress,
@@ -159,7 +163,7 @@ impl Lane {
                     Err(TryRecvError::Empty) => break,
                 }
             }
-            if self.course.is_none() {
+            if self.course.is_none() || self.holds {
                 match self.orders.recv_timeout(Duration::from_secs(1)) {
                     Ok(ToLane::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                     Ok(order) => self.obey(order)?,
@@ -224,8 +228,8 @@ impl Lane {
                 self.check_bounds()?;
             }
             ToLane::Pause => self.course = None,
-            ToLane::Cut { epoch, with_state } => self.cut(epoch, with_state)?,
-            ToLane::Close(watermarks) => self.close(&watermarks)?,
+            ToLane::Cut { epoch, with_state, closes } => self.cut(epoch, with_state, closes)?,
+            ToLane::Close { watermarks, peek } => self.close(&watermarks, &peek)?,
             ToLane::Stop => {}
         }
         Ok(())
@@ -420,10 +424,11 @@ impl Lane {
         Ok(())
     }
 
-    fn cut(&mut self, epoch: u64, with_state: bool) -> Result<()> {
+    fn cut(&mut self, epoch: u64, with_state: bool, closes: bool) -> Result<()> {
         self.epoch = epoch + 1;
         let mut state = Vec::new();
         let mut open_windows = 0;
+        let mut changed = Vec::new();
         let mut keyed = Vec::new();
         for table in self.tables.iter().filter(|_| with_state) {
             keyed.extend(table.keeping.save(&table.plan.table.name)?);
@@ -432,6 +437,9 @@ impl Lane {
             open_windows += aggregate.open_windows();
             if with_state {
                 state.push((pipeline, aggregate.copy_state()?));
+            }
+            if aggregate.revises() {
+                changed.push((pipeline, aggregate.changed()));
             }
         }
         let partitions = self.partitions.iter().map(|(name, partition)| PartitionState {
@@ -444,20 +452,26 @@ impl Lane {
             last_arrival: partition.last_arrival,
         });
         let partitions = partitions.collect();
-        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open_windows })
+        self.holds = closes && !changed.is_empty();
+        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open_windows, changed })
     }
 
     /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
-    fn close(&mut self, watermarks: &[(usize, i64)]) -> Result<()> {
-        let mut windows = Vec::new();
+    fn close(&mut self, watermarks: &[(usize, i64)], peek: &BTreeMap<usize, Vec<WindowBounds>>) -> Result<()> {
+        self.holds = false;
+        let (mut windows, mut peeked) = (Vec::new(), Vec::new());
         for &(table, watermark) in watermarks {
             let own = self.partitions.values_mut().filter(|partition| partition.table == table);
             own.for_each(|partition| partition.clock.raise(watermark));
             for (pipeline, aggregate) in self.tables[table].aggregates() {
+                if aggregate.revises() {
+                    let wanted = peek.get(&pipeline).map_or(&[][..], Vec::as_slice);
+                    peeked.push((pipeline, aggregate.peek(wanted, watermark)?));
+                }
                 windows.push((pipeline, aggregate.close(watermark)?));
             }
         }
-        self.report(FromLane::Closed { lane: self.number, windows })
+        self.report(FromLane::Closed { lane: self.number, windows, peeked })
     }
 
     fn generation(&self, source: &TopicPartition) -> u64 {

@@ -11,6 +11,7 @@ use crate::checkpoint::Truncate;
 use crate::error::Error;
 use crate::state::PartitionRows;
 use crate::window::aggregate::WindowState;
+use crate::window::changed::WindowBounds;
 use crate::window::session_state::Brief;
 
 /// From the job to a lane. Handled between two batches.
@@ -46,9 +47,17 @@ pub enum ToLane {
         epoch: u64,
         /// Whether a copy of the open windows is wanted.
         with_state: bool,
+        /// Whether a `Close` follows, which may ask for windows as they are at this cut.
+        closes: bool,
     },
-    /// Close the windows that end at or before the watermarks of these tables, by their places in the lane; answer with `Closed`.
-    Close(Vec<(usize, i64)>),
+    /// Close the windows that end at or before the watermarks of these tables, by their places in the lane; say what there is
+    /// of others that stay open; answer with `Closed`.
+    Close {
+        /// The tables' watermarks.
+        watermarks: Vec<(usize, i64)>,
+        /// Windows that have changed, per pipeline.
+        peek: Arc<BTreeMap<usize, Vec<WindowBounds>>>,
+    },
     /// Say which sessions go on with these fragments, which have left their lanes, per pipeline; answer with `Neighbours`.
     Neighbours(Arc<Vec<(usize, Vec<Brief>)>>),
     /// End the thread.
@@ -127,6 +136,9 @@ pub enum FromLane {
         keyed: Vec<PartitionRows>,
         /// How many windows are open.
         open_windows: usize,
+        /// The windows of each pipeline with early or corrected results that have changed since they were last looked at. A lane that
+        /// has such pipelines reads on after the `Close`, so that what is looked at is of this cut.
+        changed: Vec<(usize, Vec<WindowBounds>)>,
     },
     /// The answer to `Close`.
     Closed {
@@ -134,6 +146,8 @@ pub enum FromLane {
         lane: usize,
         /// The closed windows of each windowed pipeline.
         windows: Vec<(usize, Vec<WindowState>)>,
+        /// Copies of windows that stay open: those that were asked for, and those that have ended.
+        peeked: Vec<(usize, Vec<WindowState>)>,
     },
     /// The answer to `ToLane::Neighbours`.
     Neighbours {

@@ -58,6 +58,8 @@ impl Job {
         let mut rows = self.replay(last, |position| position.offset, !state_is_last, true).await?;
         let carried: BTreeSet<usize> = last.intents.iter().filter(|it| it.inline).map(|it| it.output).collect();
         rows.retain_outputs(|output| !is_inline(&self.outputs.tables[output].form) && !carried.contains(&output));
+        self.inputs.iter_mut().for_each(|input| input.note_clocks(last));
+        self.revising.restore(recovered, &self.outputs)?;
         self.forget_closed(last).await?;
 
         let ranges: BTreeMap<TopicPartition, OffsetRange> = last.positions.iter().map(range_of).collect();
@@ -124,12 +126,22 @@ impl Job {
             let watermark = last.watermarks.get(input.name()).copied().unwrap_or(BEGINNING_OF_TIME);
             closing[input.group].push(input.closing(watermark));
         }
-        let mut waiting = self.order_close(closing);
+        let mut waiting = self.order_close(closing, &Arc::default());
         let mut closed: BTreeMap<usize, Vec<WindowState>> = BTreeMap::new();
         while !waiting.is_empty() {
-            if let FromLane::Closed { lane, windows } = self.next_report().await? {
+            if let FromLane::Closed { lane, windows, .. } = self.next_report().await? {
                 waiting.remove(&lane);
                 windows.into_iter().for_each(|(pipeline, states)| closed.entry(pipeline).or_default().extend(states));
+            }
+        }
+        for input in &self.inputs {
+            let watermark = last.watermarks.get(input.name()).copied().unwrap_or(BEGINNING_OF_TIME);
+            for pipeline in input.plan.pipelines.iter().map(|it| it.number) {
+                self.revising.stand_at(pipeline, watermark);
+                // Which groups were there is known from the windows that have been closed since the state was saved.
+                let states = closed.get(&pipeline).cloned().unwrap_or_default();
+                let passed = self.passed(pipeline, watermark);
+                self.revising.fill(pipeline, states, passed)?;
             }
         }
         self.hold_sessions(&closed).await
