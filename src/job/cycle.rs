@@ -260,9 +260,10 @@ impl Job {
     /// All windows have come in: makes the epoch's blocks and hands them over.
     pub(super) async fn complete(&mut self) -> Result<()> {
         let step = std::mem::replace(&mut self.step, Step::Gathering);
-        let Step::Closing { state, mut closed, mut neighbours, mut peeked, mut looked, watermarks, .. } = step else {
+        let Step::Closing { mut state, mut closed, mut neighbours, mut peeked, mut looked, watermarks, .. } = step else {
             return Ok(());
         };
+        state.as_mut().map(|state| self.revising.save_filled(state)).transpose()?;
         // Also those of which no window has closed: rows may be filled in, or be gone.
         closed.extend(self.revising.filled().chain(looked.keys().copied()).filter(|it| !closed.contains_key(it)).map(|it| (it, Vec::new())).collect::<Vec<_>>());
         let mut results = BTreeMap::new();
@@ -315,7 +316,7 @@ impl Job {
             finished: self.is_finished(),
         };
         let state = state.map(|mut state| -> Result<State> {
-            self.revising.save(&mut state)?;
+            self.revising.save_emitted(&mut state)?;
             state.windows.extend(self.resting.state.windows.clone());
             state.keyed.extend(self.resting.state.keyed.iter().cloned());
             Ok(state)

@@ -49,7 +49,12 @@ impl Filling {
     /// passed: those that end up to `passed`, or before the last one of the states.
     pub(super) fn fill(&mut self, states: Vec<WindowState>, passed: i64) -> Result<Vec<WindowState>> {
         let mut by_window: BTreeMap<WindowBounds, Vec<WindowState>> = BTreeMap::new();
+        let last = self.last.map(|(window, _)| window);
         for state in states {
+            // After a restart, panes that later windows share may give earlier ones once more.
+            if last.is_some_and(|last| (state.start, state.end.unwrap_or(i64::MAX)) <= last) {
+                continue;
+            }
             by_window.entry((state.start, state.end.unwrap_or(i64::MAX))).or_default().push(state);
         }
         let mut filled = Vec::new();

@@ -83,11 +83,17 @@ impl Revising {
         self.filling.keys().copied()
     }
 
-    /// Adds what it knows to the state of a checkpoint.
-    pub(super) fn save(&self, state: &mut State) -> Result<()> {
+    /// Adds to the state of a checkpoint what has been written, when the rows of its epoch are known.
+    pub(super) fn save_emitted(&self, state: &mut State) -> Result<()> {
         for (&pipeline, emitted) in &self.emitted {
             state.emitted.extend(emitted.save()?.map(|saved| (pipeline, saved)));
         }
+        Ok(())
+    }
+
+    /// Adds to the state of a checkpoint which groups were there, before the windows of its epoch close: lanes have saved them as they
+    /// were before, too.
+    pub(super) fn save_filled(&self, state: &mut State) -> Result<()> {
         for (&pipeline, filling) in &self.filling {
             state.filled.extend(filling.save()?.map(|saved| (pipeline, saved)));
         }
