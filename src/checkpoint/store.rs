@@ -142,7 +142,9 @@ impl CheckpointStore {
         for &epoch in epochs.iter().filter(|epoch| (state_epoch + 1..last_epoch).contains(epoch)) {
             match self.load(epoch).await? {
                 Ok(checkpoint) => between.push(checkpoint),
-                Err(damage) => return Ok(Err(format!("checkpoint {epoch}, which it follows, cannot be used: {damage}"))),
+                Err(damage) => {
+                    return Ok(Err(format!("checkpoint {epoch}, which it follows, cannot be used: {damage}")));
+                }
             }
         }
         Ok(Ok(Recovered { last, with_state, between }))

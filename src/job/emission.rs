@@ -16,9 +16,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt8Array, UInt32Array, UInt64Array,
 };
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{
-    DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, UInt8Type, UInt32Type,
-};
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, UInt8Type, UInt32Type};
 use datafusion::arrow::row::{RowConverter, SortField};
 
 use super::rows::conform;
@@ -100,7 +98,9 @@ impl Emitted {
             RowConverter::new(fields)
         };
         let rows = columns(&mut (0..width)).map_err(|error| {
-            Error::config(format!("early and corrected results are compared with those before, which cannot be done here: {error}"))
+            Error::config(format!(
+                "early and corrected results are compared with those before, which cannot be done here: {error}"
+            ))
         })?;
         let keys = columns(&mut identity.key.iter().copied())?;
         let (shown, final_to) = (BTreeMap::new(), i64::MIN);
@@ -117,8 +117,11 @@ impl Emitted {
             }
         }
         let Looked { watermark, .. } = *looked;
-        let ends_now = |&(_, end): &WindowBounds| (end > self.final_to && self.has_ended(end, watermark)) || self.closes_at(end) <= watermark;
-        let mut windows: BTreeSet<WindowBounds> = self.shown.keys().filter(|it| looked.all || ends_now(it)).copied().collect();
+        let ends_now = |&(_, end): &WindowBounds| {
+            (end > self.final_to && self.has_ended(end, watermark)) || self.closes_at(end) <= watermark
+        };
+        let mut windows: BTreeSet<WindowBounds> =
+            self.shown.keys().filter(|it| looked.all || ends_now(it)).copied().collect();
         windows.extend(fresh.keys().chain(&looked.windows));
         let mut written = Vec::new();
         for bounds in windows {
@@ -128,11 +131,13 @@ impl Emitted {
             }
             let is_final = self.has_ended(bounds.1, watermark);
             let mut shown = self.shown.remove(&bounds).unwrap_or_default();
-            let mut gone: BTreeSet<Box<[u8]>> = shown.iter().filter(|(_, row)| !row.is_deleted).map(|it| it.0.clone()).collect();
+            let mut gone: BTreeSet<Box<[u8]>> =
+                shown.iter().filter(|(_, row)| !row.is_deleted).map(|it| it.0.clone()).collect();
             for (key, row) in rows {
                 gone.remove(&key);
                 let before = shown.get(&key);
-                let is_same = before.is_some_and(|it| it.values == row.values && it.is_final == is_final && !it.is_deleted);
+                let is_same =
+                    before.is_some_and(|it| it.values == row.values && it.is_final == is_final && !it.is_deleted);
                 if !is_same {
                     let row = Row { revision: before.map_or(0, |it| it.revision + 1), is_final, ..row };
                     written.push(row.clone());
@@ -227,7 +232,9 @@ impl Emitted {
 
     /// All of it, for a checkpoint; `None` of nothing.
     pub fn save(&self) -> Result<Option<RecordBatch>> {
-        let of_window = |(bounds, shown): (&WindowBounds, &Shown)| shown.values().map(|row| (*bounds, row.clone())).collect::<Vec<_>>();
+        let of_window = |(bounds, shown): (&WindowBounds, &Shown)| {
+            shown.values().map(|row| (*bounds, row.clone())).collect::<Vec<_>>()
+        };
         let (bounds, rows): (Vec<_>, Vec<_>) = self.shown.iter().flat_map(of_window).unzip();
         if rows.is_empty() {
             return Ok(None);
@@ -253,7 +260,11 @@ impl Emitted {
 
     /// Takes over what [`Self::save`] gave.
     pub fn restore(&mut self, saved: &RecordBatch) -> Result<()> {
-        let damaged = || Error::config("what a checkpoint says of the results written so far cannot be read; start afresh with --reset-state");
+        let damaged = || {
+            Error::config(
+                "what a checkpoint says of the results written so far cannot be read; start afresh with --reset-state",
+            )
+        };
         let first = saved.columns().get(..5).ok_or_else(damaged)?;
         let times = |column: usize| first[column].as_primitive_opt::<Int64Type>().ok_or_else(damaged);
         let flags = |column: usize| first[column].as_boolean_opt().ok_or_else(damaged);
@@ -280,7 +291,8 @@ impl Emitted {
     pub fn note_written(&mut self, rows: &RecordBatch) -> Result<()> {
         let damaged = || Error::internal("rows in a checkpoint are not those of their table");
         let column = |name: &str| rows.column_by_name(name).ok_or_else(damaged);
-        let flags = |name: &str| column(name).map(|it| it.as_primitive_opt::<UInt8Type>().cloned())?.ok_or_else(damaged);
+        let flags =
+            |name: &str| column(name).map(|it| it.as_primitive_opt::<UInt8Type>().cloned())?.ok_or_else(damaged);
         let (finals, deleted) = (flags(IS_FINAL)?, flags(IS_DELETED)?);
         let revisions = column(REVISION)?.as_primitive_opt::<UInt32Type>().ok_or_else(damaged)?;
         let numbers = self.numbers(rows.columns());

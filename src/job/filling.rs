@@ -144,7 +144,9 @@ impl Filling {
     /// Takes over what [`Self::save`] gave.
     pub(super) fn restore(&mut self, saved: &RecordBatch) -> Result<()> {
         let damaged = || {
-            Error::config("what a checkpoint says of the groups to be filled in cannot be read; start afresh with --reset-state")
+            Error::config(
+                "what a checkpoint says of the groups to be filled in cannot be read; start afresh with --reset-state",
+            )
         };
         let keys = self.plan.layout.key_count();
         if saved.num_columns() != 4 + keys || saved.num_rows() == 0 {

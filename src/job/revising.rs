@@ -9,12 +9,12 @@ use super::emission::{Emitted, Looked, version};
 use super::filling::Filling;
 use super::outputs::Outputs;
 use super::run::Job;
+use super::table_input::TableInput;
 use crate::checkpoint::{Checkpoint, Recovered, State};
 use crate::error::{Error, Result};
 use crate::sql::emission::Emission;
-use crate::sql::pipeline::Work;
 use crate::sql::query::Query;
-use crate::window::aggregate::WindowState;
+use crate::window::aggregate::{InputId, WindowState};
 use crate::window::changed::WindowBounds;
 
 /// The windows of pipelines, by their numbers.
@@ -34,15 +34,16 @@ impl Revising {
     pub(super) fn new(query: &Query, outputs: &Outputs, now: i64) -> Result<Self> {
         let mut revising = Self::default();
         for (number, pipeline) in query.pipelines.iter().enumerate() {
-            let Work::Window { lane, identity, .. } = &pipeline.work else { continue };
-            if let Some(identity) = identity {
+            let Some(windowed) = pipeline.windowed() else { continue };
+            let Some(plan) = windowed.inputs.first() else { continue };
+            if let Some(identity) = &windowed.identity {
                 let schema = outputs.of_pipeline(number).schema;
-                let emitted = Emitted::new(identity, lane.windows, lane.allowed_lateness, &schema)?;
+                let emitted = Emitted::new(identity, plan.windows, plan.allowed_lateness, &schema)?;
                 revising.emitted.insert(number, emitted);
                 revising.emitted_at.insert(number, now);
             }
             if let Some(most) = pipeline.emission.fill {
-                revising.filling.insert(number, Filling::new(lane, most)?);
+                revising.filling.insert(number, Filling::new(plan, most)?);
             }
         }
         Ok(revising)
@@ -65,7 +66,12 @@ impl Revising {
     }
 
     /// The rows to write, given those that windows have now.
-    pub(super) fn revise(&mut self, pipeline: usize, rows: &[RecordBatch], looked: &Looked) -> Result<Vec<RecordBatch>> {
+    pub(super) fn revise(
+        &mut self,
+        pipeline: usize,
+        rows: &[RecordBatch],
+        looked: &Looked,
+    ) -> Result<Vec<RecordBatch>> {
         let emitted = self.emitted.get_mut(&pipeline);
         emitted.ok_or_else(|| Error::internal("results are revised that are final"))?.revise(rows, looked)
     }
@@ -76,6 +82,11 @@ impl Revising {
             Some(filling) => filling.fill(states, passed),
             None => Ok(states),
         }
+    }
+
+    /// Whether a pipeline fills in groups.
+    pub(super) fn fills(&self, pipeline: usize) -> bool {
+        self.filling.contains_key(&pipeline)
     }
 
     /// The pipelines that fill in groups.
@@ -145,8 +156,8 @@ impl Job {
 
     /// How far event time has come in a pipeline's input, for windows without rows: the end of a run is not an event.
     pub(super) fn passed(&self, pipeline: usize, watermark: i64) -> i64 {
-        let input = self.inputs.iter().find(|input| input.feeds(pipeline));
-        input.map_or(i64::MIN, |input| input.greatest_clock().min(watermark))
+        let feeding = self.inputs.iter().filter(|input| input.feeds(InputId { pipeline, input: 0 }));
+        feeding.map(TableInput::greatest_clock).max().map_or(i64::MIN, |clock| clock.min(watermark))
     }
 }
 

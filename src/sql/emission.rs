@@ -273,9 +273,9 @@ fn origin(plan: &LogicalPlan, column: usize, window: &Aggregate, columns: &[Resu
         }
         LogicalPlan::Aggregate(it) => through(&it.input, it.group_expr.get(column)),
         LogicalPlan::Projection(it) => through(&it.input, it.expr.get(column)),
-        LogicalPlan::Window(it) => (column < it.input.schema().fields().len())
-            .then(|| origin(&it.input, column, window, columns))
-            .flatten(),
+        LogicalPlan::Window(it) => {
+            (column < it.input.schema().fields().len()).then(|| origin(&it.input, column, window, columns)).flatten()
+        }
         LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Sort(_)

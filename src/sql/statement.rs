@@ -42,7 +42,8 @@ impl StatementReader<'_> {
             refuse_twice(script, &name, &place)?;
             self.expect_word("AS")?;
             if let Some(place) = self.emission()?.place {
-                let message = format!("a view has no emission of its own; write EMIT in the INSERT that reads \"{name}\"");
+                let message =
+                    format!("a view has no emission of its own; write EMIT in the INSERT that reads \"{name}\"");
                 return Err(self.text.error(place, message).into());
             }
             let (query, tokens) = self.query(script)?;

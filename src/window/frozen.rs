@@ -73,12 +73,7 @@ impl Frozen {
     }
 
     /// States that are the panes from one slice up to another together, stragglers not among them.
-    pub(super) fn states_between(
-        &mut self,
-        layout: &Arc<PaneLayout>,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<RecordBatch>> {
+    pub(super) fn states_between(&mut self, layout: &Arc<PaneLayout>, from: i64, to: i64) -> Result<Vec<RecordBatch>> {
         let place = |slice: i64| self.first + self.panes.partition_point(|(key, _)| key.slice < slice) as u64;
         let (from, to) = (place(from), place(to));
         self.stretches(layout, from, to)

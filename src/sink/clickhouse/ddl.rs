@@ -380,7 +380,8 @@ pub(super) fn create_view(output: &OutputTable, name: &TableName, replace: bool)
     let fields = output.schema.fields().iter().take(output.visible).map(|field| field.name().as_str());
     let is_revised = output.form == TableForm::Revised;
     let added = if is_revised { &[IS_FINAL, REVISION, "updated_at", "_job"][..] } else { &[] };
-    let added = added.iter().filter(|name| output.schema.fields()[..output.visible].iter().all(|it| it.name() != **name));
+    let added =
+        added.iter().filter(|name| output.schema.fields()[..output.visible].iter().all(|it| it.name() != **name));
     let shown = fields.filter(|name| ![VERSION, IS_DELETED].contains(name)).chain(added.copied()).map(quote_identifier);
     let shown = shown.collect::<Vec<_>>().join(", ");
     let versions = name.versions().quoted();

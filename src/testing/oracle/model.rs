@@ -90,7 +90,10 @@ impl<'a> Model<'a> {
         }
         let Some(time) = event.time else { return Verdict::Timeless };
         let windows = self.shape.window.of(time);
-        let open: Vec<_> = windows.into_iter().filter(|&(_, end)| met.is_none_or(|clock| end + self.shape.emission.lateness > clock)).collect();
+        let open: Vec<_> = windows
+            .into_iter()
+            .filter(|&(_, end)| met.is_none_or(|clock| end + self.shape.emission.lateness > clock))
+            .collect();
         for &(start, end) in &open {
             self.groups.entry((start, end, self.shape.keys.of(event))).or_default().push(event.clone());
         }
@@ -152,7 +155,9 @@ impl<'a> Model<'a> {
     fn filled(&self, count: u64) -> Vec<Group> {
         let clock = self.partitions.values().filter_map(|(clock, _)| *clock).max();
         let last = self.groups.keys().map(|group| (group.1, group.0)).max();
-        let passed = |(start, end): (i64, i64)| clock.is_some_and(|clock| end <= clock) || last.is_some_and(|it| (end, start) <= it);
+        let passed = |(start, end): (i64, i64)| {
+            clock.is_some_and(|clock| end <= clock) || last.is_some_and(|it| (end, start) <= it)
+        };
         let mut filled = BTreeSet::new();
         for (start, end, keys) in self.groups.keys() {
             let mut window = (*start, *end);
