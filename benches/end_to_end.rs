@@ -69,7 +69,9 @@ const PHASES: &[Phase] = &[
     Phase {
         name: "hop-60",
         what: "Highwater: hopping windows of 60 panes",
-        work: Work::Windows("HOP(CHANGES(customer), create_date, INTERVAL '1' MINUTE, INTERVAL '1' HOUR) WHERE _op IN ('c', 'r')"),
+        work: Work::Windows(
+            "HOP(CHANGES(customer), create_date, INTERVAL '1' MINUTE, INTERVAL '1' HOUR) WHERE _op IN ('c', 'r')",
+        ),
     },
     Phase {
         name: "table",

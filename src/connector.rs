@@ -8,8 +8,9 @@ use crate::source::{file as file_source, kafka};
 pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];
 
 /// Options that every table may have.
-const COMMON: [&str; 11] = [
+const COMMON: [&str; 12] = [
     "connector",
+    "allowed-lateness",
     "late-table",
     "dead-letter-table",
     "max-future",

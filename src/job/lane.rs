@@ -58,6 +58,8 @@ pub struct Lane {
     /// Whether the source has been asked since the lane last had to wait for the job.
     polled: bool,
     epoch: u64,
+    /// Whether it has said what has changed, and waits to be asked for it before it reads on.
+    holds: bool,
     orders: Receiver<ToLane>,
     reports: Sender<FromLane>,
     pub(super) progress: Arc<Progress>,
@@ -138,6 +140,7 @@ impl Lane {
             aligned: Instant::now(),
             polled: false,
             epoch: 0,
+            holds: false,
             orders,
             reports,
             progress,
@@ -172,7 +175,7 @@ impl Lane {
                     Err(TryRecvError::Empty) => break,
                 }
             }
-            if self.course.is_none() {
+            if self.course.is_none() || self.holds {
                 match self.orders.recv_timeout(Duration::from_secs(1)) {
                     Ok(ToLane::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                     Ok(order) => self.obey(order)?,
@@ -230,7 +233,7 @@ impl Lane {
                 self.check_bounds()?;
             }
             ToLane::Pause => self.course = None,
-            ToLane::Cut { epoch, with_state } => self.cut(epoch, with_state)?,
+            ToLane::Cut { epoch, with_state, closes } => self.cut(epoch, with_state, closes)?,
             ToLane::Close(close) => self.close(&close)?,
             ToLane::Stop => {}
         }
@@ -462,10 +465,11 @@ impl Lane {
         Ok(())
     }
 
-    fn cut(&mut self, epoch: u64, with_state: bool) -> Result<()> {
+    fn cut(&mut self, epoch: u64, with_state: bool, closes: bool) -> Result<()> {
         self.epoch = epoch + 1;
         let mut state = Vec::new();
         let mut open_windows = 0;
+        let mut changed = Vec::new();
         let mut keyed = Vec::new();
         for table in self.tables.iter().filter(|_| with_state) {
             keyed.extend(table.keeping.save(&table.plan.table.name)?);
@@ -474,6 +478,9 @@ impl Lane {
             open_windows += aggregate.open_windows();
             if with_state {
                 state.push((input, aggregate.copy_state()?));
+            }
+            if aggregate.revises() {
+                changed.push((input, aggregate.changed()));
             }
         }
         let partitions = self.partitions.iter().map(|(name, partition)| PartitionState {
@@ -486,7 +493,8 @@ impl Lane {
             last_arrival: partition.last_arrival,
         });
         let partitions = partitions.collect();
-        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open_windows })
+        self.holds = closes && !changed.is_empty();
+        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open_windows, changed })
     }
 
     /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
@@ -495,14 +503,19 @@ impl Lane {
             let own = self.partitions.values_mut().filter(|partition| partition.table == table);
             own.for_each(|partition| partition.raise(watermark));
         }
-        let mut windows = Vec::new();
+        self.holds = false;
+        let (mut windows, mut peeked) = (Vec::new(), Vec::new());
         for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
             if let Some((_, watermark)) = close.inputs.iter().find(|(closing, _)| *closing == input) {
+                if aggregate.revises() {
+                    let wanted = close.peek.get(&input.pipeline).map_or(&[][..], Vec::as_slice);
+                    peeked.push((input, aggregate.peek(wanted, *watermark)?));
+                }
                 windows.push((input, aggregate.close(*watermark)?));
             }
         }
         let open_windows = self.tables.iter_mut().flat_map(LaneTable::aggregates).map(|it| it.1.open_windows()).sum();
-        self.report(FromLane::Closed { lane: self.number, windows, open_windows })
+        self.report(FromLane::Closed { lane: self.number, windows, open_windows, peeked })
     }
 
     fn generation(&self, source: &TopicPartition) -> u64 {

@@ -28,6 +28,7 @@ use super::lanes::Lanes;
 use super::message::{Course, FromLane, ToLane};
 use super::outputs::Outputs;
 use super::progress::Progress;
+use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered, SavedSchemas, State, Truncate};
@@ -92,6 +93,8 @@ pub struct Job {
     /// Whether it ends only to go on with another plan.
     replans: bool,
     pub(super) resting: Resting,
+    /// What has been written of windows that may still change.
+    pub(super) revising: Revising,
     /// Held so that a job without lanes yet does not end.
     #[expect(dead_code, reason = "held, not used")]
     own_reports: mpsc::Sender<FromLane>,
@@ -266,6 +269,7 @@ impl Job {
         let deliverer =
             Deliverer::start(settings.checkpoints.clone(), sinks, outputs.tables.clone(), Arc::clone(&progress));
         let now = settings.outside.now();
+        let revising = Revising::new(&query, &outputs, now)?;
         let mut job = Self {
             query,
             outputs,
@@ -299,6 +303,7 @@ impl Job {
             drifts: Vec::new(),
             replans: false,
             resting: Resting::default(),
+            revising,
             own_reports: reports_in,
         };
         match recovered {
@@ -343,6 +348,7 @@ impl Job {
             state: State {
                 windows: windows.map(|(id, windows)| (*id, windows.clone())).collect(),
                 keyed: keyed.cloned().collect(),
+                ..State::default()
             },
         };
     }
@@ -357,7 +363,7 @@ impl Job {
         self.order(|| ToLane::Run(Course { windows: true, rows: true, bounds: bounds.clone() }));
         // The lanes' count of epochs starts with the first cut.
         let epoch = self.epoch - 1;
-        self.order(|| ToLane::Cut { epoch, with_state: false });
+        self.order(|| ToLane::Cut { epoch, with_state: false, closes: false });
         Ok(())
     }
 
@@ -433,16 +439,16 @@ impl Job {
                 self.replan();
             }
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
-            FromLane::Cut { lane, partitions, state, keyed, open_windows, .. } => {
+            FromLane::Cut { lane, partitions, state, keyed, open_windows, changed, .. } => {
                 self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
                 self.open_windows.insert(lane, open_windows);
-                if self.cut_came(lane, state, keyed) {
+                if self.cut_came(lane, state, keyed, changed) {
                     self.close().await?;
                 }
             }
-            FromLane::Closed { lane, windows, open_windows } => {
+            FromLane::Closed { lane, windows, open_windows, peeked } => {
                 self.open_windows.insert(lane, open_windows);
-                if self.closed_came(lane, windows) && self.ask_neighbours()? {
+                if self.closed_came(lane, windows, peeked) && self.ask_neighbours()? {
                     self.complete().await?;
                 }
             }
