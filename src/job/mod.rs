@@ -1,5 +1,6 @@
 //! A running query: its lanes, its clock, its epochs.
 
+pub mod blocking;
 pub mod check;
 mod cycle;
 pub mod delivery;
@@ -29,3 +30,4 @@ pub mod run;
 pub mod scan;
 pub mod settings;
 pub mod table_input;
+pub mod ticker;
