@@ -248,7 +248,8 @@ impl Job {
         }
         let (is_resumed, tables) = (recovered.is_some(), outputs.tables.clone());
         let outside = &settings.outside;
-        let prepared = tables.into_iter().map(|table| prepared(outside.sink(&table, is_resumed), table, outside.as_ref()));
+        let prepared =
+            tables.into_iter().map(|table| prepared(outside.sink(&table, is_resumed), table, outside.as_ref()));
         let sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
@@ -260,8 +261,7 @@ impl Job {
         }
         let open = || open_inputs(&plans, &settings, &reports_in, &progress);
         let (inputs, groups) = block_in_place(open)?;
-        let deliverer =
-            Deliverer::start(&settings, sinks, outputs.tables.clone(), Arc::clone(&progress));
+        let deliverer = Deliverer::start(&settings, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
         let mut job = Self {
             query,

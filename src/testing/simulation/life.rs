@@ -43,7 +43,7 @@ FROM TUMBLE(CHANGES(t), at, INTERVAL '1' HOUR) GROUP BY window_start, name;
 INSERT INTO mirror SELECT * FROM t;
 ";
 /// How often a process dies before it is let live.
-const DEATHS: u64 = 8;
+const DEATHS: u64 = 5;
 /// A process that has not come to its end by then has gone astray.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
@@ -70,7 +70,7 @@ impl Life {
         let mut random = Random::new(seed);
         let model = Model::random(&mut random);
         let pace = random.pick(&[1_000, 20_000, 100_000]);
-        let failing = random.pick(&[6, 30, 200]);
+        let failing = random.pick(&[10, 30, 200]);
         let temper = Temper {
             failing: random.pick(&[3, 10, 60]),
             window: random.pick(&[1_000, 1_000, 30]),
@@ -78,9 +78,9 @@ impl Life {
             by_day: random.one_in(2),
         };
         let lanes = 1 + random.below(3) as usize;
-        let flush_rows = random.pick(&[1, 20, 250_000]);
-        let flush = random.pick(&[5, 50, 200]);
-        let checkpoint = random.pick(&[0, 100, 1_000]);
+        let flush_rows = random.pick(&[1, 20, 250_000, 250_000]);
+        let flush = random.pick(&[10, 50, 200]);
+        let checkpoint = random.pick(&[0, 300, 1_000, 1_000]);
         let span = random.pick(&[15, 60, 300]);
         let mut partitions: BTreeMap<TopicPartition, Vec<Record>> = BTreeMap::new();
         for (number, events) in model.partitions.iter().enumerate() {

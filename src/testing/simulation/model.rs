@@ -43,7 +43,7 @@ type Groups = BTreeMap<(i64, String), (i64, i64)>;
 impl Model {
     pub(super) fn random(random: &mut Random) -> Self {
         let count = 1 + random.below(3);
-        let most = random.pick(&[10, 60, 150]);
+        let most = random.pick(&[5, 15, 60]);
         let disorder = random.pick(&[0, 2, 12]);
         let gaps = random.one_in(4);
         let partition = |number: u64| {
@@ -51,7 +51,7 @@ impl Model {
             let mut events = Vec::new();
             for _ in 0..random.below(most) {
                 offset += if gaps { random.below(3) as i64 } else { 0 };
-                front += random.below(HOUR as u64) as i64;
+                front += random.below(HOUR as u64 / 3) as i64;
                 let back = random.below(disorder * HOUR as u64 + 1) as i64;
                 events.push(Event {
                     offset,
@@ -71,7 +71,9 @@ impl Model {
 
     /// Compares all tables. An error is the first difference.
     pub(super) fn check(&self, outcomes: &Outcomes) -> Result<(), String> {
-        let all = || self.partitions.iter().enumerate().flat_map(|(number, events)| events.iter().map(move |it| (number, it)));
+        let all = || {
+            self.partitions.iter().enumerate().flat_map(|(number, events)| events.iter().map(move |it| (number, it)))
+        };
         let place = |(number, event): (usize, &Event)| -> Place { ("t".to_owned(), number as i32, event.offset) };
         let places = |wanted: &dyn Fn(&Event) -> bool| -> BTreeSet<Place> {
             all().filter(|(_, event)| wanted(event)).map(place).collect()
@@ -100,7 +102,8 @@ impl Model {
         let mut found = Groups::new();
         for row in &outcomes.results {
             let [start, name, count, sum] = &row.cells[..] else { return Err(format!("a result has {:?}", row.cells)) };
-            let start = chrono::NaiveDateTime::parse_from_str(start, "%Y-%m-%dT%H:%M:%S%.f").map_err(|it| it.to_string())?;
+            let start =
+                chrono::NaiveDateTime::parse_from_str(start, "%Y-%m-%dT%H:%M:%S%.f").map_err(|it| it.to_string())?;
             let start = start.and_utc().timestamp_millis();
             if found.contains_key(&(start, name.clone())) {
                 return Err(format!("the group {start} {name} has two results"));

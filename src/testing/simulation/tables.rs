@@ -112,9 +112,16 @@ impl Tables {
 
     /// The sink of an output.
     pub(super) fn sink(self: &Arc<Self>, output: usize, table: &OutputTable) -> Box<dyn Sink> {
-        let days = table.schema.fields().iter().position(|field| matches!(field.name().as_str(), "window_start" | "at"));
+        let days =
+            table.schema.fields().iter().position(|field| matches!(field.name().as_str(), "window_start" | "at"));
         let parting = days.filter(|_| self.temper.by_day).map_or(Parting::Whole, Parting::Day);
-        Box::new(SimulatedSink { tables: Arc::clone(self), output, form: table.form.clone(), parting, attempts: Attempts::default() })
+        Box::new(SimulatedSink {
+            tables: Arc::clone(self),
+            output,
+            form: table.form.clone(),
+            parting,
+            attempts: Attempts::default(),
+        })
     }
 
     fn check_up(&self) -> Result<()> {

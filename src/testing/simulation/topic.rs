@@ -39,7 +39,9 @@ impl Topic {
     fn end(&self, partition: &TopicPartition) -> i64 {
         let visible = self.visible(partition);
         self.partitions.get(partition).map_or(0, |records| {
-            visible.checked_sub(1).map_or_else(|| records.first().map_or(0, |it| it.offset), |it| records[it].offset + 1)
+            visible
+                .checked_sub(1)
+                .map_or_else(|| records.first().map_or(0, |it| it.offset), |it| records[it].offset + 1)
         })
     }
 
@@ -120,12 +122,7 @@ struct Stretch {
 impl RawRecords for Stretch {
     fn get(&self, index: usize) -> RawRecord<'_> {
         let record = &self.records[self.first + index];
-        RawRecord {
-            offset: record.offset,
-            timestamp: NO_TIME,
-            key: Some(&record.key),
-            value: record.value.as_deref(),
-        }
+        RawRecord { offset: record.offset, timestamp: NO_TIME, key: Some(&record.key), value: record.value.as_deref() }
     }
 }
 
