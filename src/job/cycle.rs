@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 
+use super::blocking::block_in_place;
 use super::delivery::Delivery;
 use super::emission::Looked;
 use super::epoch::{Cut, blocks, intents};
@@ -84,7 +84,7 @@ impl Job {
             return Ok(());
         }
         self.cut_is_last = self.stopping || self.all_reached();
-        let is_due = self.state_saved.elapsed() >= self.settings.checkpoint_interval;
+        let is_due = self.settings.outside.elapsed() >= self.state_saved + self.settings.checkpoint_interval;
         self.apply_truncates()?;
         let with_state = self.cut_is_last || is_due || self.wants_state;
         let epoch = self.epoch;
@@ -314,7 +314,7 @@ impl Job {
         self.rows = std::mem::take(&mut self.next_rows);
         if is_quiet && !self.cut_is_last && !self.wants_state && self.has_checkpoint {
             self.epoch += 1;
-            self.state_saved = Instant::now();
+            self.state_saved = self.settings.outside.elapsed();
             return Ok(());
         }
         self.note_state(state.is_some());
@@ -371,7 +371,8 @@ impl Job {
 
     fn note_state(&mut self, saved: bool) {
         if saved {
-            (self.state_epoch, self.state_saved, self.wants_state) = (self.epoch, Instant::now(), false);
+            (self.state_epoch, self.wants_state) = (self.epoch, false);
+            self.state_saved = self.settings.outside.elapsed();
         }
     }
 
@@ -431,7 +432,7 @@ impl Job {
     ) -> Result<Vec<ClosedWindow>> {
         let (merged, closed_windows) = match &plan.sessions {
             None => {
-                let merged = tokio::task::block_in_place(|| merge(states, plan))?;
+                let merged = block_in_place(|| merge(states, plan))?;
                 let stays = |it: &&ClosedWindow| match (looked, &it.bounds) {
                     (Some(looked), Bounds::One(_, end)) => plan.closes_at(*end) > looked.watermark,
                     _ => false,
@@ -441,9 +442,9 @@ impl Job {
             }
             Some(sessions) => {
                 let join = || session_join::join(&states, neighbours, plan, sessions);
-                let joined = tokio::task::block_in_place(join)?;
+                let joined = block_in_place(join)?;
                 self.put_back(id, joined.held);
-                (tokio::task::block_in_place(|| merge_sessions(&joined.closed, plan))?, joined.sessions)
+                (block_in_place(|| merge_sessions(&joined.closed, plan))?, joined.sessions)
             }
         };
         self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);

@@ -1,6 +1,7 @@
 //! A running query: its lanes, its clock, its epochs.
 
 pub mod alignment;
+pub mod blocking;
 pub mod check;
 mod cycle;
 pub mod delivery;
@@ -33,5 +34,6 @@ pub mod run;
 pub mod scan;
 pub mod settings;
 pub mod table_input;
+pub mod ticker;
 mod truncates;
 mod waiting;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::blocking::block_in_place;
 use super::delivery::Delivery;
 use super::epoch::{Cut, EpochRows, blocks, inline_blocks, is_inline};
 use super::message::{Course, FromLane, Takes, ToLane};
@@ -27,7 +28,7 @@ impl Job {
         let state_is_last = last.epoch == with_state.epoch;
         tracing::info!("going on from checkpoint {} in {}", last.epoch, self.settings.checkpoints.place());
         let start: fn(&Position) -> i64 = if state_is_last { |it| it.from } else { |it| it.offset };
-        tokio::task::block_in_place(|| {
+        block_in_place(|| {
             let groups = &mut self.groups;
             self.inputs.iter_mut().try_for_each(|it| it.assign(&mut groups[it.group], Some(with_state), start))
         })?;
