@@ -144,7 +144,7 @@ impl Job {
         for (&pipeline, &watermark) in watermarks {
             if self.has_nested(pipeline) {
                 let windows = closed.remove(&pipeline).unwrap_or_default();
-                self.results(pipeline, windows, neighbours, watermark).await?;
+                self.results(pipeline, windows, neighbours, watermark, None).await?;
             }
         }
         // Whatever could not be computed was said then.

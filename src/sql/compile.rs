@@ -20,6 +20,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 
 use super::catalog::Table;
+use super::emission::{Emission, EmitClause};
 use super::pipeline::{Feed, Pipeline, Work};
 use super::refusal::{Result, not_row_wise, refuse, refuse_at};
 use super::relation::{Reading, StreamTable};
@@ -31,7 +32,12 @@ use crate::window::row_windows::RowWindows;
 use crate::window::stage::Stage;
 
 /// Compiles the plan of an INSERT's query. `target` is what it fills.
-pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionState) -> Result<Pipeline> {
+pub fn compile(
+    plan: LogicalPlan,
+    target: Option<Arc<Table>>,
+    emit: &EmitClause,
+    state: &SessionState,
+) -> Result<Pipeline> {
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     // Before now() and the like become constants, so that a restart is the same query.
     let fingerprint = plan.display_indent_schema().to_string();
@@ -48,12 +54,14 @@ pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionSta
     let plan = Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?;
     let output = Arc::new(plan.schema().as_arrow().clone());
     let rows = RowWise { state };
+    let emission = Emission::of(emit, target.as_deref(), &tables_below(&plan))?;
     let (feeds, work, output) = match is_row_wise(&plan) {
         true => {
             let (feeds, work) = rows.query(&plan, target.as_deref())?;
+            emission.check(emit, None)?;
             (feeds, work, output)
         }
-        false => windowed::compile(&plan, rows)?,
+        false => windowed::compile(&plan, rows, &emission, emit)?,
     };
     let mut fingerprint = fingerprint;
     let mut named: Vec<&str> = Vec::new();
@@ -63,7 +71,7 @@ pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionSta
             fingerprint = format!("{fingerprint}\n{}", feed.table.fingerprint());
         }
     }
-    Ok(Pipeline { feeds, work, output, target, fingerprint })
+    Ok(Pipeline { feeds, work, output, target, emission, fingerprint })
 }
 
 /// Whether each row can go its way without any other.
@@ -81,6 +89,14 @@ pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
         | LogicalPlan::Union(_)
         | LogicalPlan::Extension(_) => plan.inputs().into_iter().all(is_row_wise),
         _ => false,
+    }
+}
+
+/// The tables that a plan reads.
+fn tables_below(plan: &LogicalPlan) -> Vec<&Table> {
+    match plan {
+        LogicalPlan::TableScan(scan) => stream_table(scan).map(|stream| stream.table.as_ref()).into_iter().collect(),
+        other => other.inputs().into_iter().flat_map(tables_below).collect(),
     }
 }
 

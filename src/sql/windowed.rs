@@ -31,8 +31,9 @@ use datafusion::physical_expr::utils::collect_columns;
 
 use super::closing::{ClosedInput, ClosedRows, Closing};
 use super::compile::{Branch, RowWise, is_row_wise, refuse_queries, stream_table, window_node};
+use super::emission::{Emission, EmitClause, row_identity};
 use super::grouping::{Grouping, check_window_columns, computes_with_window, grouping};
-use super::pipeline::{Feed, Nested, ResultColumn, Windowed, Work};
+use super::pipeline::{Feed, Nested, ResultColumn, RowIdentity, Windowed, Work};
 use super::refusal::{Result, check_above, not_row_wise, refuse, refuse_at, without_window};
 use super::relation::Reading;
 use super::trace::{Origins, trace};
@@ -44,10 +45,16 @@ use crate::window::session_state::SessionPlan;
 use crate::window::stage::Stage;
 
 /// Compiles it.
-pub(super) fn compile(plan: &LogicalPlan, rows: RowWise<'_>) -> Result<(Vec<Feed>, Work, SchemaRef)> {
-    let mut compiler = Compiler { rows, feeds: Vec::new(), inputs: Vec::new(), behind: Vec::new(), nested: Vec::new() };
+pub(super) fn compile(
+    plan: &LogicalPlan,
+    rows: RowWise<'_>,
+    emission: &Emission,
+    emit: &EmitClause,
+) -> Result<(Vec<Feed>, Work, SchemaRef)> {
+    let mut compiler = Compiler { rows, emission, feeds: Vec::new(), inputs: Vec::new(), behind: Vec::new(), nested: Vec::new() };
     let above = compiler.level(plan)?;
     let origins = Origins(&above.closed);
+    let identity = compiler.identity(&above, emit)?;
     let columns = 0..plan.schema().fields().len();
     let key = columns.clone().filter(|&column| origins.is_key(&above.plan, column)).collect();
     let has_bound = |column: usize| origins.bound(&above.plan, column).is_some_and(|bound| !bound.nullable);
@@ -60,7 +67,7 @@ pub(super) fn compile(plan: &LogicalPlan, rows: RowWise<'_>) -> Result<(Vec<Feed
     let output = Schema::new_with_metadata(fields.collect::<Vec<_>>(), output.metadata().clone());
     let closing = compiler.closing(above)?;
     let Compiler { feeds, inputs, behind, nested, .. } = compiler;
-    Ok((feeds, Work::Window(Windowed { inputs, behind, nested, closing, key }), Arc::new(output)))
+    Ok((feeds, Work::Window(Windowed { inputs, behind, nested, closing, key, identity }), Arc::new(output)))
 }
 
 /// A plan over closed windows, as it is written.
@@ -88,6 +95,7 @@ struct Kept {
 
 struct Compiler<'a> {
     rows: RowWise<'a>,
+    emission: &'a Emission,
     feeds: Vec<Feed>,
     inputs: Vec<Arc<WindowPlan>>,
     behind: Vec<i64>,
@@ -115,6 +123,37 @@ impl Compiler<'_> {
             self.behind[number] = behind - waits(number);
         }
         Ok(Level { plan, closed })
+    }
+
+    /// What tells the rows of results from each other, where they are revised.
+    fn identity(&self, level: &Level, emit: &EmitClause) -> Result<Option<RowIdentity>> {
+        let Some(first) = level.closed.first() else { return Ok(None) };
+        self.emission.check(emit, Some(first.windows))?;
+        let words = ["EMIT", "TUMBLE", "HOP", "CUMULATE", "SESSION"];
+        let is_simple = self.inputs.len() == 1 && !first.collected;
+        if self.emission.fill.is_some() && !is_simple {
+            return refuse_at(
+                &words,
+                "FILL EMPTY WINDOWS is for a query with one window and GROUP BY, whose groups it fills in; leave it out here",
+            );
+        }
+        if !self.emission.revises() {
+            return Ok(None);
+        }
+        if !self.nested.is_empty() {
+            return refuse_at(
+                &words,
+                "results of windows over windows come when these close, once; leave out EMIT CHANGES and allowed lateness \
+                 ('allowed-lateness' of a table too: ALLOWED LATENESS is of the INSERT)",
+            );
+        }
+        if level.closed.iter().any(|input| input.windows != first.windows) {
+            return refuse_at(
+                &words,
+                "early and corrected results are of windows of one kind, and this query has several; write an INSERT for each",
+            );
+        }
+        row_identity(&level.plan, &Origins(&level.closed), first.windows).map(Some)
     }
 
     fn closing(&self, level: Level) -> Result<Arc<Closing>> {
@@ -246,7 +285,8 @@ impl Compiler<'_> {
             filters,
             layout,
             grouping_sets: sets,
-            allowed_lateness: 0,
+            allowed_lateness: self.emission.allowed_lateness,
+            revises: self.emission.revises(),
         };
         let number = self.inputs.len();
         self.inputs.push(Arc::new(plan));
