@@ -84,6 +84,7 @@ FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
 GROUP BY k, window_start, window_end
 
 -- decimal_avg: averages of decimals and doubles
+-- differs: the sixth digit after the point: Flink rounds it, ours is cut off
 SELECT k, window_start, window_end, AVG(p) AS ap, AVG(d) AS ad
 FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
 GROUP BY k, window_start, window_end
@@ -112,7 +113,13 @@ WHERE n IS NOT NULL
 GROUP BY k, window_start, window_end
 
 -- first_last_null: FIRST_VALUE and LAST_VALUE where there are NULLs
+-- differs: Flink passes over NULLs; ours takes them, as standard SQL does. `FILTER (WHERE n IS NOT NULL)` passes over them in both
 SELECT k, window_start, window_end, FIRST_VALUE(n) AS f, LAST_VALUE(n) AS l
+FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+GROUP BY k, window_start, window_end
+
+-- first_filter: FIRST_VALUE and LAST_VALUE with FILTER
+SELECT k, window_start, window_end, FIRST_VALUE(n) FILTER (WHERE n IS NOT NULL) AS f, LAST_VALUE(n) FILTER (WHERE n IS NOT NULL) AS l
 FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
 GROUP BY k, window_start, window_end
 
@@ -143,6 +150,7 @@ FROM TABLE(CUMULATE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL 
 GROUP BY window_start, window_end
 
 -- cumulate_on_update: CUMULATE with `emitOnlyOnUpdate`
+-- differs: Flink 2.3 takes the argument and passes over it (FLINK-39030 came later)
 SELECT k, window_start, window_end, COUNT(*) AS c
 FROM TABLE(CUMULATE(DATA => TABLE clicks, TIMECOL => DESCRIPTOR(ts), STEP => INTERVAL '1' SECOND, SIZE => INTERVAL '10' SECOND, emitOnlyOnUpdate => true))
 GROUP BY k, window_start, window_end
@@ -191,8 +199,17 @@ SELECT * FROM (
 WHERE place <= 2
 
 -- top_n_nulls: the best by a sum that may be NULL
+-- differs: NULL is the least value in Flink, and the greatest here, as in PostgreSQL. `NULLS LAST` says it for both
 SELECT * FROM (
   SELECT *, ROW_NUMBER() OVER (PARTITION BY window_start, window_end ORDER BY sn DESC, k) AS place FROM (
+    SELECT COALESCE(k, '') AS k, window_start, window_end, SUM(n) AS sn
+    FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '2' SECOND))
+    GROUP BY COALESCE(k, ''), window_start, window_end))
+WHERE place <= 2
+
+-- top_n_nulls_last: the best by a sum that may be NULL, which is last
+SELECT * FROM (
+  SELECT *, ROW_NUMBER() OVER (PARTITION BY window_start, window_end ORDER BY sn DESC NULLS LAST, k) AS place FROM (
     SELECT COALESCE(k, '') AS k, window_start, window_end, SUM(n) AS sn
     FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '2' SECOND))
     GROUP BY COALESCE(k, ''), window_start, window_end))

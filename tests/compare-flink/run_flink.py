@@ -3,10 +3,11 @@ standard output. In streaming mode with one task and a watermark after every row
 
 import decimal
 import json
+import re
 import sys
 import traceback
 
-from pyflink.common import Configuration
+from pyflink.common import Configuration, RowKind
 from pyflink.table import EnvironmentSettings, TableEnvironment
 
 
@@ -34,20 +35,23 @@ def plain(value):
 
 
 def run(session, sql):
-    """The rows of a query. A row with an operation other than +I would be an update of a result, which windows do not have."""
+    """The rows of a query as they are in the end: where Flink updates its results, only the last of them count."""
     rows = []
     with session.execute_sql(sql).collect() as results:
         for row in results:
-            kind = str(row.get_row_kind())
-            rows.append([plain(value) for value in row] + ([] if kind in ("+I", "RowKind.INSERT") else [kind]))
+            values = [plain(value) for value in row]
+            if row.get_row_kind() in (RowKind.UPDATE_BEFORE, RowKind.DELETE):
+                rows.remove(values)
+            else:
+                rows.append(values)
     return rows
 
 
 def cause(error):
-    """The innermost cause that a Java stack trace names."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes or [line for line in lines if line] or [type(error).__name__])[-1]
+    """The innermost exception that a Java stack trace names."""
+    lines = [line.strip().removeprefix("Caused by: ") for line in str(error).splitlines()]
+    causes = [line for line in lines if re.match(r"[\w.$]+(Exception|Error): ", line)]
+    return (causes or lines or [type(error).__name__])[-1]
 
 
 def main():
@@ -62,8 +66,7 @@ def main():
             answer["rows"] = run(sessions[zone], query["sql"])
         except Exception as error:  # whatever Flink throws is a result here
             answer["error"] = cause(error)
-            if request.get("trace"):
-                traceback.print_exc()
+            traceback.print_exc()
         print("answer> " + json.dumps(answer), flush=True)
 
 
