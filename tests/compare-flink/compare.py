@@ -156,7 +156,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--highwater", type=pathlib.Path, required=True, help="the binary")
     parser.add_argument("--only", nargs="*", default=[], help="names of queries; the page is left alone then")
-    parser.add_argument("--flink-answers", type=pathlib.Path, help="keep Flink's answers in this file, and take them from it when it is there")
+    parser.add_argument("--flink-answers", type=pathlib.Path, help="keep Flink's answers in this file, by their SQL, and take from it what is there")
     options = parser.parse_args()
     queries = [query for query in read_queries() if not options.only or query.name in options.only]
     # In Highwater's place of execution the files are in a folder that goes away afterwards.
@@ -166,13 +166,15 @@ def main():
         tables = (HERE / "tables.sql").read_text(encoding="utf-8")
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             ours = dict(zip([q.name for q in queries], pool.map(lambda q: run_highwater(q, tables, options.highwater.resolve(), folder), queries)))
-        if options.flink_answers and options.flink_answers.exists():
-            theirs = json.loads(options.flink_answers.read_text(encoding="utf-8"))
-        else:
+        known = json.loads(options.flink_answers.read_text(encoding="utf-8")) if options.flink_answers and options.flink_answers.exists() else {}
+        theirs = {q.name: known[q.sql["flink"]] for q in queries if q.sql["flink"] in known}
+        asked = [query for query in queries if query.name not in theirs]
+        if asked:
             plain = re.sub("--.*", "", tables).replace("${DATA}", str(folder))
-            theirs = run_flink(queries, [statement.strip() for statement in plain.split(";") if statement.strip()])
-            if options.flink_answers:
-                options.flink_answers.write_text(json.dumps(theirs), encoding="utf-8")
+            theirs |= run_flink(asked, [statement.strip() for statement in plain.split(";") if statement.strip()])
+        if options.flink_answers:
+            known |= {query.sql["flink"]: theirs[query.name] for query in queries}
+            options.flink_answers.write_text(json.dumps(known), encoding="utf-8")
     judged = [judge(query, theirs[query.name], ours[query.name]) for query in queries]
     lines = [f"| {len(queries)} queries, Flink {FLINK} | rows here | |", "|---|---|---|"] + [line for _, line, _ in judged]
     for expected, _, detail in judged:

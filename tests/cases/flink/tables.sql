@@ -1,15 +1,15 @@
 -- The tables of Flink's own tests and of its documentation.
 
 CREATE TABLE T1 (
-  rowtime TIMESTAMP(3), `int` INT, `double` DOUBLE, `float` FLOAT, bigdec DECIMAL(10, 2), string STRING, name STRING,
+  rowtime TIMESTAMP(3), `int` INT, `double` DOUBLE, `float` FLOAT, bigdec DECIMAL(10, 2), `string` STRING, name STRING,
   WATERMARK FOR rowtime AS rowtime - INTERVAL '1' SECOND
 ) WITH ('connector' = 'filesystem', 'path' = 't1.jsonl', 'format' = 'json');
 CREATE TABLE T2 (
-  rowtime TIMESTAMP(3), `int` INT, `double` DOUBLE, `float` FLOAT, bigdec DECIMAL(10, 2), string STRING, name STRING,
+  rowtime TIMESTAMP(3), `int` INT, `double` DOUBLE, `float` FLOAT, bigdec DECIMAL(10, 2), `string` STRING, name STRING,
   WATERMARK FOR rowtime AS rowtime - INTERVAL '1' SECOND
 ) WITH ('connector' = 'filesystem', 'path' = 't2.jsonl', 'format' = 'json');
 CREATE TABLE T1_CDC (
-  id INT, rowtime TIMESTAMP(3), `int` INT, `double` DOUBLE, `float` FLOAT, bigdec DECIMAL(10, 2), string STRING, name STRING,
+  id INT, rowtime TIMESTAMP(3), `int` INT, `double` DOUBLE, `float` FLOAT, bigdec DECIMAL(10, 2), `string` STRING, name STRING,
   PRIMARY KEY (id) NOT ENFORCED,
   WATERMARK FOR rowtime AS rowtime - INTERVAL '1' SECOND
 ) WITH ('connector' = 'filesystem', 'path' = 't1_cdc.jsonl', 'format' = 'debezium-json');
