@@ -363,7 +363,7 @@ FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(placed), INTERVAL '30' SECOND))
 GROUP BY shop, window_start, window_end
 
 -- retract_stddev: a table that changes: standard deviation
--- differs: Flink's is wrong once rows have been taken back: it is not that of the rows which remain; ours is
+-- differs: Flink merges parts that take rows back wrongly; with `table.optimizer.agg-phase-strategy` = ONE_PHASE it has our numbers, which are those of the rows that remain
 SELECT shop, window_start, window_end, STDDEV_POP(CAST(n AS DOUBLE)) AS dn
 FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(placed), INTERVAL '30' SECOND))
 GROUP BY shop, window_start, window_end
