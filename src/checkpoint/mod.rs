@@ -16,7 +16,7 @@ pub use store::{CheckpointStore, Recovered};
 
 use crate::change::TopicPartition;
 use crate::state::PartitionRows;
-use crate::window::aggregate::WindowState;
+use crate::window::aggregate::{InputId, WindowState};
 
 /// The version of the format, raised when it changes; older ones stay readable.
 pub const FORMAT_VERSION: u32 = 2;
@@ -35,8 +35,8 @@ pub struct Checkpoint {
 /// What the lanes of a job remember at a cut.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// The open windows of each windowed pipeline.
-    pub windows: BTreeMap<usize, Vec<WindowState>>,
+    /// The open windows of each input of windowed pipelines.
+    pub windows: BTreeMap<InputId, Vec<WindowState>>,
     /// The rows of the tables whose rows are kept, by partition.
     pub keyed: Vec<PartitionRows>,
 }
@@ -140,6 +140,13 @@ pub struct Truncate {
     pub topic: String,
     /// The partition that had it, which has applied it.
     pub partition: i32,
+    /// When it was written, by its record's timestamp, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<i64>,
+    /// How far the other partitions are to be read first: what was written before it is to be there when it is applied. `None` until
+    /// that has been asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<BTreeMap<i32, i64>>,
 }
 
 impl Position {

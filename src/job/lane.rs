@@ -17,7 +17,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::discovery::Drift;
 use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
 use super::keeping::{ForMirrors, Keeping};
-use super::message::{Assignment, Course, FromLane, PartitionState, Takes, ToLane};
+use super::message::{Assignment, Close, Course, FromLane, PartitionState, Takes, ToLane};
 use super::mirror::Mirror;
 use super::multiset;
 use super::outside::Outside;
@@ -32,7 +32,7 @@ use crate::format::watch::Watch;
 use crate::source::{RawBatch, SourceReader};
 use crate::state::PartitionRows;
 use crate::window::NO_EVENT_TIME;
-use crate::window::aggregate::{EventTimes, Uncounted, WindowAggregate};
+use crate::window::aggregate::{EventTimes, InputId, Uncounted, WindowAggregate, WindowState};
 use crate::window::stage::Rows;
 use crate::window::watermark::PartitionClock;
 
@@ -106,10 +106,10 @@ impl LaneTable {
         })
     }
 
-    /// The windowed pipelines, each with its number in the job.
-    fn aggregates(&mut self) -> impl Iterator<Item = (usize, &mut WindowAggregate)> {
+    /// The windows of its rows, each with the input that they are of.
+    fn aggregates(&mut self) -> impl Iterator<Item = (InputId, &mut WindowAggregate)> {
         let pipelines = self.plan.pipelines.iter().zip(&mut self.windows);
-        pipelines.filter_map(|(pipeline, windows)| Some((pipeline.number, windows.as_mut()?)))
+        pipelines.filter_map(|(pipeline, windows)| Some((pipeline.input()?, windows.as_mut()?)))
     }
 }
 
@@ -219,24 +219,16 @@ impl Lane {
     fn obey(&mut self, order: ToLane) -> Result<()> {
         match order {
             ToLane::Assign(assignments) => assignments.into_iter().for_each(|it| self.assign(it)),
-            ToLane::Restore { pipelines, takes } => {
-                for (number, windows) in pipelines {
-                    let mut aggregates = self.tables.iter_mut().flat_map(LaneTable::aggregates);
-                    let is_own = |source: &TopicPartition| match &takes {
-                        Takes::All => true,
-                        Takes::Own => self.partitions.contains_key(source),
-                        Takes::Others(known) => !known.contains(source),
-                    };
-                    if let Some((_, aggregate)) = aggregates.find(|(own, _)| *own == number) {
-                        aggregate.restore(&windows, &is_own)?;
-                    }
+            ToLane::Restore { windows, takes } => {
+                for (input, windows) in windows {
+                    self.restore(input, &windows, &takes)?;
                 }
             }
             ToLane::Neighbours(asked) => {
                 let mut briefs = Vec::new();
-                for (number, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
-                    let left = asked.iter().filter(|(asked, _)| *asked == number);
-                    briefs.extend(left.map(|(_, left)| (number, aggregate.neighbours(left))));
+                for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
+                    let left = asked.iter().filter(|(asked, _)| *asked == input);
+                    briefs.extend(left.map(|(_, left)| (input, aggregate.neighbours(left))));
                 }
                 self.report(FromLane::Neighbours { lane: self.number, briefs })?;
             }
@@ -254,8 +246,27 @@ impl Lane {
             }
             ToLane::Pause => self.course = None,
             ToLane::Cut { epoch, with_state } => self.cut(epoch, with_state)?,
-            ToLane::Close(watermarks) => self.close(&watermarks)?,
+            ToLane::Close(close) => self.close(&close)?,
             ToLane::Stop => {}
+        }
+        Ok(())
+    }
+
+    /// Several tables may feed an input: sessions are found where the rows of their partition look for them, everything else
+    /// may be anywhere.
+    fn restore(&mut self, input: InputId, windows: &[WindowState], takes: &Takes) -> Result<()> {
+        for (number, table) in self.tables.iter_mut().enumerate() {
+            let is_own = |source: &TopicPartition| match takes {
+                Takes::All => true,
+                Takes::Own => self.partitions.get(source).is_some_and(|partition| partition.table == number),
+                Takes::Others(known) => !known.contains(source),
+            };
+            if let Some((_, aggregate)) = table.aggregates().find(|(own, _)| *own == input) {
+                aggregate.restore(windows, &is_own)?;
+                if !matches!(takes, Takes::Own) {
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -369,7 +380,10 @@ impl Lane {
         if mirrored.is_some_and(|it| it.truncated) && course.rows {
             let TopicPartition { topic, partition } = &raw.source;
             let table = plan.table.name.clone();
-            let truncate = Truncate { table, topic: topic.to_string(), partition: *partition };
+            let last = changes.ops.iter().rposition(|op| *op == Op::Truncate);
+            let timestamp = last.map(|row| changes.timestamps[row]).filter(|at| *at != NO_TIME);
+            let topic = topic.to_string();
+            let truncate = Truncate { table, topic, partition: *partition, timestamp, after: None };
             self.report(FromLane::Truncated { epoch: self.epoch, truncate })?;
         }
         if course.rows && !letters.is_empty() {
@@ -396,9 +410,8 @@ impl Lane {
             return Ok(());
         }
         match &pipeline.work {
-            LaneWork::Append { stages, output } if course.rows => {
-                let all = Rows::all(pipeline.scan.rows(changes)?);
-                for rows in rows::run_or_refuse(stages, &all, letters) {
+            LaneWork::Append { stages, more, output } if course.rows => {
+                for rows in rows::of_branches((&pipeline.scan, stages), more, changes, letters)? {
                     let sent = rows::with_positions(&rows, changes, &output.schema)?;
                     let offset_of = |row| changes.offsets[rows.source_row(row)];
                     let rows = limits::hold(sent, output, offset_of, letters)?;
@@ -429,10 +442,11 @@ impl Lane {
                     self.send(output.number, changes, rows)?;
                 }
             }
-            LaneWork::Window { late, late_columns, .. } if course.windows => {
+            LaneWork::Window { stages, late, late_columns, .. } if course.windows => {
                 let Some(aggregate) = &mut self.tables[table].windows[number] else { return Ok(()) };
                 let mut uncounted = Uncounted::default();
-                aggregate.push(&Rows::all(pipeline.scan.rows(changes)?), times, &changes.source, &mut uncounted)?;
+                let rows = Rows::all(pipeline.scan.rows(changes)?);
+                aggregate.push(stages, &rows, times, &changes.source, &mut uncounted)?;
                 letters.refuse(uncounted.refused, changes);
                 for (rows, windows) in uncounted.late {
                     if course.rows {
@@ -457,10 +471,10 @@ impl Lane {
         for table in self.tables.iter().filter(|_| with_state) {
             keyed.extend(table.keeping.save(&table.plan.table.name)?);
         }
-        for (pipeline, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
+        for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
             open_windows += aggregate.open_windows();
             if with_state {
-                state.push((pipeline, aggregate.copy_state()?));
+                state.push((input, aggregate.copy_state()?));
             }
         }
         let partitions = self.partitions.iter().map(|(name, partition)| PartitionState {
@@ -477,13 +491,15 @@ impl Lane {
     }
 
     /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
-    fn close(&mut self, watermarks: &[(usize, i64)]) -> Result<()> {
-        let mut windows = Vec::new();
-        for &(table, watermark) in watermarks {
+    fn close(&mut self, close: &Close) -> Result<()> {
+        for &(table, watermark) in &close.tables {
             let own = self.partitions.values_mut().filter(|partition| partition.table == table);
             own.for_each(|partition| partition.clock.raise(watermark));
-            for (pipeline, aggregate) in self.tables[table].aggregates() {
-                windows.push((pipeline, aggregate.close(watermark)?));
+        }
+        let mut windows = Vec::new();
+        for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
+            if let Some((_, watermark)) = close.inputs.iter().find(|(closing, _)| *closing == input) {
+                windows.push((input, aggregate.close(*watermark)?));
             }
         }
         self.report(FromLane::Closed { lane: self.number, windows })

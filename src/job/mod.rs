@@ -31,3 +31,4 @@ pub mod scan;
 pub mod settings;
 pub mod table_input;
 pub mod ticker;
+mod truncates;

@@ -14,6 +14,7 @@ use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::{Manifest, Position, Truncate};
 use crate::error::Result;
 use crate::source::Source;
+use crate::window::aggregate::InputId;
 use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME, IdleRules, PartitionReport, TableWatermark};
 
 /// A table being read.
@@ -84,9 +85,9 @@ impl TableInput {
         &self.plan.table.name
     }
 
-    /// Whether a pipeline, by its number in the job, reads it.
-    pub fn feeds(&self, pipeline: usize) -> bool {
-        self.plan.pipelines.iter().any(|it| it.number == pipeline)
+    /// Whether its rows are counted into these windows.
+    pub fn feeds(&self, input: InputId) -> bool {
+        self.plan.pipelines.iter().any(|it| it.input() == Some(input))
     }
 
     /// Whether some query counts its rows into windows.
@@ -217,6 +218,23 @@ impl TableInput {
     pub fn has_beside(&self, truncate: &Truncate) -> bool {
         let mut partitions = self.standing.keys();
         partitions.any(|it| *it.topic == *truncate.topic && it.partition != truncate.partition)
+    }
+
+    /// Where what was written before a truncate ends in the other partitions of its topic.
+    pub fn written_before(&mut self, truncate: &Truncate) -> Result<BTreeMap<i32, i64>> {
+        let is_other = |it: &&TopicPartition| *it.topic == *truncate.topic && it.partition != truncate.partition;
+        let others: Vec<_> = self.standing.keys().filter(is_other).cloned().collect();
+        let Some(at) = truncate.timestamp else { return Ok(BTreeMap::new()) };
+        let ends = self.source.offsets_after(&others, at)?;
+        Ok(ends.into_iter().map(|(partition, end)| (partition.partition, end)).collect())
+    }
+
+    /// Whether these offsets of a topic's partitions had been read up to at the last cut, or are within these ends.
+    pub fn has_read(&self, topic: &str, after: &BTreeMap<i32, i64>, ends: &BTreeMap<TopicPartition, i64>) -> bool {
+        self.standing.iter().filter(|(partition, _)| *partition.topic == *topic).all(|(partition, standing)| {
+            let read = standing.range.to.max(ends.get(partition).copied().unwrap_or(i64::MIN));
+            after.get(&partition.partition).is_none_or(|after| read >= *after)
+        })
     }
 
     /// Takes in where a lane's partitions stand at a cut.

@@ -3,6 +3,7 @@
 //! Keys and images are rows in Arrow's row format: one look-up a change, nothing allocated for it; a changed row costs
 //! the two boxes that it is kept in. What comes out is columns again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, UInt32Array, make_array, new_null_array};
@@ -12,6 +13,7 @@ use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{HashMap, HashSet};
 
+use super::rows_map::{Keyed, RowsMap};
 use crate::change::{Before, ChangeBatch, NO_TIME, Op, TopicPartition};
 use crate::error::Result;
 
@@ -27,19 +29,21 @@ pub struct KeyedRows {
     partitions: HashMap<TopicPartition, Partition>,
 }
 
-/// A key and its image.
-type Keyed = (Box<[u8]>, Box<[u8]>);
-
-/// Key → image.
-type Map = HashMap<Box<[u8]>, Box<[u8]>>;
-
 /// The rows of one partition.
 #[derive(Default)]
 struct Partition {
-    rows: Map,
+    rows: RowsMap,
     /// The row that the last change deleted, if it did. A key that changes is a delete and then an insert, which leaves
     /// out what did not change.
     deleted: Option<Box<[u8]>>,
+}
+
+impl Partition {
+    /// Takes all rows out, ordered by their keys.
+    fn take_all(&mut self) -> Result<Vec<Keyed>> {
+        self.deleted = None;
+        self.rows.take_sorted()
+    }
 }
 
 /// The rows of one partition, to be saved.
@@ -113,8 +117,11 @@ impl KeyedRows {
 
     /// Takes all rows of a partition out: as deletes at this offset, ordered by their keys.
     pub fn empty(&mut self, source: &TopicPartition, offset: i64) -> Result<Vec<ChangeBatch>> {
-        match self.partitions.get_mut(source).map(std::mem::take) {
-            Some(partition) => self.deletes(source, partition.rows, offset),
+        match self.partitions.get_mut(source) {
+            Some(partition) => {
+                let rows = partition.take_all()?;
+                self.deletes(source, &rows, offset)
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -124,9 +131,19 @@ impl KeyedRows {
         let mut saved = Vec::new();
         for (source, partition) in &self.partitions {
             let deleted: Vec<&[u8]> = partition.deleted.iter().map(AsRef::as_ref).collect();
-            let images: Vec<&[u8]> = partition.rows.values().map(AsRef::as_ref).collect();
-            let chunks = std::iter::once(deleted.as_slice()).chain(images.chunks(CHUNK_ROWS));
-            let rows = chunks.map(|chunk| self.columns(chunk)).collect::<Result<Vec<_>>>()?;
+            let mut rows = vec![self.columns(&deleted)?];
+            let mut images = Vec::with_capacity(CHUNK_ROWS.min(partition.rows.len()));
+            partition.rows.each(&mut |_, image| {
+                images.push(image.to_vec());
+                if images.len() == CHUNK_ROWS {
+                    rows.push(self.columns(&images)?);
+                    images.clear();
+                }
+                Ok(())
+            })?;
+            if !images.is_empty() {
+                rows.push(self.columns(&images)?);
+            }
             saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows });
         }
         Ok(saved)
@@ -142,8 +159,9 @@ impl KeyedRows {
                 partition.deleted = images.iter().next().map(|image| image.data().into());
                 continue;
             }
-            let rows = keys.iter().zip(images.iter()).map(|(key, image)| (key.data().into(), image.data().into()));
-            partition.rows.extend(rows);
+            for (key, image) in keys.iter().zip(images.iter()) {
+                partition.rows.insert(key.data(), image.data())?;
+            }
         }
         self.partitions.insert(saved.source.clone(), partition);
         Ok(())
@@ -164,16 +182,14 @@ impl KeyedRows {
         Ok(self.keys.convert_columns(&columns)?)
     }
 
-    fn columns(&self, images: &[&[u8]]) -> Result<RecordBatch> {
+    fn columns(&self, images: &[impl AsRef<[u8]>]) -> Result<RecordBatch> {
         let parser = self.images.parser();
-        let columns = self.images.convert_rows(images.iter().map(|image| parser.parse(image)))?;
+        let columns = self.images.convert_rows(images.iter().map(|image| parser.parse(image.as_ref())))?;
         let columns = columns.into_iter().map(zero_where_null).collect::<Result<_>>()?;
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    fn deletes(&self, source: &TopicPartition, map: Map, offset: i64) -> Result<Vec<ChangeBatch>> {
-        let mut rows: Vec<Keyed> = map.into_iter().collect();
-        rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    fn deletes(&self, source: &TopicPartition, rows: &[Keyed], offset: i64) -> Result<Vec<ChangeBatch>> {
         let delete = |chunk: &[Keyed]| {
             let images: Vec<&[u8]> = chunk.iter().map(|(_, image)| image.as_ref()).collect();
             Ok(deletes(source.clone(), offset, self.columns(&images)?))
@@ -248,7 +264,7 @@ impl<'a> Stretch<'a> {
         while from < self.changes.len() {
             if self.changes.ops[from] == Op::Truncate {
                 let (offset, source) = (self.changes.offsets[from], &self.changes.source);
-                resolved.extend(state.deletes(source, std::mem::take(partition).rows, offset)?);
+                resolved.extend(state.deletes(source, &partition.take_all()?, offset)?);
                 from += 1;
                 continue;
             }
@@ -313,20 +329,23 @@ impl<'a> Stretch<'a> {
         if left_out.is_empty() {
             return Ok(());
         }
-        let mut images: Vec<&[u8]> = Vec::new();
+        let mut images: Vec<Cow<'_, [u8]>> = Vec::new();
         let mut places: HashMap<u32, Option<usize>> = HashMap::default();
         for &(row, _) in left_out {
-            places.entry(row).or_insert_with(|| {
-                let row = row as usize;
-                // Only a key that changes inserts a row without saying all of it: the row that was deleted just before.
-                let moved = || {
-                    let is_insert = self.changes.ops[row] == Op::Create && row == first && self.alone;
-                    partition.deleted.as_deref().filter(|_| is_insert)
-                };
-                let image = partition.rows.get(self.old_key(row)).map(AsRef::as_ref).or_else(moved)?;
+            if places.contains_key(&row) {
+                continue;
+            }
+            // Only a key that changes inserts a row without saying all of it: the row that was deleted just before.
+            let moved = || {
+                let is_insert = self.changes.ops[row as usize] == Op::Create && row as usize == first && self.alone;
+                partition.deleted.as_deref().filter(|_| is_insert).map(Cow::Borrowed)
+            };
+            let image = partition.rows.get(self.old_key(row as usize))?.or_else(moved);
+            let place = image.map(|image| {
                 images.push(image);
-                Some(images.len() - 1)
+                images.len() - 1
             });
+            places.insert(row, place);
         }
         let kept = state.columns(&images)?;
         let event = self.changes.before.as_ref();
@@ -373,17 +392,13 @@ impl<'a> Stretch<'a> {
             let has_event = self.changes.before.as_ref().is_some_and(|before| before.present[row]);
             let old = match self.changes.ops[row] {
                 Op::Delete => {
-                    let old = map.remove(key);
+                    let old = map.remove(key)?;
                     partition.deleted.clone_from(&old);
                     old
                 }
                 _ => {
-                    let moved = if old_key == key { None } else { map.remove(old_key) };
-                    let image = images.row(row - rows.start);
-                    let replaced = match map.get_mut(key) {
-                        Some(kept) => Some(std::mem::replace(kept, image.data().into())),
-                        None => map.insert(key.into(), image.data().into()),
-                    };
+                    let moved = if old_key == key { None } else { map.remove(old_key)? };
+                    let replaced = map.insert(key, images.row(row - rows.start).data())?;
                     if old_key == key { replaced } else { moved }
                 }
             };

@@ -64,12 +64,7 @@ impl Attempts {
 }
 
 /// Sends what the table does not have.
-async fn send_missing(
-    server: &impl Server,
-    chunks: &[Chunk],
-    token: &str,
-    parting: Parting,
-) -> Result<()> {
+async fn send_missing(server: &impl Server, chunks: &[Chunk], token: &str, parting: Parting) -> Result<()> {
     let ids: Vec<String> = chunks.iter().map(|chunk| query_id(&token_of(token, chunk))).collect();
     for ids in ids.chunks(ASKED) {
         server.settled(ids).await?;
