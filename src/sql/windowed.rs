@@ -51,7 +51,8 @@ pub(super) fn compile(
     emission: &Emission,
     emit: &EmitClause,
 ) -> Result<(Vec<Feed>, Work, SchemaRef)> {
-    let mut compiler = Compiler { rows, emission, feeds: Vec::new(), inputs: Vec::new(), behind: Vec::new(), nested: Vec::new() };
+    let mut compiler =
+        Compiler { rows, emission, feeds: Vec::new(), inputs: Vec::new(), behind: Vec::new(), nested: Vec::new() };
     let above = compiler.level(plan)?;
     let origins = Origins(&above.closed);
     let identity = compiler.identity(&above, emit)?;
