@@ -13,6 +13,7 @@ use super::epoch::{Cut, blocks, intents};
 use super::lanes::Lanes;
 use super::merge::{merge, merge_sessions};
 use super::message::{Takes, ToLane};
+use super::retraction::is_sampled;
 use super::run::Job;
 use super::settings::Ending;
 use super::table_input::TableInput;
@@ -320,8 +321,13 @@ impl Job {
             }
         };
         self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);
-        for (start, group, message) in &merged.failed {
+        for (start, group, message) in &merged.left_out.failed {
             self.refuse_groups(pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
+        }
+        for (start, group) in &merged.left_out.unmatched {
+            if is_sampled(self.progress.count_unmatched(1)) {
+                self.refuse_groups(pipeline, *start, group, DeadReason::UnmatchedRetraction, "")?;
+            }
         }
         let output = self.outputs.of_pipeline(pipeline);
         let finished = closing.finish(&merged.windows).await?;
@@ -360,6 +366,9 @@ impl Job {
             reason,
             message: match reason {
                 DeadReason::ExpressionFailed => format!("the results of a closed window cannot be computed: {message}"),
+                DeadReason::UnmatchedRetraction => "more rows of this group were taken back than came, so it has no result (was the topic read \
+                    from its beginning, is it compacted?); leave out 'before-images', so that rows are kept"
+                    .to_owned(),
                 _ => format!("the results of a closed window cannot be kept: {message}"),
             },
             key: None,

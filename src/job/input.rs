@@ -20,7 +20,9 @@ use crate::source::RawBatch;
 use crate::sql::catalog::{TRANSACTION_ID, TRANSACTION_PATH, Table};
 use crate::sql::metadata::MetadataOf;
 use crate::sql::pipeline::{Pipeline, Work};
+use crate::sql::relation::Reading;
 use crate::state::BeforeImages;
+use crate::state::images::is_unwrapped;
 use crate::window::aggregate::{Refused, WindowPlan};
 use crate::window::assigner::Windows;
 use crate::window::calendar::CALENDAR_YEARS;
@@ -117,6 +119,13 @@ pub enum LaneWork {
     },
 }
 
+impl LaneWork {
+    /// Whether rows are counted that may be taken back.
+    pub fn takes_back(&self) -> bool {
+        matches!(self, Self::Window { plan, .. } if plan.layout.undo().is_some())
+    }
+}
+
 impl InputPlan {
     /// The plan for the pipelines (with their numbers) that read `table`.
     pub fn new(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)], outputs: &Outputs, job: &str) -> Result<Self> {
@@ -185,6 +194,11 @@ impl InputPlan {
         Ok(())
     }
 
+    /// Whether changes are rows that do not say whether there was one before.
+    pub fn is_unwrapped(&self) -> bool {
+        is_unwrapped(&self.table.options, self.table.format())
+    }
+
     /// A decoder for one lane.
     pub fn decoder(&self) -> Result<Box<dyn Decoder>> {
         format::decoder(&self.table.options, &self.decode)
@@ -247,9 +261,12 @@ pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> 
     let mut images = false;
     for (_, pipeline) in pipelines {
         names.extend(pipeline.scan.fields().iter().map(|field| field.name().as_str()));
-        match pipeline.work {
+        match &pipeline.work {
             Work::Mirror { .. } | Work::Multiset(_) => images = true,
-            Work::Window { .. } => names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str())),
+            Work::Window { .. } => {
+                images |= pipeline.reading == Reading::Table;
+                names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str()));
+            }
             Work::Append(_) => {}
         }
     }

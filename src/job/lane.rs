@@ -14,13 +14,14 @@ use datafusion::arrow::array::RecordBatch;
 use tokio::sync::mpsc::Sender;
 
 use super::discovery::Drift;
-use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
-use super::keeping::{ForMirrors, Keeping};
+use super::input::{InputPlan, LanePipeline, LaneWork, Letters, OutputRef};
+use super::keeping::{ForRows, Keeping};
 use super::message::{Assignment, Course, FromLane, PartitionState, Takes, ToLane};
 use super::mirror::Mirror;
 use super::multiset;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::retraction::{Signed, Signing};
 use super::{limits, rows};
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op, TopicPartition};
 use crate::checkpoint::Truncate;
@@ -31,9 +32,9 @@ use crate::format::watch::Watch;
 use crate::source::{RawBatch, SourceReader};
 use crate::state::PartitionRows;
 use crate::window::NO_EVENT_TIME;
-use crate::window::aggregate::{EventTimes, Uncounted, WindowAggregate};
+use crate::window::aggregate::{EventTimes, Refused, Uncounted, WindowAggregate};
 use crate::window::stage::Rows;
-use crate::window::watermark::PartitionClock;
+use crate::window::watermark::{BEGINNING_OF_TIME, PartitionClock};
 
 /// How long a poll waits for records, and so how late an order may be heeded.
 const POLL: Duration = Duration::from_millis(20);
@@ -95,6 +96,12 @@ impl LaneTable {
         let pipelines = self.plan.pipelines.iter().zip(&mut self.windows);
         pipelines.filter_map(|(pipeline, windows)| Some((pipeline.number, windows.as_mut()?)))
     }
+}
+
+/// Late rows on their way, each batch with the offsets of its rows.
+struct Late {
+    output: OutputRef,
+    rows: Vec<(RecordBatch, Vec<i64>)>,
 }
 
 struct Partition {
@@ -333,8 +340,12 @@ impl Lane {
         let mirrored = table.keeping.apply(&plan, raw, &mut changes)?;
         let mut letters = Letters::new(raw, &changes);
         let times = observe(&plan, &changes, partition, course.windows, &mut letters)?;
+        let generation = partition.generation;
         for pipeline in 0..plan.pipelines.len() {
             self.feed((number, pipeline), &changes, mirrored.as_ref(), &times, course, &mut letters)?;
+        }
+        if course.windows && plan.pipelines.iter().any(|pipeline| pipeline.work.takes_back()) {
+            self.feed_signed(number, &changes, mirrored.as_ref(), &times, generation, course, &mut letters)?;
         }
         let letters = letters.into_letters();
         if mirrored.is_some_and(|it| it.truncated) && course.rows {
@@ -356,7 +367,7 @@ impl Lane {
         &mut self,
         (table, number): (usize, usize),
         changes: &ChangeBatch,
-        mirrored: Option<&ForMirrors>,
+        mirrored: Option<&ForRows>,
         times: &EventTimes,
         course: &Course,
         letters: &mut Letters<'_>,
@@ -386,7 +397,8 @@ impl Lane {
                     false => None,
                 };
                 let own = std::slice::from_ref(refused.as_ref().unwrap_or(changes));
-                for changes in mirrored.map_or(own, |it| &it.changes) {
+                let whole = mirrored.map(|it| it.changes.iter().map(|it| &it.changes).collect());
+                for changes in whole.unwrap_or_else(|| own.iter().collect::<Vec<_>>()) {
                     for rows in mirror.rows_or_refuse(changes, &mut |at, why| letters.expression_failed_at(at, why))? {
                         let rows = limits::hold_mirror(rows, output, letters)?;
                         self.send(output.number, changes, rows)?;
@@ -394,28 +406,125 @@ impl Lane {
                 }
             }
             LaneWork::Multiset { stages, output } if course.rows => {
-                let changes = mirrored.and_then(|it| it.changes.first()).unwrap_or(changes);
+                let changes = mirrored.and_then(|it| it.changes.first()).map_or(changes, |it| &it.changes);
                 for rows in multiset::rows(stages, &pipeline.scan, changes, &output.schema, letters)? {
                     let rows = limits::hold_positioned(rows, output, letters)?;
                     self.send(output.number, changes, rows)?;
                 }
             }
-            LaneWork::Window { late, late_columns, .. } if course.windows => {
-                let Some(aggregate) = &mut self.tables[table].windows[number] else { return Ok(()) };
-                let mut uncounted = Uncounted::default();
-                aggregate.push(&Rows::all(pipeline.scan.rows(changes)?), times, &changes.source, &mut uncounted)?;
-                letters.refuse(uncounted.refused, changes);
-                for (rows, windows) in uncounted.late {
-                    if course.rows {
-                        self.progress.count_late(rows.len());
-                        let sent = rows::late_rows(&rows, &windows, late_columns, changes, &late.schema)?;
-                        let offset_of = |row| changes.offsets[rows.source_row(row)];
-                        let rows = limits::hold(sent, late, offset_of, letters)?;
-                        self.send(late.number, changes, rows)?;
-                    }
+            LaneWork::Window { .. } if course.windows && !pipeline.work.takes_back() => {
+                let (refused, late) = self.count((table, number), changes, times)?;
+                letters.refuse(refused, changes);
+                if course.rows {
+                    self.send_late(changes, late, Some(letters))?;
                 }
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Counts the rows of changes into the windows of a pipeline. Returns those that cannot be counted, and late rows with the output
+    /// that they are for.
+    fn count(
+        &mut self,
+        (table, number): (usize, usize),
+        changes: &ChangeBatch,
+        times: &EventTimes,
+    ) -> Result<(Vec<(usize, Refused)>, Late)> {
+        let table = &mut self.tables[table];
+        let pipeline = &table.plan.pipelines[number];
+        let (LaneWork::Window { late, late_columns, .. }, Some(aggregate)) =
+            (&pipeline.work, &mut table.windows[number])
+        else {
+            return Err(Error::internal("rows are counted without windows"));
+        };
+        let mut uncounted = Uncounted::default();
+        aggregate.push(&Rows::all(pipeline.scan.rows(changes)?), times, &changes.source, &mut uncounted)?;
+        let mut sent = Vec::new();
+        for (rows, windows) in uncounted.late {
+            let offsets = (0..rows.len()).map(|row| changes.offsets[rows.source_row(row)]).collect();
+            let made = rows::late_rows(&rows, &windows, late_columns, &times.signs, changes, &late.schema)?;
+            sent.push((made, offsets));
+        }
+        Ok((uncounted.refused, Late { output: late.clone(), rows: sent }))
+    }
+
+    /// Sends late rows. What the late table cannot hold is a dead letter, where its record is at hand.
+    fn send_late(&mut self, changes: &ChangeBatch, late: Late, mut letters: Option<&mut Letters<'_>>) -> Result<()> {
+        for (rows, offsets) in late.rows {
+            self.progress.count_late(rows.num_rows());
+            let rows = match &mut letters {
+                Some(letters) => limits::hold(rows, &late.output, |row| offsets[row], letters)?,
+                None => limits::part(rows, &late.output.limits)?.0,
+            };
+            self.send(late.output.number, changes, rows)?;
+        }
+        Ok(())
+    }
+
+    /// Feeds the windows over a table's current rows.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a batch")]
+    fn feed_signed(
+        &mut self,
+        number: usize,
+        changes: &ChangeBatch,
+        whole: Option<&ForRows>,
+        times: &EventTimes,
+        generation: u64,
+        course: &Course,
+        letters: &mut Letters<'_>,
+    ) -> Result<()> {
+        let plan = Arc::clone(&self.tables[number].plan);
+        let Some(event_time) = &plan.event_time else { return Ok(()) };
+        let signing = Signing { plan: &plan, event_time, met: &times.met, generation };
+        let keeping = &mut self.tables[number].keeping;
+        let mut all = Vec::new();
+        match whole {
+            Some(whole) if whole.knows_before => {
+                for whole in &whole.changes {
+                    all.push(signing.kept(whole, keeping, letters)?);
+                }
+            }
+            Some(whole) => {
+                for whole in &whole.changes {
+                    let mut signed = signing.trusted(&whole.changes, letters)?;
+                    signed.places.iter_mut().for_each(|place| *place = whole.places[*place as usize]);
+                    all.push(signed);
+                }
+            }
+            None => all.push(signing.trusted(changes, letters)?),
+        }
+        for signed in all.iter().filter(|signed| !signed.changes.is_empty() || signed.unmatched > 0) {
+            if course.rows && signed.unmatched > 0 {
+                self.progress.count_unmatched(signed.unmatched);
+            }
+            self.count_signed(number, signed, course.rows, Some((&mut *letters, changes)))?;
+        }
+        Ok(())
+    }
+
+    /// Counts rows that come and go into all windows over the table. A row that could not be counted when it came is not
+    /// taken back either, and nobody is told again.
+    fn count_signed(
+        &mut self,
+        number: usize,
+        signed: &Signed,
+        sends: bool,
+        mut letters: Option<(&mut Letters<'_>, &ChangeBatch)>,
+    ) -> Result<()> {
+        let plan = Arc::clone(&self.tables[number].plan);
+        let takes_back = (0..plan.pipelines.len()).filter(|&pipeline| plan.pipelines[pipeline].work.takes_back());
+        for pipeline in takes_back {
+            let (mut refused, late) = self.count((number, pipeline), &signed.changes, &signed.times)?;
+            refused.retain(|(row, _)| signed.times.signs.get(*row).is_none_or(|sign| *sign > 0));
+            refused.iter_mut().for_each(|(row, _)| *row = signed.places[*row] as usize);
+            if let Some((letters, changes)) = &mut letters {
+                letters.refuse(refused, changes);
+            }
+            if sends {
+                self.send_late(&signed.changes, late, letters.as_mut().map(|(letters, _)| &mut **letters))?;
+            }
         }
         Ok(())
     }
@@ -487,6 +596,12 @@ impl Lane {
         let others: Vec<_> = others.map(|(source, it)| (source.clone(), it.range.to - 1, it.generation)).collect();
         for (source, offset, generation) in others {
             for changes in self.tables[number].keeping.empty(&source, offset)? {
+                if let (Some(event_time), true) = (&plan.event_time, plan.pipelines.iter().any(|it| it.work.takes_back())) {
+                    let clock = self.partitions.get(&source).map_or(BEGINNING_OF_TIME, |it| it.clock.time());
+                    let signing = Signing { plan: &plan, event_time, met: &[clock], generation };
+                    let signed = signing.emptied(&changes, &mut self.tables[number].keeping)?;
+                    self.count_signed(number, &signed, true, None)?;
+                }
                 for pipeline in &plan.pipelines {
                     let Some(mirror) = mirror(pipeline, generation, true) else { continue };
                     let LaneWork::Mirror { output, .. } = &pipeline.work else { continue };
@@ -554,7 +669,7 @@ fn observe(
     if moves {
         partition.clock.observe(&times, event_time.delay, &mut met);
     }
-    Ok(EventTimes { times, met })
+    Ok(EventTimes { times, met, ..EventTimes::default() })
 }
 
 /// Wall-clock milliseconds since the epoch.

@@ -24,6 +24,7 @@ pub mod outputs;
 pub mod outside;
 pub mod progress;
 pub mod recovery;
+mod retraction;
 pub mod rows;
 pub mod run;
 pub mod scan;

@@ -64,11 +64,13 @@ pub fn run_or_refuse(stages: &[Stage], rows: &Rows, letters: &mut Letters<'_>) -
     }
 }
 
-/// Late rows: window (the last of several), what the aggregation would have read, sign, reason and position.
+/// Late rows: window (the last of several), what the aggregation would have read, sign (of the source row; without signs, all
+/// came), reason and position.
 pub fn late_rows(
     rows: &Rows,
     windows: &[(i64, i64)],
     kept: &[usize],
+    signs: &[i8],
     changes: &ChangeBatch,
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
@@ -77,7 +79,8 @@ pub fn late_rows(
     };
     let mut columns = vec![bound(|window| window.0), bound(|window| window.1)];
     columns.extend(kept.iter().map(|&column| Arc::clone(rows.batch.column(column))));
-    columns.push(Arc::new(Int8Array::from_value(1, rows.len())));
+    let sign = |row: usize| signs.get(rows.source_row(row)).copied().unwrap_or(1);
+    columns.push(Arc::new(Int8Array::from_iter_values((0..rows.len()).map(sign))));
     columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n("window_closed", rows.len()))));
     columns.extend(positions(rows, changes, &schema.fields()[columns.len()..]));
     conform(&columns, schema)

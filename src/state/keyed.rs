@@ -1,14 +1,16 @@
 //! The last image of each row of a table, by primary key and partition.
 //!
 //! Keys and images are rows in Arrow's row format: one look-up a change, nothing allocated for it; a changed row costs
-//! the two boxes that it is kept in. What comes out is columns again.
+//! the one box that it is kept in, its key and its image. What comes out is columns again.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, UInt32Array, make_array, new_null_array};
+use datafusion::arrow::array::{
+    Array, ArrayData, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, make_array, new_null_array,
+};
 use datafusion::arrow::buffer::MutableBuffer;
 use datafusion::arrow::compute::{cast, interleave};
-use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{HashMap, HashSet};
 
@@ -27,11 +29,52 @@ pub struct KeyedRows {
     partitions: HashMap<TopicPartition, Partition>,
 }
 
-/// A key and its image.
-type Keyed = (Box<[u8]>, Box<[u8]>);
+/// The columns of saved rows that say more than the row.
+const AHEAD: &str = "__highwater_ahead";
 
-/// Key → image.
-type Map = HashMap<Box<[u8]>, Box<[u8]>>;
+/// A key and its image, one after the other; equal to another when their keys are.
+#[derive(Debug, Clone)]
+struct Keyed {
+    bytes: Box<[u8]>,
+    key: u32,
+}
+
+impl Keyed {
+    fn new(key: &[u8], image: &[u8]) -> Self {
+        Self { bytes: [key, image].concat().into(), key: key.len() as u32 }
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.bytes[..self.key as usize]
+    }
+
+    fn image(&self) -> &[u8] {
+        &self.bytes[self.key as usize..]
+    }
+}
+
+impl PartialEq for Keyed {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Keyed {}
+
+impl std::hash::Hash for Keyed {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for Keyed {
+    fn borrow(&self) -> &[u8] {
+        self.key()
+    }
+}
+
+/// Images by key.
+type Map = HashSet<Keyed>;
 
 /// The rows of one partition.
 #[derive(Default)]
@@ -40,6 +83,10 @@ struct Partition {
     /// The row that the last change deleted, if it did. A key that changes is a delete and then an insert, which leaves
     /// out what did not change.
     deleted: Option<Box<[u8]>>,
+    /// The keys of rows that no window has, because their event times were too far ahead of their records. Mostly none.
+    ahead: HashSet<Box<[u8]>>,
+    /// How many changes took back a row that was not there.
+    unmatched: u64,
 }
 
 /// The rows of one partition, to be saved.
@@ -51,15 +98,41 @@ pub struct PartitionRows {
     pub source: TopicPartition,
     /// The row that the last change deleted, or none; then the rows.
     pub rows: Vec<RecordBatch>,
+    /// How many changes took back a row that was not there.
+    pub unmatched: u64,
+}
+
+/// What was there before a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Was {
+    /// The row was kept, and was another one.
+    Kept,
+    /// The row was kept, and is the same still.
+    Same,
+    /// Nothing was kept; `before`, or of a delete the row, is what the event says.
+    Event,
+    /// Nothing is known to have been there.
+    Nothing,
+}
+
+/// Changes of which every image is known that can be.
+#[derive(Debug)]
+pub struct Whole {
+    /// The changes in order: values that an event left out are there, `rows` of a delete is the full old row, and `before` is the
+    /// row that was there before, also of inserts and snapshot reads that met one. A truncate is a delete of
+    /// every row of its partition, all at the truncate's offset.
+    pub changes: ChangeBatch,
+    /// The place of each among the changes that were taken in.
+    pub places: Vec<u32>,
+    /// What was there before each.
+    pub was: Vec<Was>,
 }
 
 /// Changes made whole.
 #[derive(Debug)]
 pub struct Resolved {
-    /// The changes in order, with every image that is known: values that an event left out are there, `rows` of a delete is the
-    /// full old row, and `before` is the row that was there before, also of inserts and snapshot reads that met one.
-    /// A truncate is a delete of every row of its partition, all at the truncate's offset.
-    pub changes: Vec<ChangeBatch>,
+    /// The changes, in stretches.
+    pub changes: Vec<Whole>,
     /// Rows of the batch, with a column each, whose value the event left out and nobody knows. They are in none of the
     /// changes, and changed nothing.
     pub missing: Vec<(u32, u32)>,
@@ -77,7 +150,9 @@ impl std::fmt::Debug for KeyedRows {
 #[derive(Clone)]
 enum Old {
     /// It was kept.
-    Kept(Box<[u8]>),
+    Kept(Keyed),
+    /// It was kept, and is as the new one.
+    Same,
     /// The event has it.
     Event,
     Unknown,
@@ -113,10 +188,33 @@ impl KeyedRows {
 
     /// Takes all rows of a partition out: as deletes at this offset, ordered by their keys.
     pub fn empty(&mut self, source: &TopicPartition, offset: i64) -> Result<Vec<ChangeBatch>> {
-        match self.partitions.get_mut(source).map(std::mem::take) {
-            Some(partition) => self.deletes(source, partition.rows, offset),
-            None => Ok(Vec::new()),
+        let Some(partition) = self.partitions.get_mut(source) else { return Ok(Vec::new()) };
+        partition.deleted = None;
+        let rows = std::mem::take(&mut partition.rows);
+        self.deletes(source, rows, offset)
+    }
+
+    /// Notes of a row of a partition whether windows left it out because its event time was too far ahead of its record; says
+    /// whether they had left out the one before it. `after` is `None` of a row that is only taken away.
+    pub fn note_ahead(&mut self, source: &TopicPartition, key: &[u8], after: Option<bool>) -> bool {
+        let ahead = &mut self.partitions.entry(source.clone()).or_default().ahead;
+        let was = ahead.remove(key);
+        if after == Some(true) {
+            ahead.insert(key.into());
         }
+        was
+    }
+
+    /// Whether there are rows in a partition that windows left out.
+    pub fn has_ahead(&self, source: &TopicPartition) -> bool {
+        self.partitions.get(source).is_some_and(|partition| !partition.ahead.is_empty())
+    }
+
+    /// Counts a change that took back a row which was not there; returns which it was, from 1.
+    pub fn count_unmatched(&mut self, source: &TopicPartition) -> u64 {
+        let unmatched = &mut self.partitions.entry(source.clone()).or_default().unmatched;
+        *unmatched += 1;
+        *unmatched
     }
 
     /// A copy of the rows of each partition.
@@ -124,26 +222,42 @@ impl KeyedRows {
         let mut saved = Vec::new();
         for (source, partition) in &self.partitions {
             let deleted: Vec<&[u8]> = partition.deleted.iter().map(AsRef::as_ref).collect();
-            let images: Vec<&[u8]> = partition.rows.values().map(AsRef::as_ref).collect();
+            let rows: Vec<&Keyed> = partition.rows.iter().collect();
+            let images: Vec<&[u8]> = rows.iter().map(|row| row.image()).collect();
             let chunks = std::iter::once(deleted.as_slice()).chain(images.chunks(CHUNK_ROWS));
-            let rows = chunks.map(|chunk| self.columns(chunk)).collect::<Result<Vec<_>>>()?;
-            saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows });
+            let mut batches = chunks.map(|chunk| self.columns(chunk)).collect::<Result<Vec<_>>>()?;
+            if !partition.ahead.is_empty() {
+                let mut ahead = rows.iter().map(|row| partition.ahead.contains(row.key()));
+                for (number, batch) in batches.iter_mut().enumerate() {
+                    let flags = match number {
+                        0 => BooleanArray::from(vec![false; batch.num_rows()]),
+                        _ => ahead.by_ref().take(batch.num_rows()).map(Some).collect(),
+                    };
+                    *batch = with_flags(batch, flags)?;
+                }
+            }
+            let unmatched = partition.unmatched;
+            saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows: batches, unmatched });
         }
         Ok(saved)
     }
 
     /// Puts saved rows back.
     pub fn restore(&mut self, saved: &PartitionRows) -> Result<()> {
-        let mut partition = Partition::default();
+        let mut partition = Partition { unmatched: saved.unmatched, ..Partition::default() };
         for (number, rows) in saved.rows.iter().enumerate() {
+            let flags = rows.column_by_name(AHEAD).and_then(|flags| flags.as_boolean_opt()).cloned();
             let rows = &self.conform(rows)?;
             let (keys, images) = (self.key_rows(rows)?, self.images.convert_columns(rows.columns())?);
             if number == 0 {
                 partition.deleted = images.iter().next().map(|image| image.data().into());
                 continue;
             }
-            let rows = keys.iter().zip(images.iter()).map(|(key, image)| (key.data().into(), image.data().into()));
-            partition.rows.extend(rows);
+            if let Some(flags) = flags {
+                let ahead = flags.values().set_indices().map(|row| keys.row(row).data().into());
+                partition.ahead.extend(ahead);
+            }
+            partition.rows.extend(keys.iter().zip(images.iter()).map(|(key, row)| Keyed::new(key.data(), row.data())));
         }
         self.partitions.insert(saved.source.clone(), partition);
         Ok(())
@@ -159,7 +273,8 @@ impl KeyedRows {
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    fn key_rows(&self, rows: &RecordBatch) -> Result<Rows> {
+    /// The keys of rows.
+    pub fn key_rows(&self, rows: &RecordBatch) -> Result<Rows> {
         let columns: Vec<ArrayRef> = self.key.iter().map(|&place| Arc::clone(rows.column(place))).collect();
         Ok(self.keys.convert_columns(&columns)?)
     }
@@ -173,13 +288,21 @@ impl KeyedRows {
 
     fn deletes(&self, source: &TopicPartition, map: Map, offset: i64) -> Result<Vec<ChangeBatch>> {
         let mut rows: Vec<Keyed> = map.into_iter().collect();
-        rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        rows.sort_unstable_by(|one, other| one.key().cmp(other.key()));
         let delete = |chunk: &[Keyed]| {
-            let images: Vec<&[u8]> = chunk.iter().map(|(_, image)| image.as_ref()).collect();
+            let images: Vec<&[u8]> = chunk.iter().map(Keyed::image).collect();
             Ok(deletes(source.clone(), offset, self.columns(&images)?))
         };
         rows.chunks(CHUNK_ROWS).map(delete).collect()
     }
+}
+
+fn with_flags(rows: &RecordBatch, flags: BooleanArray) -> Result<RecordBatch> {
+    let flag = Arc::new(Field::new(AHEAD, DataType::Boolean, false));
+    let schema = Schema::new(rows.schema_ref().fields().iter().cloned().chain([flag]).collect::<Vec<_>>());
+    let schema = Arc::new(schema);
+    let flags: ArrayRef = Arc::new(flags);
+    Ok(RecordBatch::try_new(schema, rows.columns().iter().cloned().chain([flags]).collect())?)
 }
 
 /// Arrow's row format has the least value where there is none, which ClickHouse refuses (`Date32`) though it is null.
@@ -248,7 +371,13 @@ impl<'a> Stretch<'a> {
         while from < self.changes.len() {
             if self.changes.ops[from] == Op::Truncate {
                 let (offset, source) = (self.changes.offsets[from], &self.changes.source);
-                resolved.extend(state.deletes(source, std::mem::take(partition).rows, offset)?);
+                partition.deleted = None;
+                let deletes = state.deletes(source, std::mem::take(&mut partition.rows), offset)?;
+                resolved.extend(deletes.into_iter().map(|changes| Whole {
+                    places: vec![from as u32; changes.len()],
+                    was: vec![Was::Kept; changes.len()],
+                    changes,
+                }));
                 from += 1;
                 continue;
             }
@@ -256,7 +385,7 @@ impl<'a> Stretch<'a> {
             self.fill(state, partition, from..to)?;
             self.take_in(state, partition, from..to)?;
             let changes = self.resolved(state, from..to)?;
-            if !changes.is_empty() {
+            if !changes.changes.is_empty() {
                 resolved.push(changes);
             }
             from = to;
@@ -323,7 +452,7 @@ impl<'a> Stretch<'a> {
                     let is_insert = self.changes.ops[row] == Op::Create && row == first && self.alone;
                     partition.deleted.as_deref().filter(|_| is_insert)
                 };
-                let image = partition.rows.get(self.old_key(row)).map(AsRef::as_ref).or_else(moved)?;
+                let image = partition.rows.get(self.old_key(row)).map(Keyed::image).or_else(moved)?;
                 images.push(image);
                 Some(images.len() - 1)
             });
@@ -371,46 +500,74 @@ impl<'a> Stretch<'a> {
             let key = self.keys.row(row).data();
             let old_key = self.old_key(row);
             let has_event = self.changes.before.as_ref().is_some_and(|before| before.present[row]);
-            let old = match self.changes.ops[row] {
-                Op::Delete => {
-                    let old = map.remove(key);
-                    partition.deleted.clone_from(&old);
-                    old
-                }
-                _ => {
-                    let moved = if old_key == key { None } else { map.remove(old_key) };
-                    let image = images.row(row - rows.start);
-                    let replaced = match map.get_mut(key) {
-                        Some(kept) => Some(std::mem::replace(kept, image.data().into())),
-                        None => map.insert(key.into(), image.data().into()),
-                    };
-                    if old_key == key { replaced } else { moved }
-                }
+            let is_update = self.changes.ops[row] == Op::Update;
+            let unkept = if has_event && is_update { Old::Event } else { Old::Unknown };
+            if self.changes.ops[row] == Op::Delete {
+                let old = map.take(key);
+                partition.deleted = old.as_ref().map(|old| old.image().into());
+                self.olds[row] = old.map_or(unkept, Old::Kept);
+                continue;
+            }
+            let moved = if old_key == key { None } else { map.take(old_key) };
+            let image = images.row(row - rows.start).data();
+            let mut is_new = false;
+            let kept = map.get_or_insert_with(key, |key| {
+                is_new = true;
+                Keyed::new(key, image)
+            });
+            let replaced = match kept.image() == image {
+                _ if is_new => unkept,
+                true => Old::Same,
+                false => map.replace(Keyed::new(key, image)).map_or(unkept, Old::Kept),
             };
-            self.olds[row] = match old {
-                Some(image) => Old::Kept(image),
-                None if has_event && self.changes.ops[row] == Op::Update => Old::Event,
-                None => Old::Unknown,
+            self.olds[row] = match (old_key == key, moved) {
+                (true, _) => replaced,
+                (false, Some(moved)) => Old::Kept(moved),
+                (false, None) if has_event => Old::Event,
+                (false, None) => Old::Unknown,
             };
         }
         Ok(())
     }
 
     /// The changes of a stretch, whole.
-    fn resolved(&mut self, state: &KeyedRows, rows: std::ops::Range<usize>) -> Result<ChangeBatch> {
+    fn resolved(&mut self, state: &KeyedRows, rows: std::ops::Range<usize>) -> Result<Whole> {
         let lost: HashSet<u32> = self.missing.iter().map(|&(row, _)| row).collect();
-        let picked = rows.map(|row| row as u32).filter(|row| !lost.contains(row));
+        let all = rows.len() == self.changes.len();
+        let picked = rows.map(|row| row as u32).filter(|row| lost.is_empty() || !lost.contains(row));
         let picked: UInt32Array = UInt32Array::from_iter_values(picked);
+        let places = picked.values().to_vec();
+        let was = places.iter().map(|&row| match (&self.olds[row as usize], self.changes.ops[row as usize]) {
+            (Old::Kept(_), _) => Was::Kept,
+            (Old::Same, _) => Was::Same,
+            (Old::Event, _) | (Old::Unknown, Op::Delete) => Was::Event,
+            (Old::Unknown, _) => Was::Nothing,
+        });
+        let was: Vec<Was> = was.collect();
+        let is_unknown = |row: &u32| matches!(self.olds[*row as usize], Old::Unknown);
+        if all && picked.len() == self.changes.len() && places.iter().all(is_unknown) {
+            // Rows that nobody knew, which is most of a topic.
+            let rows = RecordBatch::try_new(Arc::clone(&state.schema), self.rows.clone())?;
+            let changes = ChangeBatch {
+                rows,
+                before: None,
+                unavailable: Vec::new(),
+                dead_letters: Vec::new(),
+                ..self.changes.clone()
+            };
+            return Ok(Whole { changes, places, was });
+        }
         let mut images: Vec<&[u8]> = Vec::new();
         let (mut before, mut after) = (Vec::with_capacity(picked.len()), Vec::with_capacity(picked.len()));
         let mut present = Vec::with_capacity(picked.len());
         for &row in picked.values() {
             let row = row as usize;
             let from = match &self.olds[row] {
-                Old::Kept(image) => {
-                    images.push(image);
+                Old::Kept(old) => {
+                    images.push(old.image());
                     (2, images.len() - 1)
                 }
+                Old::Same => (0, row),
                 Old::Event => (3, row),
                 Old::Unknown => (1, 0),
             };
@@ -433,12 +590,9 @@ impl<'a> Stretch<'a> {
         };
         let (before, after) = (pick(&before)?, pick(&after)?);
         let changes = self.changes.pick(&picked, &self.changes.rows)?;
-        Ok(ChangeBatch {
-            rows: after,
-            before: Some(Before { rows: before, present }),
-            unavailable: Vec::new(),
-            ..changes
-        })
+        let before = Some(Before { rows: before, present });
+        let changes = ChangeBatch { rows: after, before, unavailable: Vec::new(), ..changes };
+        Ok(Whole { changes, places, was })
     }
 }
 

@@ -6,4 +6,4 @@ pub mod images;
 pub mod keyed;
 
 pub use images::BeforeImages;
-pub use keyed::{KeyedRows, PartitionRows, Resolved};
+pub use keyed::{KeyedRows, PartitionRows, Resolved, Was, Whole};

@@ -6,6 +6,7 @@ pub mod calendar;
 mod frozen;
 pub mod pane;
 pub mod plan;
+pub mod retract;
 mod session;
 pub mod session_join;
 pub mod session_state;
