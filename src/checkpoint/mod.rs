@@ -140,6 +140,13 @@ pub struct Truncate {
     pub topic: String,
     /// The partition that had it, which has applied it.
     pub partition: i32,
+    /// When it was written, by its record's timestamp, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<i64>,
+    /// How far the other partitions are to be read first: what was written before it is to be there when it is applied. `None` until
+    /// that has been asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<BTreeMap<i32, i64>>,
 }
 
 impl Position {

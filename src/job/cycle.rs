@@ -58,34 +58,26 @@ impl Job {
     }
 
     /// Asks every lane where it stands, unless the epoch before is still on its way.
-    pub(super) fn begin_cut(&mut self) {
+    pub(super) fn begin_cut(&mut self) -> Result<()> {
         if !matches!(self.step, Step::Gathering) || self.delivering.is_some() {
-            return;
+            return Ok(());
         }
         self.cut_is_last = self.stopping || self.all_reached();
         let is_due = self.state_saved.elapsed() >= self.settings.checkpoint_interval;
-        self.apply_truncates();
+        self.apply_truncates()?;
         let with_state = self.cut_is_last || is_due || self.wants_state;
         let epoch = self.epoch;
         self.order(|| ToLane::Cut { epoch, with_state });
         self.raise_generations();
         let waiting = self.lanes().collect();
         self.step = Step::Cutting { waiting, state: with_state.then(State::default), open_windows: 0 };
+        Ok(())
     }
 
     /// Versions are of a new generation from here on, where keys have changed partitions.
     pub(super) fn raise_generations(&self) {
         for input in self.inputs.iter().filter(|input| !input.has_generation()) {
             self.groups[input.group].order(|| input.generation());
-        }
-    }
-
-    /// Has truncates applied to the partitions that have not read them. They have no place there but this cut, so the
-    /// cut is saved with what is remembered after it.
-    pub(super) fn apply_truncates(&mut self) {
-        for (_, truncate) in std::mem::take(&mut self.truncates) {
-            self.order(|| ToLane::Truncate(truncate.clone()));
-            self.wants_state = true;
         }
     }
 

@@ -351,7 +351,10 @@ impl Lane {
         if mirrored.is_some_and(|it| it.truncated) && course.rows {
             let TopicPartition { topic, partition } = &raw.source;
             let table = plan.table.name.clone();
-            let truncate = Truncate { table, topic: topic.to_string(), partition: *partition };
+            let last = changes.ops.iter().rposition(|op| *op == Op::Truncate);
+            let timestamp = last.map(|row| changes.timestamps[row]).filter(|at| *at != NO_TIME);
+            let topic = topic.to_string();
+            let truncate = Truncate { table, topic, partition: *partition, timestamp, after: None };
             self.report(FromLane::Truncated { epoch: self.epoch, truncate })?;
         }
         if course.rows && !letters.is_empty() {

@@ -30,3 +30,4 @@ pub mod run;
 pub mod scan;
 pub mod settings;
 pub mod table_input;
+mod truncates;

@@ -70,9 +70,7 @@ impl Job {
         self.deliverer.deliver(Delivery { checkpoint: recovered.last.clone(), blocks: repeated, again: true }).await?;
         self.deliverer.delivered().await?;
         self.inputs.iter_mut().for_each(|input| input.stand_at(last));
-        // The partitions stand where they stood when these were to be applied.
         self.truncates = last.truncates.iter().map(|truncate| (last.epoch, truncate.clone())).collect();
-        self.apply_truncates();
         self.raise_generations();
         Ok(())
     }

@@ -386,7 +386,7 @@ impl Job {
         while !matches!(self.step, Step::Done) {
             let is_full = self.rows.rows >= self.settings.flush_rows || self.rows.bytes >= self.settings.flush_bytes;
             if is_full || self.all_reached() || self.stopping {
-                self.begin_cut();
+                self.begin_cut()?;
             }
             let is_blocked = is_full && self.delivering.is_some() && matches!(self.step, Step::Gathering);
             tokio::select! {
@@ -395,7 +395,7 @@ impl Job {
                     None => return Err(Error::internal("all lanes have ended")),
                 },
                 delivered = self.deliverer.delivered(), if self.delivering.is_some() => self.delivered(delivered?).await?,
-                _ = flush.tick() => self.begin_cut(),
+                _ = flush.tick() => self.begin_cut()?,
                 _ = maintenance.tick() => self.maintain()?,
                 () = told(&mut stop), if !self.stopping => self.stop_reading(),
             }

@@ -219,6 +219,23 @@ impl TableInput {
         partitions.any(|it| *it.topic == *truncate.topic && it.partition != truncate.partition)
     }
 
+    /// Where what was written before a truncate ends in the other partitions of its topic.
+    pub fn written_before(&mut self, truncate: &Truncate) -> Result<BTreeMap<i32, i64>> {
+        let is_other = |it: &&TopicPartition| *it.topic == *truncate.topic && it.partition != truncate.partition;
+        let others: Vec<_> = self.standing.keys().filter(is_other).cloned().collect();
+        let Some(at) = truncate.timestamp else { return Ok(BTreeMap::new()) };
+        let ends = self.source.offsets_after(&others, at)?;
+        Ok(ends.into_iter().map(|(partition, end)| (partition.partition, end)).collect())
+    }
+
+    /// Whether these offsets of a topic's partitions had been read up to at the last cut, or are within these ends.
+    pub fn has_read(&self, topic: &str, after: &BTreeMap<i32, i64>, ends: &BTreeMap<TopicPartition, i64>) -> bool {
+        self.standing.iter().filter(|(partition, _)| *partition.topic == *topic).all(|(partition, standing)| {
+            let read = standing.range.to.max(ends.get(partition).copied().unwrap_or(i64::MIN));
+            after.get(&partition.partition).is_none_or(|after| read >= *after)
+        })
+    }
+
     /// Takes in where a lane's partitions stand at a cut.
     pub fn note_cut(&mut self, partitions: &[PartitionState]) {
         for state in partitions {

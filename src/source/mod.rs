@@ -33,6 +33,12 @@ pub trait Source: Send {
     /// The offset after the last record that each of these partitions has now: where a bounded run ends.
     fn end_offsets(&mut self, partitions: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>>;
 
+    /// The offset of each partition's first record that was written after a time, milliseconds since the epoch; its end where there is
+    /// none. Partitions of which nobody knows are left out.
+    fn offsets_after(&mut self, _partitions: &[TopicPartition], _time: i64) -> Result<BTreeMap<TopicPartition, i64>> {
+        Ok(BTreeMap::new())
+    }
+
     /// What tells these topics from others of their names, for those that have such a thing. Asks.
     fn topic_ids(&mut self, _topics: &[String]) -> Result<BTreeMap<String, String>> {
         Ok(BTreeMap::new())

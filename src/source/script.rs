@@ -153,6 +153,16 @@ impl Source for ScriptSource {
         Ok(self.offsets(partitions, Track::end))
     }
 
+    fn offsets_after(&mut self, partitions: &[TopicPartition], time: i64) -> Result<BTreeMap<TopicPartition, i64>> {
+        let after = |it: &TopicPartition| {
+            let track = self.script.partitions.get(it)?;
+            let is_later = |record: &&Record| record.timestamp.is_some_and(|at| at > time);
+            let first = track.records.iter().take(track.released.load(SeqCst)).find(is_later);
+            Some((it.clone(), first.map_or_else(|| track.end(), |record| record.offset)))
+        };
+        Ok(partitions.iter().filter_map(after).collect())
+    }
+
     fn reader(&mut self) -> Result<Box<dyn SourceReader>> {
         let inbox = Inbox::default();
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&inbox));

@@ -1,8 +1,9 @@
 //! The last image of each row of a table, by primary key and partition.
 //!
 //! Keys and images are rows in Arrow's row format: one look-up a change, nothing allocated for it; a changed row costs
-//! the one box that it is kept in, its key and its image. What comes out is columns again.
+//! the two boxes that it is kept in. What comes out is columns again.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -14,6 +15,7 @@ use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef}
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{HashMap, HashSet};
 
+use super::rows_map::{Keyed, RowsMap};
 use crate::change::{Before, ChangeBatch, NO_TIME, Op, TopicPartition};
 use crate::error::Result;
 
@@ -29,57 +31,13 @@ pub struct KeyedRows {
     partitions: HashMap<TopicPartition, Partition>,
 }
 
-/// The columns of saved rows that say more than the row.
+/// The column of saved rows that says whether windows left a row out.
 const AHEAD: &str = "__highwater_ahead";
-
-/// A key and its image, one after the other; equal to another when their keys are.
-#[derive(Debug, Clone)]
-struct Keyed {
-    bytes: Box<[u8]>,
-    key: u32,
-}
-
-impl Keyed {
-    fn new(key: &[u8], image: &[u8]) -> Self {
-        Self { bytes: [key, image].concat().into(), key: key.len() as u32 }
-    }
-
-    fn key(&self) -> &[u8] {
-        &self.bytes[..self.key as usize]
-    }
-
-    fn image(&self) -> &[u8] {
-        &self.bytes[self.key as usize..]
-    }
-}
-
-impl PartialEq for Keyed {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Keyed {}
-
-impl std::hash::Hash for Keyed {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
-
-impl std::borrow::Borrow<[u8]> for Keyed {
-    fn borrow(&self) -> &[u8] {
-        self.key()
-    }
-}
-
-/// Images by key.
-type Map = HashSet<Keyed>;
 
 /// The rows of one partition.
 #[derive(Default)]
 struct Partition {
-    rows: Map,
+    rows: RowsMap,
     /// The row that the last change deleted, if it did. A key that changes is a delete and then an insert, which leaves
     /// out what did not change.
     deleted: Option<Box<[u8]>>,
@@ -87,6 +45,14 @@ struct Partition {
     ahead: HashSet<Box<[u8]>>,
     /// How many changes took back a row that was not there.
     unmatched: u64,
+}
+
+impl Partition {
+    /// Takes all rows out, ordered by their keys.
+    fn take_all(&mut self) -> Result<Vec<Keyed>> {
+        self.deleted = None;
+        self.rows.take_sorted()
+    }
 }
 
 /// The rows of one partition, to be saved.
@@ -150,7 +116,7 @@ impl std::fmt::Debug for KeyedRows {
 #[derive(Clone)]
 enum Old {
     /// It was kept.
-    Kept(Keyed),
+    Kept(Box<[u8]>),
     /// It was kept, and is as the new one.
     Same,
     /// The event has it.
@@ -188,10 +154,13 @@ impl KeyedRows {
 
     /// Takes all rows of a partition out: as deletes at this offset, ordered by their keys.
     pub fn empty(&mut self, source: &TopicPartition, offset: i64) -> Result<Vec<ChangeBatch>> {
-        let Some(partition) = self.partitions.get_mut(source) else { return Ok(Vec::new()) };
-        partition.deleted = None;
-        let rows = std::mem::take(&mut partition.rows);
-        self.deletes(source, rows, offset)
+        match self.partitions.get_mut(source) {
+            Some(partition) => {
+                let rows = partition.take_all()?;
+                self.deletes(source, &rows, offset)
+            }
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Notes of a row of a partition whether windows left it out because its event time was too far ahead of its record; says
@@ -222,22 +191,32 @@ impl KeyedRows {
         let mut saved = Vec::new();
         for (source, partition) in &self.partitions {
             let deleted: Vec<&[u8]> = partition.deleted.iter().map(AsRef::as_ref).collect();
-            let rows: Vec<&Keyed> = partition.rows.iter().collect();
-            let images: Vec<&[u8]> = rows.iter().map(|row| row.image()).collect();
-            let chunks = std::iter::once(deleted.as_slice()).chain(images.chunks(CHUNK_ROWS));
-            let mut batches = chunks.map(|chunk| self.columns(chunk)).collect::<Result<Vec<_>>>()?;
-            if !partition.ahead.is_empty() {
-                let mut ahead = rows.iter().map(|row| partition.ahead.contains(row.key()));
-                for (number, batch) in batches.iter_mut().enumerate() {
-                    let flags = match number {
-                        0 => BooleanArray::from(vec![false; batch.num_rows()]),
-                        _ => ahead.by_ref().take(batch.num_rows()).map(Some).collect(),
-                    };
-                    *batch = with_flags(batch, flags)?;
+            let has_ahead = !partition.ahead.is_empty();
+            let batch = |images: &[&[u8]], flags: &mut Vec<bool>| {
+                let rows = self.columns(images)?;
+                if has_ahead { with_flags(&rows, std::mem::take(flags).into()) } else { Ok(rows) }
+            };
+            let mut rows = vec![batch(&deleted, &mut vec![false; deleted.len()])?];
+            let mut images = Vec::with_capacity(CHUNK_ROWS.min(partition.rows.len()));
+            let mut flags = Vec::new();
+            let flush = |images: &mut Vec<Vec<u8>>, flags: &mut Vec<bool>| {
+                let made = batch(&images.iter().map(Vec::as_slice).collect::<Vec<_>>(), flags);
+                images.clear();
+                made
+            };
+            partition.rows.each(&mut |key, image| {
+                images.push(image.to_vec());
+                flags.push(has_ahead && partition.ahead.contains(key));
+                if images.len() == CHUNK_ROWS {
+                    rows.push(flush(&mut images, &mut flags)?);
                 }
+                Ok(())
+            })?;
+            if !images.is_empty() {
+                rows.push(flush(&mut images, &mut flags)?);
             }
             let unmatched = partition.unmatched;
-            saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows: batches, unmatched });
+            saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows, unmatched });
         }
         Ok(saved)
     }
@@ -257,7 +236,9 @@ impl KeyedRows {
                 let ahead = flags.values().set_indices().map(|row| keys.row(row).data().into());
                 partition.ahead.extend(ahead);
             }
-            partition.rows.extend(keys.iter().zip(images.iter()).map(|(key, row)| Keyed::new(key.data(), row.data())));
+            for (key, image) in keys.iter().zip(images.iter()) {
+                partition.rows.insert(key.data(), image.data())?;
+            }
         }
         self.partitions.insert(saved.source.clone(), partition);
         Ok(())
@@ -279,18 +260,16 @@ impl KeyedRows {
         Ok(self.keys.convert_columns(&columns)?)
     }
 
-    fn columns(&self, images: &[&[u8]]) -> Result<RecordBatch> {
+    fn columns(&self, images: &[impl AsRef<[u8]>]) -> Result<RecordBatch> {
         let parser = self.images.parser();
-        let columns = self.images.convert_rows(images.iter().map(|image| parser.parse(image)))?;
+        let columns = self.images.convert_rows(images.iter().map(|image| parser.parse(image.as_ref())))?;
         let columns = columns.into_iter().map(zero_where_null).collect::<Result<_>>()?;
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    fn deletes(&self, source: &TopicPartition, map: Map, offset: i64) -> Result<Vec<ChangeBatch>> {
-        let mut rows: Vec<Keyed> = map.into_iter().collect();
-        rows.sort_unstable_by(|one, other| one.key().cmp(other.key()));
+    fn deletes(&self, source: &TopicPartition, rows: &[Keyed], offset: i64) -> Result<Vec<ChangeBatch>> {
         let delete = |chunk: &[Keyed]| {
-            let images: Vec<&[u8]> = chunk.iter().map(Keyed::image).collect();
+            let images: Vec<&[u8]> = chunk.iter().map(|(_, image)| image.as_ref()).collect();
             Ok(deletes(source.clone(), offset, self.columns(&images)?))
         };
         rows.chunks(CHUNK_ROWS).map(delete).collect()
@@ -300,9 +279,8 @@ impl KeyedRows {
 fn with_flags(rows: &RecordBatch, flags: BooleanArray) -> Result<RecordBatch> {
     let flag = Arc::new(Field::new(AHEAD, DataType::Boolean, false));
     let schema = Schema::new(rows.schema_ref().fields().iter().cloned().chain([flag]).collect::<Vec<_>>());
-    let schema = Arc::new(schema);
     let flags: ArrayRef = Arc::new(flags);
-    Ok(RecordBatch::try_new(schema, rows.columns().iter().cloned().chain([flags]).collect())?)
+    Ok(RecordBatch::try_new(Arc::new(schema), rows.columns().iter().cloned().chain([flags]).collect())?)
 }
 
 /// Arrow's row format has the least value where there is none, which ClickHouse refuses (`Date32`) though it is null.
@@ -371,8 +349,7 @@ impl<'a> Stretch<'a> {
         while from < self.changes.len() {
             if self.changes.ops[from] == Op::Truncate {
                 let (offset, source) = (self.changes.offsets[from], &self.changes.source);
-                partition.deleted = None;
-                let deletes = state.deletes(source, std::mem::take(&mut partition.rows), offset)?;
+                let deletes = state.deletes(source, &partition.take_all()?, offset)?;
                 resolved.extend(deletes.into_iter().map(|changes| Whole {
                     places: vec![from as u32; changes.len()],
                     was: vec![Was::Kept; changes.len()],
@@ -442,20 +419,23 @@ impl<'a> Stretch<'a> {
         if left_out.is_empty() {
             return Ok(());
         }
-        let mut images: Vec<&[u8]> = Vec::new();
+        let mut images: Vec<Cow<'_, [u8]>> = Vec::new();
         let mut places: HashMap<u32, Option<usize>> = HashMap::default();
         for &(row, _) in left_out {
-            places.entry(row).or_insert_with(|| {
-                let row = row as usize;
-                // Only a key that changes inserts a row without saying all of it: the row that was deleted just before.
-                let moved = || {
-                    let is_insert = self.changes.ops[row] == Op::Create && row == first && self.alone;
-                    partition.deleted.as_deref().filter(|_| is_insert)
-                };
-                let image = partition.rows.get(self.old_key(row)).map(Keyed::image).or_else(moved)?;
+            if places.contains_key(&row) {
+                continue;
+            }
+            // Only a key that changes inserts a row without saying all of it: the row that was deleted just before.
+            let moved = || {
+                let is_insert = self.changes.ops[row as usize] == Op::Create && row as usize == first && self.alone;
+                partition.deleted.as_deref().filter(|_| is_insert).map(Cow::Borrowed)
+            };
+            let image = partition.rows.get(self.old_key(row as usize))?.or_else(moved);
+            let place = image.map(|image| {
                 images.push(image);
-                Some(images.len() - 1)
+                images.len() - 1
             });
+            places.insert(row, place);
         }
         let kept = state.columns(&images)?;
         let event = self.changes.before.as_ref();
@@ -501,30 +481,27 @@ impl<'a> Stretch<'a> {
             let old_key = self.old_key(row);
             let has_event = self.changes.before.as_ref().is_some_and(|before| before.present[row]);
             let is_update = self.changes.ops[row] == Op::Update;
-            let unkept = if has_event && is_update { Old::Event } else { Old::Unknown };
-            if self.changes.ops[row] == Op::Delete {
-                let old = map.take(key);
-                partition.deleted = old.as_ref().map(|old| old.image().into());
-                self.olds[row] = old.map_or(unkept, Old::Kept);
-                continue;
-            }
-            let moved = if old_key == key { None } else { map.take(old_key) };
-            let image = images.row(row - rows.start).data();
-            let mut is_new = false;
-            let kept = map.get_or_insert_with(key, |key| {
-                is_new = true;
-                Keyed::new(key, image)
-            });
-            let replaced = match kept.image() == image {
-                _ if is_new => unkept,
-                true => Old::Same,
-                false => map.replace(Keyed::new(key, image)).map_or(unkept, Old::Kept),
+            let old = match self.changes.ops[row] {
+                Op::Delete => {
+                    let old = map.remove(key)?;
+                    partition.deleted.clone_from(&old);
+                    old
+                }
+                _ => {
+                    let moved = if old_key == key { None } else { map.remove(old_key)? };
+                    let image = images.row(row - rows.start);
+                    let replaced = map.insert(key, image.data())?;
+                    if old_key == key && replaced.as_deref() == Some(image.data()) {
+                        self.olds[row] = Old::Same;
+                        continue;
+                    }
+                    if old_key == key { replaced } else { moved }
+                }
             };
-            self.olds[row] = match (old_key == key, moved) {
-                (true, _) => replaced,
-                (false, Some(moved)) => Old::Kept(moved),
-                (false, None) if has_event => Old::Event,
-                (false, None) => Old::Unknown,
+            self.olds[row] = match old {
+                Some(image) => Old::Kept(image),
+                None if has_event && is_update => Old::Event,
+                None => Old::Unknown,
             };
         }
         Ok(())
@@ -533,7 +510,6 @@ impl<'a> Stretch<'a> {
     /// The changes of a stretch, whole.
     fn resolved(&mut self, state: &KeyedRows, rows: std::ops::Range<usize>) -> Result<Whole> {
         let lost: HashSet<u32> = self.missing.iter().map(|&(row, _)| row).collect();
-        let all = rows.len() == self.changes.len();
         let picked = rows.map(|row| row as u32).filter(|row| lost.is_empty() || !lost.contains(row));
         let picked: UInt32Array = UInt32Array::from_iter_values(picked);
         let places = picked.values().to_vec();
@@ -545,11 +521,10 @@ impl<'a> Stretch<'a> {
         });
         let was: Vec<Was> = was.collect();
         let is_unknown = |row: &u32| matches!(self.olds[*row as usize], Old::Unknown);
-        if all && picked.len() == self.changes.len() && places.iter().all(is_unknown) {
+        if picked.len() == self.changes.len() && places.iter().all(is_unknown) {
             // Rows that nobody knew, which is most of a topic.
-            let rows = RecordBatch::try_new(Arc::clone(&state.schema), self.rows.clone())?;
             let changes = ChangeBatch {
-                rows,
+                rows: RecordBatch::try_new(Arc::clone(&state.schema), self.rows.clone())?,
                 before: None,
                 unavailable: Vec::new(),
                 dead_letters: Vec::new(),
@@ -563,8 +538,8 @@ impl<'a> Stretch<'a> {
         for &row in picked.values() {
             let row = row as usize;
             let from = match &self.olds[row] {
-                Old::Kept(old) => {
-                    images.push(old.image());
+                Old::Kept(image) => {
+                    images.push(image);
                     (2, images.len() - 1)
                 }
                 Old::Same => (0, row),

@@ -4,6 +4,7 @@
 
 pub mod images;
 pub mod keyed;
+pub mod rows_map;
 
 pub use images::BeforeImages;
 pub use keyed::{KeyedRows, PartitionRows, Resolved, Was, Whole};

@@ -161,6 +161,30 @@ fn a_mirror_of_events_without_images_in_several_partitions() {
 }
 
 #[test]
+fn a_truncate_waits_for_what_was_written_before_it_in_other_partitions() {
+    let topic = Topic::create("mirror_waits", 2);
+    let (database, folder) = (Database::new("mirror_waits"), tempfile::tempdir().unwrap());
+    let query = query(&topic.name, &database.0, "");
+    let mut writer = writer(&topic, 2, false);
+    // Partition 0 has been read long before partition 1, and cuts come all the time.
+    (0..60_000).for_each(|id| writer.insert(id * 2 + 1, "a name"));
+    writer.insert(0, "zero");
+    writer.truncate(0);
+    topic.flush();
+    let often = || {
+        let mut settings = caught_up("m", folder.path());
+        settings.flush_interval = Duration::from_millis(1);
+        settings
+    };
+    run(&query, often()).unwrap();
+    check(&database, &writer);
+    (0..10).for_each(|id| writer.insert(id, "after"));
+    topic.flush();
+    run(&query, often()).unwrap();
+    check(&database, &writer);
+}
+
+#[test]
 fn a_truncate_in_one_of_several_partitions_needs_rows_that_are_kept() {
     let topic = Topic::create("mirror_truncate", 2);
     let database = Database::new("mirror_truncate");

@@ -265,6 +265,10 @@ impl Source for KafkaSource {
         self.offsets_at(partitions, Offset::End)
     }
 
+    fn offsets_after(&mut self, partitions: &[TopicPartition], time: i64) -> Result<BTreeMap<TopicPartition, i64>> {
+        self.offsets_at(partitions, Offset::Offset(time + 1))
+    }
+
     fn topic_ids(&mut self, topics: &[String]) -> Result<BTreeMap<String, String>> {
         self.connection.topic_ids(topics)
     }
