@@ -17,7 +17,7 @@ use super::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::change::TopicPartition;
 use crate::error::{Error, Result};
 use crate::state::PartitionRows;
-use crate::window::aggregate::WindowState;
+use crate::window::aggregate::{InputId, WindowState};
 
 const MAGIC: &[u8; 4] = b"HWCP";
 /// The columns that say which window a row of saved state belongs to. Before version 2, there was only the start.
@@ -31,8 +31,8 @@ pub(crate) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     for rows in &checkpoint.rows {
         parts.push((Kind::Rows, encode_batches(rows)?));
     }
-    for (&pipeline, windows) in checkpoint.state.iter().flat_map(|state| &state.windows) {
-        parts.push((Kind::State(pipeline), encode_batches(&windows.iter().map(tagged).collect::<Result<Vec<_>>>()?)?));
+    for (&input, windows) in checkpoint.state.iter().flat_map(|state| &state.windows) {
+        parts.push((Kind::State(input), encode_batches(&windows.iter().map(tagged).collect::<Result<Vec<_>>>()?)?));
     }
     for rows in checkpoint.state.iter().flat_map(|state| &state.keyed) {
         parts.push((Kind::Keyed, encode_batches(&keyed(rows)?)?));
@@ -84,9 +84,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
         match kind {
             Kind::Rows => rows.push(batches),
             Kind::Keyed => state.keyed.push(unkeyed(&batches)?),
-            Kind::State(pipeline) => {
+            Kind::State(input) => {
                 let windows = batches.iter().map(untagged).collect::<Result<_, String>>()?;
-                state.windows.insert(pipeline, windows);
+                state.windows.insert(input, windows);
             }
         }
     }
@@ -96,15 +96,18 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
 #[derive(Clone, Copy)]
 enum Kind {
     Rows,
-    State(usize),
+    State(InputId),
     Keyed,
 }
+
+/// How many bits of a tag say the pipeline; those above say which input of it, the first (for long the only one) being 0.
+const PIPELINE_BITS: u32 = 20;
 
 impl Kind {
     fn to_tag(self) -> u32 {
         match self {
             Self::Rows => 0,
-            Self::State(pipeline) => pipeline as u32 + 1,
+            Self::State(InputId { pipeline, input }) => (input as u32) << PIPELINE_BITS | (pipeline as u32 + 1),
             Self::Keyed => u32::MAX,
         }
     }
@@ -113,7 +116,10 @@ impl Kind {
         match tag {
             0 => Self::Rows,
             u32::MAX => Self::Keyed,
-            pipeline => Self::State(pipeline as usize - 1),
+            tag => {
+                let pipeline = (tag & ((1 << PIPELINE_BITS) - 1)).saturating_sub(1) as usize;
+                Self::State(InputId { pipeline, input: (tag >> PIPELINE_BITS) as usize })
+            }
         }
     }
 }
@@ -254,10 +260,10 @@ mod tests {
             },
             state: Some(State {
                 windows: BTreeMap::from([
-                    (1, vec![window(-60_000, Some(0), vec![1]), window(0, Some(9), vec![2, 3])]),
+                    (id(1, 0), vec![window(-60_000, Some(0), vec![1]), window(0, Some(9), vec![2, 3])]),
                     // As versions before 2 have saved it.
-                    (2, vec![window(-60_000, None, vec![1])]),
-                    (4, vec![]),
+                    (id(1, 3), vec![window(-60_000, None, vec![1])]),
+                    (id(4, 0), vec![]),
                 ]),
                 keyed: vec![PartitionRows {
                     table: "t".into(),
@@ -270,8 +276,12 @@ mod tests {
         }
     }
 
-    fn bounds(state: &State, pipeline: usize) -> Vec<(i64, Option<i64>)> {
-        state.windows[&pipeline].iter().map(|window| (window.start, window.end)).collect()
+    fn id(pipeline: usize, input: usize) -> InputId {
+        InputId { pipeline, input }
+    }
+
+    fn bounds(state: &State, pipeline: usize, input: usize) -> Vec<(i64, Option<i64>)> {
+        state.windows[&id(pipeline, input)].iter().map(|window| (window.start, window.end)).collect()
     }
 
     fn with_version(mut bytes: Vec<u8>, version: u32) -> Vec<u8> {
@@ -289,7 +299,7 @@ mod tests {
         let state = old.state.as_mut().unwrap();
         state.windows.values_mut().flatten().for_each(|window| window.end = None);
         let state = decode(&with_version(encode(&old).unwrap(), 1)).unwrap().state.unwrap();
-        assert_eq!(bounds(&state, 1), [(-60_000, None), (0, None)]);
+        assert_eq!(bounds(&state, 1, 0), [(-60_000, None), (0, None)]);
         assert_eq!(state.keyed[0].rows, old.state.unwrap().keyed[0].rows);
 
         let newer = decode(&with_version(encode(&checkpoint()).unwrap(), FORMAT_VERSION + 1)).unwrap_err();
@@ -305,9 +315,9 @@ mod tests {
         assert_eq!(copy.rows, original.rows);
         let (state, expected) = (copy.state.unwrap(), original.state.unwrap());
         assert_eq!(state.windows.keys().collect::<Vec<_>>(), expected.windows.keys().collect::<Vec<_>>());
-        assert_eq!(state.windows[&1][1].groups, expected.windows[&1][1].groups);
-        assert_eq!(bounds(&state, 1), [(-60_000, Some(0)), (0, Some(9))]);
-        assert_eq!(bounds(&state, 2), [(-60_000, None)]);
+        assert_eq!(state.windows[&id(1, 0)][1].groups, expected.windows[&id(1, 0)][1].groups);
+        assert_eq!(bounds(&state, 1, 0), [(-60_000, Some(0)), (0, Some(9))]);
+        assert_eq!(bounds(&state, 1, 3), [(-60_000, None)]);
         assert_eq!(state.keyed[0].source, expected.keyed[0].source);
         assert_eq!(state.keyed[0].rows, expected.keyed[0].rows);
         assert_eq!(state.keyed[0].unmatched, 7);

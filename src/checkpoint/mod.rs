@@ -16,7 +16,7 @@ pub use store::{CheckpointStore, Recovered};
 
 use crate::change::TopicPartition;
 use crate::state::PartitionRows;
-use crate::window::aggregate::WindowState;
+use crate::window::aggregate::{InputId, WindowState};
 
 /// The version of the format, raised when it changes; older ones stay readable.
 pub const FORMAT_VERSION: u32 = 2;
@@ -35,8 +35,8 @@ pub struct Checkpoint {
 /// What the lanes of a job remember at a cut.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// The open windows of each windowed pipeline.
-    pub windows: BTreeMap<usize, Vec<WindowState>>,
+    /// The open windows of each input of windowed pipelines.
+    pub windows: BTreeMap<InputId, Vec<WindowState>>,
     /// The rows of the tables whose rows are kept, by partition.
     pub keyed: Vec<PartitionRows>,
 }

@@ -11,7 +11,9 @@ pub fn check(query: &Query, job: &str) -> Result<Outputs> {
     let check = || {
         let outputs = Outputs::new(query, job)?;
         for pipeline in &query.pipelines {
-            source::open(&pipeline.table.options)?;
+            for feed in &pipeline.feeds {
+                source::open(&feed.table.options)?;
+            }
             input::check(pipeline, &outputs)?;
         }
         for table in &outputs.tables {

@@ -10,9 +10,10 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 
 use super::delivery::Delivery;
 use super::epoch::{Cut, blocks, intents};
+use super::input::LanePipeline;
 use super::lanes::Lanes;
 use super::merge::{merge, merge_sessions};
-use super::message::{Takes, ToLane};
+use super::message::{Close, Takes, ToLane};
 use super::retraction::is_sampled;
 use super::run::Job;
 use super::settings::Ending;
@@ -20,23 +21,24 @@ use super::table_input::TableInput;
 use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::Result;
-use crate::sql::pipeline::Work;
+use crate::sql::pipeline::{ClosedWindow, Pipeline, Windowed};
 use crate::sql::query::Query;
 use crate::state::PartitionRows;
-use crate::window::aggregate::WindowState;
+use crate::window::aggregate::{InputId, WindowPlan, WindowState};
 use crate::window::session_join;
 use crate::window::session_state::Brief;
+use crate::window::watermark::BEGINNING_OF_TIME;
 
-/// The windows of each pipeline, by its number.
-type PipelineWindows = BTreeMap<usize, Vec<WindowState>>;
-/// The fragments of sessions of each pipeline that others in the lanes may go on with.
-pub(super) type PipelineBriefs = Vec<(usize, Vec<Brief>)>;
+/// The windows of each input.
+type InputWindows = BTreeMap<InputId, Vec<WindowState>>;
+/// The fragments of sessions of each input that others in the lanes may go on with.
+pub(super) type InputBriefs = Vec<(InputId, Vec<Brief>)>;
 
 /// Where the current epoch is.
 pub(super) enum Step {
     Gathering,
     Cutting { waiting: BTreeSet<usize>, state: Option<State>, open_windows: usize },
-    Closing { waiting: BTreeSet<usize>, state: Option<State>, closed: PipelineWindows, neighbours: Neighbours },
+    Closing { waiting: BTreeSet<usize>, state: Option<State>, closed: InputWindows, neighbours: Neighbours },
     Done,
 }
 
@@ -44,7 +46,7 @@ pub(super) enum Step {
 #[derive(Default)]
 pub(super) struct Neighbours {
     asked: bool,
-    briefs: BTreeMap<usize, Vec<Brief>>,
+    briefs: BTreeMap<InputId, Vec<Brief>>,
 }
 
 impl Job {
@@ -85,7 +87,7 @@ impl Job {
     pub(super) fn cut_came(
         &mut self,
         lane: usize,
-        windows: Vec<(usize, Vec<WindowState>)>,
+        windows: Vec<(InputId, Vec<WindowState>)>,
         keyed: Vec<PartitionRows>,
         open: usize,
     ) -> bool {
@@ -93,23 +95,23 @@ impl Job {
         *open_windows += open;
         if let Some(state) = state {
             let windows = windows.into_iter();
-            windows.for_each(|(pipeline, windows)| state.windows.entry(pipeline).or_default().extend(windows));
+            windows.for_each(|(id, windows)| state.windows.entry(id).or_default().extend(windows));
             state.keyed.extend(keyed);
         }
         waiting.remove(&lane);
         waiting.is_empty()
     }
 
-    pub(super) fn closed_came(&mut self, lane: usize, windows: Vec<(usize, Vec<WindowState>)>) -> bool {
+    pub(super) fn closed_came(&mut self, lane: usize, windows: Vec<(InputId, Vec<WindowState>)>) -> bool {
         let Step::Closing { waiting, closed, .. } = &mut self.step else { return false };
-        windows.into_iter().for_each(|(pipeline, windows)| closed.entry(pipeline).or_default().extend(windows));
+        windows.into_iter().for_each(|(id, windows)| closed.entry(id).or_default().extend(windows));
         waiting.remove(&lane);
         waiting.is_empty()
     }
 
-    pub(super) fn neighbours_came(&mut self, lane: usize, briefs: PipelineBriefs) -> bool {
+    pub(super) fn neighbours_came(&mut self, lane: usize, briefs: InputBriefs) -> bool {
         let Step::Closing { waiting, neighbours, .. } = &mut self.step else { return false };
-        briefs.into_iter().for_each(|(pipeline, briefs)| neighbours.briefs.entry(pipeline).or_default().extend(briefs));
+        briefs.into_iter().for_each(|(id, briefs)| neighbours.briefs.entry(id).or_default().extend(briefs));
         waiting.remove(&lane);
         waiting.is_empty()
     }
@@ -130,23 +132,23 @@ impl Job {
     }
 
     /// The fragments of sessions that have left their lanes.
-    pub(super) fn briefs(&self, closed: &PipelineWindows) -> Result<PipelineBriefs> {
+    pub(super) fn briefs(&self, closed: &InputWindows) -> Result<InputBriefs> {
         let mut briefs = Vec::new();
-        for (&pipeline, states) in closed.iter().filter(|(_, states)| !states.is_empty()) {
-            let Work::Window { lane, .. } = &self.query.pipelines[pipeline].work else { continue };
-            if let Some(sessions) = &lane.sessions {
-                briefs.push((pipeline, session_join::briefs(states, lane, sessions)?));
+        for (&id, states) in closed.iter().filter(|(_, states)| !states.is_empty()) {
+            let Some(plan) = self.plan_of(id) else { continue };
+            if let Some(sessions) = &plan.sessions {
+                briefs.push((id, session_join::briefs(states, plan, sessions)?));
             }
         }
         Ok(briefs)
     }
 
-    /// Has the lanes of these pipelines look for neighbours of fragments; returns the lanes that will answer.
-    pub(super) fn order_neighbours(&self, asking: &[(usize, Vec<Brief>)]) -> BTreeSet<usize> {
+    /// Has the lanes of these inputs look for neighbours of fragments; returns the lanes that will answer.
+    pub(super) fn order_neighbours(&self, asking: &[(InputId, Vec<Brief>)]) -> BTreeSet<usize> {
         let mut asked = BTreeSet::new();
         for (group, lanes) in self.groups.iter().enumerate() {
-            let is_here = |(pipeline, _): &&(usize, Vec<Brief>)| self.group_of(*pipeline) == Some(group);
-            let own: Arc<PipelineBriefs> = Arc::new(asking.iter().filter(is_here).cloned().collect());
+            let is_here = |(id, _): &&(InputId, Vec<Brief>)| self.groups_of(*id).contains(&group);
+            let own: Arc<InputBriefs> = Arc::new(asking.iter().filter(is_here).cloned().collect());
             if !own.is_empty() {
                 lanes.order(|| ToLane::Neighbours(Arc::clone(&own)));
                 asked.extend(lanes.numbers());
@@ -155,17 +157,21 @@ impl Job {
         asked
     }
 
-    /// The group of lanes that a pipeline is in.
-    fn group_of(&self, pipeline: usize) -> Option<usize> {
-        let input = self.inputs.iter().find(|input| input.plan.pipelines.iter().any(|it| it.number == pipeline));
-        input.map(|input| input.group)
+    /// The groups of lanes that an input is in.
+    pub(super) fn groups_of(&self, id: InputId) -> BTreeSet<usize> {
+        self.inputs.iter().filter(|input| input.feeds(id)).map(|input| input.group).collect()
+    }
+
+    /// How the rows of an input are counted.
+    pub(super) fn plan_of(&self, id: InputId) -> Option<&Arc<WindowPlan>> {
+        self.query.pipelines.get(id.pipeline)?.windowed()?.inputs.get(id.input)
     }
 
     /// Gives fragments back to a lane: their sessions go on. It need not be the lane that they came from, because no row
     /// of their own partition will join them any more.
-    pub(super) fn put_back(&self, pipeline: usize, held: Vec<WindowState>) {
-        if let Some(group) = self.group_of(pipeline).filter(|_| !held.is_empty()) {
-            self.groups[group].order_first(ToLane::Restore { pipelines: vec![(pipeline, held)], takes: Takes::All });
+    pub(super) fn put_back(&self, id: InputId, held: Vec<WindowState>) {
+        if let Some(&group) = self.groups_of(id).first().filter(|_| !held.is_empty()) {
+            self.groups[group].order_first(ToLane::Restore { windows: vec![(id, held)], takes: Takes::All });
         }
     }
 
@@ -177,17 +183,21 @@ impl Job {
         self.progress.open_windows.store(open_windows as u64, Relaxed);
         metrics::gauge!("highwater_open_windows").set(open_windows as f64);
         let at_the_end = self.is_finished();
-        let mut closing = vec![Vec::new(); self.groups.len()];
-        let mut least = i64::MAX;
+        let before = self.watermarks();
         for input in self.inputs.iter_mut().filter(|input| input.has_windows()) {
-            let before = input.watermark();
-            let watermark = input.advance_watermark(at_the_end);
-            least = least.min(watermark);
-            if watermark > before {
-                closing[input.group].push(input.closing(watermark));
-            }
+            input.advance_watermark(at_the_end);
         }
-        let waiting = self.order_close(closing);
+        let after = self.watermarks();
+        let of = |watermarks: &BTreeMap<String, i64>, table: &str| {
+            watermarks.get(table).copied().unwrap_or(BEGINNING_OF_TIME)
+        };
+        let least = self.inputs.iter().filter(|it| it.has_windows()).map(TableInput::watermark).min();
+        let least = least.unwrap_or(i64::MAX);
+        let earlier = self.watermarks_of_pipelines(|table| of(&before, table));
+        let mut closing = self.watermarks_of_pipelines(|table| of(&after, table));
+        closing.retain(|pipeline, watermark| earlier.get(pipeline).is_none_or(|earlier| *watermark > *earlier));
+        let moved = |input: &TableInput| Some(input.watermark()).filter(|it| *it > of(&before, input.name()));
+        let waiting = self.order_close(moved, &closing);
         if !at_the_end && least != i64::MAX {
             self.progress.watermark.store(least, Relaxed);
             metrics::gauge!("highwater_watermark_seconds").set(least as f64 / 1_000.0);
@@ -197,11 +207,32 @@ impl Job {
         if nothing_to_close { self.complete().await } else { Ok(()) }
     }
 
-    /// Has windows closed, per group of lanes; returns the lanes that will answer.
-    pub(super) fn order_close(&self, closing: Vec<Vec<(usize, i64)>>) -> BTreeSet<usize> {
-        let asked = self.groups.iter().zip(closing).filter(|(_, watermarks)| !watermarks.is_empty());
-        let ask = |(lanes, watermarks): (&Lanes, Vec<_>)| {
-            lanes.order(|| ToLane::Close(watermarks.clone()));
+    /// The watermark of each windowed pipeline: the least of the tables that it reads. A table that rests holds it where it was.
+    pub(super) fn watermarks_of_pipelines(&self, of_table: impl Fn(&str) -> i64) -> BTreeMap<usize, i64> {
+        let pipelines = self.query.pipelines.iter().enumerate().filter(|(_, it)| it.windowed().is_some());
+        let least = |pipeline: &Pipeline| pipeline.feeds.iter().map(|feed| of_table(&feed.table.name)).min();
+        pipelines.filter_map(|(number, pipeline)| Some((number, least(pipeline)?))).collect()
+    }
+
+    /// Tells the lanes which watermarks have `moved`, and has the windows of these pipelines closed; returns the lanes that will
+    /// answer.
+    pub(super) fn order_close(
+        &self,
+        moved: impl Fn(&TableInput) -> Option<i64>,
+        closing: &BTreeMap<usize, i64>,
+    ) -> BTreeSet<usize> {
+        let mut orders = vec![Close::default(); self.groups.len()];
+        for input in &self.inputs {
+            let order = &mut orders[input.group];
+            order.tables.extend(moved(input).map(|watermark| input.closing(watermark)));
+            for id in input.plan.pipelines.iter().filter_map(LanePipeline::input) {
+                let watermark = closing.get(&id.pipeline).map(|watermark| (id, *watermark));
+                order.inputs.extend(watermark.filter(|it| !order.inputs.contains(it)));
+            }
+        }
+        let asked = self.groups.iter().zip(orders).filter(|(_, order)| !order.is_empty());
+        let ask = |(lanes, order): (&Lanes, Close)| {
+            lanes.order(|| ToLane::Close(order.clone()));
             lanes.numbers().collect::<Vec<_>>()
         };
         asked.flat_map(ask).collect()
@@ -214,9 +245,12 @@ impl Job {
             return Ok(());
         };
         let mut results = BTreeMap::new();
-        for (pipeline, windows) in closed {
-            let neighbours = neighbours.briefs.remove(&pipeline).unwrap_or_default();
-            let rows = self.results(pipeline, windows, neighbours).await?;
+        let mut by_pipeline: BTreeMap<usize, InputWindows> = BTreeMap::new();
+        for (id, windows) in closed {
+            by_pipeline.entry(id.pipeline).or_default().insert(id, windows);
+        }
+        for (pipeline, windows) in by_pipeline {
+            let rows = self.results(pipeline, windows, &mut neighbours.briefs).await?;
             if !rows.is_empty() {
                 results.insert(self.outputs.of_pipeline(pipeline).number, rows);
             }
@@ -294,37 +328,21 @@ impl Job {
     async fn results(
         &mut self,
         pipeline: usize,
-        states: Vec<WindowState>,
-        neighbours: Vec<Brief>,
+        mut states: InputWindows,
+        neighbours: &mut BTreeMap<InputId, Vec<Brief>>,
     ) -> Result<Vec<RecordBatch>> {
         let compiled = Arc::clone(&self.query.pipelines[pipeline]);
-        let Work::Window { lane, closing, .. } = &compiled.work else { return Ok(Vec::new()) };
-        let (merged, closed_windows) = match &lane.sessions {
-            None => {
-                let merged = tokio::task::block_in_place(|| merge(states, lane))?;
-                let closed_windows = merged.windows.len();
-                (merged, closed_windows)
-            }
-            Some(sessions) => {
-                let join = || session_join::join(&states, neighbours, lane, sessions);
-                let joined = tokio::task::block_in_place(join)?;
-                self.put_back(pipeline, joined.held);
-                (tokio::task::block_in_place(|| merge_sessions(&joined.closed, lane))?, joined.sessions)
-            }
-        };
-        self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);
-        for (start, group, message) in &merged.left_out.failed {
-            self.refuse_groups(pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
-        }
-        for (start, group) in &merged.left_out.unmatched {
-            if is_sampled(self.progress.count_unmatched(1)) {
-                self.refuse_groups(pipeline, *start, group, DeadReason::UnmatchedRetraction, "")?;
-            }
+        let Some(Windowed { inputs, closing, .. }) = compiled.windowed() else { return Ok(Vec::new()) };
+        let mut windows = Vec::with_capacity(inputs.len());
+        for (input, plan) in inputs.iter().enumerate() {
+            let id = InputId { pipeline, input };
+            let neighbours = neighbours.remove(&id).unwrap_or_default();
+            windows.push(self.merged(id, plan, states.remove(&id).unwrap_or_default(), neighbours)?);
         }
         let output = self.outputs.of_pipeline(pipeline);
-        let finished = closing.finish(&merged.windows).await?;
-        for (groups, message) in &finished.failed {
-            self.refuse_groups(pipeline, closing.window_start(groups), groups, DeadReason::ExpressionFailed, message)?;
+        let finished = closing.finish(&windows).await?;
+        for (start, rows, message) in &finished.failed {
+            self.refuse_groups(pipeline, *start, rows, DeadReason::ExpressionFailed, message)?;
         }
         let mut held = Vec::new();
         for batch in &finished.rows {
@@ -342,6 +360,39 @@ impl Job {
 }
 
 impl Job {
+    /// The windows of an input that have closed, of all lanes together.
+    fn merged(
+        &mut self,
+        id: InputId,
+        plan: &WindowPlan,
+        states: Vec<WindowState>,
+        neighbours: Vec<Brief>,
+    ) -> Result<Vec<ClosedWindow>> {
+        let (merged, closed_windows) = match &plan.sessions {
+            None => {
+                let merged = tokio::task::block_in_place(|| merge(states, plan))?;
+                let closed_windows = merged.windows.len();
+                (merged, closed_windows)
+            }
+            Some(sessions) => {
+                let join = || session_join::join(&states, neighbours, plan, sessions);
+                let joined = tokio::task::block_in_place(join)?;
+                self.put_back(id, joined.held);
+                (tokio::task::block_in_place(|| merge_sessions(&joined.closed, plan))?, joined.sessions)
+            }
+        };
+        self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);
+        for (start, group, message) in &merged.left_out.failed {
+            self.refuse_groups(id.pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
+        }
+        for (start, group) in &merged.left_out.unmatched {
+            if is_sampled(self.progress.count_unmatched(1)) {
+                self.refuse_groups(id.pipeline, *start, group, DeadReason::UnmatchedRetraction, "")?;
+            }
+        }
+        Ok(merged.windows)
+    }
+
     /// Groups whose results cannot be computed go to the dead letters, with their window's start as their place.
     fn refuse_groups(
         &mut self,
@@ -373,7 +424,7 @@ impl Job {
             &[letter],
             &source,
             &self.settings.name,
-            &compiled.table.name,
+            &compiled.table_names().join(", "),
             &output.schema,
         )?;
         self.rows.add(output.number, source, rows);

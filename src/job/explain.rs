@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use datafusion::arrow::datatypes::Schema;
 
-use super::input::decode_spec;
+use super::input::{FeedOf, decode_spec};
 use super::outputs::Outputs;
 use super::run::by_table;
 use crate::error::{Error, Result};
 use crate::sink::{OutputTable, TableForm};
 use crate::sql::catalog::{METADATA, Table};
-use crate::sql::pipeline::{Pipeline, Work};
+use crate::sql::pipeline::{Windowed, Work};
 use crate::sql::query::Query;
 use crate::sql::relation::Reading;
 use crate::state::BeforeImages;
@@ -23,11 +23,11 @@ use crate::window::stage::Stage;
 /// What a query does, in words.
 pub fn explain(query: &Query, outputs: &Outputs) -> Result<String> {
     let mut text = String::new();
-    for (table, pipelines) in by_table(&query.pipelines) {
-        source(&mut text, &table, &pipelines).map_err(Error::internal)?;
-        for (at, (number, pipeline)) in pipelines.iter().enumerate() {
-            let (branch, bar) = if at + 1 == pipelines.len() { ("└─", "   ") } else { ("├─", "│  ") };
-            let tree = pipeline_lines(pipeline, &outputs.tables[outputs.of_pipeline(*number).number]);
+    for (table, feeds) in by_table(&query.pipelines) {
+        source(&mut text, &table, &feeds).map_err(Error::internal)?;
+        for (at, of) in feeds.iter().enumerate() {
+            let (branch, bar) = if at + 1 == feeds.len() { ("└─", "   ") } else { ("├─", "│  ") };
+            let tree = feed_lines(of, &outputs.tables[outputs.of_pipeline(of.number).number]);
             for (at, line) in tree.iter().enumerate() {
                 writeln!(text, "{} {line}", if at == 0 { branch } else { bar }).map_err(Error::internal)?;
             }
@@ -38,19 +38,15 @@ pub fn explain(query: &Query, outputs: &Outputs) -> Result<String> {
     Ok(text)
 }
 
-fn source(
-    text: &mut String,
-    table: &std::sync::Arc<Table>,
-    pipelines: &[(usize, std::sync::Arc<Pipeline>)],
-) -> std::fmt::Result {
-    let spec = decode_spec(table, pipelines);
+fn source(text: &mut String, table: &std::sync::Arc<Table>, feeds: &[FeedOf]) -> std::fmt::Result {
+    let spec = decode_spec(table, feeds);
     let from = table.options.get("topic").or_else(|| table.options.get("path")).unwrap_or_default();
     let connector = table.options.get("connector").unwrap_or_default();
     writeln!(text, "{} ← {connector} {from} ({})", table.name, table.format())?;
     let skipped = table.columns.fields().len() - spec.columns.fields().len();
     let images = if spec.before { ", images before updates too" } else { "" };
     writeln!(text, "│  decodes {}{images}; {skipped} columns are skipped", columns(&spec.columns))?;
-    let mirrored = pipelines.iter().any(|(_, it)| matches!(it.work, Work::Mirror { .. }));
+    let mirrored = feeds.iter().any(|of| matches!(of.pipeline.work, Work::Mirror { .. }));
     if let Some(line) = before_images(table, mirrored) {
         writeln!(text, "│  {line}")?;
     }
@@ -77,26 +73,34 @@ fn before_images(table: &Table, mirrored: bool) -> Option<String> {
     }
 }
 
-fn pipeline_lines(pipeline: &Pipeline, output: &OutputTable) -> Vec<String> {
-    let name = &pipeline.table.name;
-    let reads = match pipeline.reading {
+/// What becomes of a table's rows. A query that has several feeds is told of with the last, for it needs them all.
+fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
+    let (pipeline, feed) = (&of.pipeline, of.feed());
+    let name = &feed.table.name;
+    let reads = match feed.reading {
         Reading::Changes => format!("every change event of {name}, as a row of its own"),
         Reading::Rows => format!("every row of {name}"),
         Reading::Table => format!("the current rows of {name}: an update replaces its row, a delete takes it away"),
     };
     let mut lines = vec![format!("reads {reads}")];
-    match &pipeline.work {
-        Work::Append(stages) | Work::Multiset(stages) | Work::Mirror { stages, .. } => {
-            lines.extend(stage_lines(stages))
-        }
-        Work::Window { lane, closing, .. } => {
-            lines.extend(stage_lines(&lane.before));
-            lines.extend(window_lines(lane));
+    lines.extend(stage_lines(&feed.stages));
+    let is_last = of.feed + 1 == pipeline.feeds.len();
+    if let Some(Windowed { inputs, closing, .. }) = pipeline.windowed() {
+        lines.extend(window_lines(&inputs[feed.input]));
+        if is_last {
+            if pipeline.table_names().len() > 1 {
+                let tables = pipeline.table_names().join(", ");
+                lines.push(format!("windows close at the least watermark of {tables}"));
+            }
             lines.extend(closing.plan().display_indent().to_string().lines().map(|line| format!("at close: {line}")));
             lines.push("late rows → the table's late table, with their window and a sign".into());
         }
     }
-    lines.push(format!("→ {} ({})", place(output), form(&output.form)));
+    let others = (0..pipeline.feeds.len()).filter(|other| *other != of.feed);
+    let mut others: Vec<_> = others.map(|other| pipeline.feeds[other].table.name.as_str()).collect();
+    others.dedup();
+    let beside = if others.is_empty() { String::new() } else { format!(", with {}", others.join(", ")) };
+    lines.push(format!("→ {} ({}){beside}", place(output), form(&output.form)));
     lines
 }
 

@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::keeping::Keeping;
 use super::outputs::Outputs;
+use super::run::by_table;
 use super::scan::{Scan, ScanColumn};
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op};
 use crate::error::{Error, Result};
@@ -19,11 +20,11 @@ use crate::sink::limits::Limits;
 use crate::source::RawBatch;
 use crate::sql::catalog::{TRANSACTION_ID, TRANSACTION_PATH, Table};
 use crate::sql::metadata::MetadataOf;
-use crate::sql::pipeline::{Pipeline, Work};
+use crate::sql::pipeline::{Feed, Pipeline, Windowed, Work};
 use crate::sql::relation::Reading;
 use crate::state::BeforeImages;
 use crate::state::images::is_unwrapped;
-use crate::window::aggregate::{Refused, WindowPlan};
+use crate::window::aggregate::{InputId, Refused, WindowPlan};
 use crate::window::assigner::Windows;
 use crate::window::calendar::CALENDAR_YEARS;
 use crate::window::stage::Stage;
@@ -48,7 +49,7 @@ pub struct InputPlan {
     pub decode: DecodeSpec,
     /// Where the event time is, when a query has windows.
     pub event_time: Option<EventTimeColumn>,
-    /// The queries that read the table.
+    /// The queries that read the table, a query several times if several inputs of it do.
     pub pipelines: Vec<LanePipeline>,
     /// Where records go that cannot be used.
     pub dead_letters: OutputRef,
@@ -71,7 +72,31 @@ pub struct EventTimeColumn {
     pub range: RangeInclusive<i64>,
 }
 
-/// A query on a lane.
+/// A table's way into a query.
+#[derive(Debug, Clone)]
+pub struct FeedOf {
+    /// The query's number in the job.
+    pub number: usize,
+    /// The query.
+    pub pipeline: Arc<Pipeline>,
+    /// Which of its feeds.
+    pub feed: usize,
+}
+
+impl FeedOf {
+    /// All of a query.
+    pub fn all(number: usize, pipeline: &Arc<Pipeline>) -> impl Iterator<Item = Self> {
+        let of = move |feed| Self { number, pipeline: Arc::clone(pipeline), feed };
+        (0..pipeline.feeds.len()).map(of)
+    }
+
+    /// What is read, and what is done to the rows.
+    pub fn feed(&self) -> &Feed {
+        &self.pipeline.feeds[self.feed]
+    }
+}
+
+/// A query on a lane, or a part of it.
 #[derive(Debug)]
 pub struct LanePipeline {
     /// Its number in the job.
@@ -89,6 +114,8 @@ pub enum LaneWork {
     Append {
         /// Filters and projections.
         stages: Vec<Stage>,
+        /// Other branches of a `UNION ALL` over the same table.
+        more: Vec<(Scan, Vec<Stage>)>,
         /// Where the rows go.
         output: OutputRef,
     },
@@ -110,41 +137,60 @@ pub enum LaneWork {
     },
     /// Rows are counted into windows.
     Window {
+        /// For which of the query's inputs.
+        input: usize,
+        /// Whether they are the table's current rows, and may be taken back.
+        current: bool,
+        /// Filters and projections before the window.
+        stages: Vec<Stage>,
         /// How.
         plan: Arc<WindowPlan>,
         /// Where late rows go.
         late: OutputRef,
-        /// Which columns of the aggregation's input a late row keeps.
-        late_columns: Vec<usize>,
+        /// Which column of the aggregation's input each column of a late row is.
+        late_columns: Vec<Option<usize>>,
     },
 }
 
-impl LaneWork {
-    /// Whether rows are counted that may be taken back.
+impl LanePipeline {
+    /// The windows that it counts rows into.
+    pub fn input(&self) -> Option<InputId> {
+        match self.work {
+            LaneWork::Window { input, .. } => Some(InputId { pipeline: self.number, input }),
+            _ => None,
+        }
+    }
+
+    /// Whether it counts the table's current rows into windows.
     pub fn takes_back(&self) -> bool {
-        matches!(self, Self::Window { plan, .. } if plan.layout.undo().is_some())
+        matches!(self.work, LaneWork::Window { current: true, .. })
     }
 }
 
 impl InputPlan {
-    /// The plan for the pipelines (with their numbers) that read `table`.
-    pub fn new(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)], outputs: &Outputs, job: &str) -> Result<Self> {
-        let decode = decode_spec(table, pipelines);
-        let windowed = pipelines.iter().any(|(_, pipeline)| matches!(pipeline.work, Work::Window { .. }));
+    /// The plan for all that `table` feeds.
+    pub fn new(table: &Arc<Table>, feeds: &[FeedOf], outputs: &Outputs, job: &str) -> Result<Self> {
+        let decode = decode_spec(table, feeds);
+        let windowed = feeds.iter().any(|feed| feed.pipeline.windowed().is_some());
         let event_time = match &table.watermark {
             Some(watermark) if windowed => Some(EventTimeColumn {
                 column: event_time_column(table, &watermark.column, &decode)?,
                 delay: watermark.delay,
                 max_future: table.options.duration("max-future", Duration::from_secs(24 * 3600))?.as_millis() as i64,
-                range: representable(pipelines),
+                range: representable(feeds),
             }),
             _ => None,
         };
-        let lane_pipeline = |(number, pipeline): &(usize, Arc<Pipeline>)| {
-            let scan = Scan::new(Arc::clone(&pipeline.scan), table, &decode)?;
-            Ok(LanePipeline { number: *number, scan, work: lane_work(*number, pipeline, outputs) })
-        };
-        let pipelines = pipelines.iter().map(lane_pipeline).collect::<Result<_>>()?;
+        let mut pipelines: Vec<LanePipeline> = Vec::new();
+        for of in feeds {
+            let scan = Scan::new(Arc::clone(&of.feed().scan), table, &decode)?;
+            match pipelines.last_mut() {
+                Some(LanePipeline { number, work: LaneWork::Append { more, .. }, .. }) if *number == of.number => {
+                    more.push((scan, of.feed().stages.clone()));
+                }
+                _ => pipelines.push(LanePipeline { number: of.number, scan, work: lane_work(of, outputs) }),
+            }
+        }
         let dead_letters = outputs.dead_letters();
         Ok(Self {
             table: Arc::clone(table),
@@ -194,6 +240,11 @@ impl InputPlan {
         Ok(())
     }
 
+    /// Whether rows are counted into windows that may be taken back.
+    pub fn takes_back(&self) -> bool {
+        self.pipelines.iter().any(LanePipeline::takes_back)
+    }
+
     /// Whether changes are rows that do not say whether there was one before.
     pub fn is_unwrapped(&self) -> bool {
         is_unwrapped(&self.table.options, self.table.format())
@@ -211,12 +262,13 @@ fn event_time_column(table: &Table, name: &str, decode: &DecodeSpec) -> Result<S
 
 /// The event times whose windows every target can hold: ClickHouse's DateTime, which windows of whole seconds have, is
 /// of the years 1970 to 2106; calendars are of the years 1 to 9999.
-fn representable(pipelines: &[(usize, Arc<Pipeline>)]) -> RangeInclusive<i64> {
+fn representable(feeds: &[FeedOf]) -> RangeInclusive<i64> {
     let mut range = i64::MIN + 1..=i64::MAX;
     let mut narrow = |first: i64, last: i64| range = *range.start().max(&first)..=*range.end().min(&last);
-    for (_, pipeline) in pipelines {
-        let Work::Window { lane, .. } = &pipeline.work else { continue };
-        let windows = lane.windows;
+    let windowed = feeds.iter().filter_map(|of| Some((of, of.pipeline.windowed()?)));
+    for (FeedOf { pipeline, .. }, windows) in
+        windowed.flat_map(|(of, windowed)| windowed.inputs.iter().map(move |input| (of, input.windows)))
+    {
         if windows.is_calendar() {
             narrow(*CALENDAR_YEARS.start(), *CALENDAR_YEARS.end());
         }
@@ -237,37 +289,43 @@ fn representable(pipelines: &[(usize, Arc<Pipeline>)]) -> RangeInclusive<i64> {
 
 /// Whether a query's table can be decoded as it is declared.
 pub fn check(pipeline: &Arc<Pipeline>, outputs: &Outputs) -> Result<()> {
-    let plan = InputPlan::new(&pipeline.table, &[(0, Arc::clone(pipeline))], outputs, "check")?;
-    plan.decoder()?;
-    Keeping::new(&plan).map(drop)
+    for (table, feeds) in by_table(std::slice::from_ref(pipeline)) {
+        let plan = InputPlan::new(&table, &feeds, outputs, "check")?;
+        plan.decoder()?;
+        Keeping::new(&plan)?;
+    }
+    Ok(())
 }
 
-fn lane_work(number: usize, pipeline: &Pipeline, outputs: &Outputs) -> LaneWork {
-    let output = outputs.of_pipeline(number);
-    match &pipeline.work {
-        Work::Append(stages) => LaneWork::Append { stages: stages.clone(), output },
-        Work::Mirror { stages, key } => LaneWork::Mirror { stages: stages.clone(), key: key.clone(), output },
-        Work::Multiset(stages) => LaneWork::Multiset { stages: stages.clone(), output },
-        Work::Window { lane, .. } => {
-            let (late, late_columns) = outputs.late_of_pipeline(number);
-            LaneWork::Window { plan: Arc::clone(lane), late, late_columns }
+fn lane_work(of: &FeedOf, outputs: &Outputs) -> LaneWork {
+    let output = outputs.of_pipeline(of.number);
+    let Feed { input, stages, reading, .. } = of.feed();
+    let current = *reading == Reading::Table;
+    let (input, stages) = (*input, stages.clone());
+    match &of.pipeline.work {
+        Work::Append => LaneWork::Append { stages, more: Vec::new(), output },
+        Work::Mirror { key } => LaneWork::Mirror { stages, key: key.clone(), output },
+        Work::Multiset => LaneWork::Multiset { stages, output },
+        Work::Window(Windowed { inputs, .. }) => {
+            let (late, late_columns) = outputs.late_of_input(InputId { pipeline: of.number, input });
+            LaneWork::Window { input, current, stages, plan: Arc::clone(&inputs[input]), late, late_columns }
         }
     }
 }
 
 /// The columns that some query needs, in the order of the table.
-pub fn decode_spec(table: &Arc<Table>, pipelines: &[(usize, Arc<Pipeline>)]) -> DecodeSpec {
+pub fn decode_spec(table: &Arc<Table>, feeds: &[FeedOf]) -> DecodeSpec {
     let mut names: BTreeSet<&str> = BTreeSet::new();
     let mut images = false;
-    for (_, pipeline) in pipelines {
-        names.extend(pipeline.scan.fields().iter().map(|field| field.name().as_str()));
-        match &pipeline.work {
-            Work::Mirror { .. } | Work::Multiset(_) => images = true,
+    for of in feeds {
+        names.extend(of.feed().scan.fields().iter().map(|field| field.name().as_str()));
+        match of.pipeline.work {
+            Work::Mirror { .. } | Work::Multiset => images = true,
             Work::Window { .. } => {
-                images |= pipeline.reading == Reading::Table;
+                images |= of.feed().reading == Reading::Table;
                 names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str()));
             }
-            Work::Append(_) => {}
+            Work::Append => {}
         }
     }
     if table.has_changes() && (images || matches!(BeforeImages::of(&table.options), Ok(BeforeImages::Kept))) {

@@ -64,7 +64,7 @@ impl Keeping {
         let options = &plan.table.options;
         let has_mirror =
             plan.pipelines.iter().any(|it| matches!(it.work, LaneWork::Mirror { .. } | LaneWork::Multiset { .. }));
-        let has_windows = plan.pipelines.iter().any(|it| it.work.takes_back());
+        let has_windows = plan.takes_back();
         let mode = match BeforeImages::of(options)? {
             BeforeImages::Auto if has_windows => BeforeImages::Kept,
             mode => mode,

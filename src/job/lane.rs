@@ -16,7 +16,7 @@ use tokio::sync::mpsc::Sender;
 use super::discovery::Drift;
 use super::input::{InputPlan, LanePipeline, LaneWork, Letters, OutputRef};
 use super::keeping::{ForRows, Keeping};
-use super::message::{Assignment, Course, FromLane, PartitionState, Takes, ToLane};
+use super::message::{Assignment, Close, Course, FromLane, PartitionState, Takes, ToLane};
 use super::mirror::Mirror;
 use super::multiset;
 use super::outside::Outside;
@@ -32,7 +32,7 @@ use crate::format::watch::Watch;
 use crate::source::{RawBatch, SourceReader};
 use crate::state::PartitionRows;
 use crate::window::NO_EVENT_TIME;
-use crate::window::aggregate::{EventTimes, Refused, Uncounted, WindowAggregate};
+use crate::window::aggregate::{EventTimes, InputId, Refused, Uncounted, WindowAggregate, WindowState};
 use crate::window::stage::Rows;
 use crate::window::watermark::{BEGINNING_OF_TIME, PartitionClock};
 
@@ -91,10 +91,10 @@ impl LaneTable {
         })
     }
 
-    /// The windowed pipelines, each with its number in the job.
-    fn aggregates(&mut self) -> impl Iterator<Item = (usize, &mut WindowAggregate)> {
+    /// The windows of its rows, each with the input that they are of.
+    fn aggregates(&mut self) -> impl Iterator<Item = (InputId, &mut WindowAggregate)> {
         let pipelines = self.plan.pipelines.iter().zip(&mut self.windows);
-        pipelines.filter_map(|(pipeline, windows)| Some((pipeline.number, windows.as_mut()?)))
+        pipelines.filter_map(|(pipeline, windows)| Some((pipeline.input()?, windows.as_mut()?)))
     }
 }
 
@@ -197,24 +197,16 @@ impl Lane {
     fn obey(&mut self, order: ToLane) -> Result<()> {
         match order {
             ToLane::Assign(assignments) => assignments.into_iter().for_each(|it| self.assign(it)),
-            ToLane::Restore { pipelines, takes } => {
-                for (number, windows) in pipelines {
-                    let mut aggregates = self.tables.iter_mut().flat_map(LaneTable::aggregates);
-                    let is_own = |source: &TopicPartition| match &takes {
-                        Takes::All => true,
-                        Takes::Own => self.partitions.contains_key(source),
-                        Takes::Others(known) => !known.contains(source),
-                    };
-                    if let Some((_, aggregate)) = aggregates.find(|(own, _)| *own == number) {
-                        aggregate.restore(&windows, &is_own)?;
-                    }
+            ToLane::Restore { windows, takes } => {
+                for (input, windows) in windows {
+                    self.restore(input, &windows, &takes)?;
                 }
             }
             ToLane::Neighbours(asked) => {
                 let mut briefs = Vec::new();
-                for (number, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
-                    let left = asked.iter().filter(|(asked, _)| *asked == number);
-                    briefs.extend(left.map(|(_, left)| (number, aggregate.neighbours(left))));
+                for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
+                    let left = asked.iter().filter(|(asked, _)| *asked == input);
+                    briefs.extend(left.map(|(_, left)| (input, aggregate.neighbours(left))));
                 }
                 self.report(FromLane::Neighbours { lane: self.number, briefs })?;
             }
@@ -232,8 +224,27 @@ impl Lane {
             }
             ToLane::Pause => self.course = None,
             ToLane::Cut { epoch, with_state } => self.cut(epoch, with_state)?,
-            ToLane::Close(watermarks) => self.close(&watermarks)?,
+            ToLane::Close(close) => self.close(&close)?,
             ToLane::Stop => {}
+        }
+        Ok(())
+    }
+
+    /// Several tables may feed an input: sessions are found where the rows of their partition look for them, everything else
+    /// may be anywhere.
+    fn restore(&mut self, input: InputId, windows: &[WindowState], takes: &Takes) -> Result<()> {
+        for (number, table) in self.tables.iter_mut().enumerate() {
+            let is_own = |source: &TopicPartition| match takes {
+                Takes::All => true,
+                Takes::Own => self.partitions.get(source).is_some_and(|partition| partition.table == number),
+                Takes::Others(known) => !known.contains(source),
+            };
+            if let Some((_, aggregate)) = table.aggregates().find(|(own, _)| *own == input) {
+                aggregate.restore(windows, &is_own)?;
+                if !matches!(takes, Takes::Own) {
+                    break;
+                }
+            }
         }
         Ok(())
     }
@@ -344,7 +355,7 @@ impl Lane {
         for pipeline in 0..plan.pipelines.len() {
             self.feed((number, pipeline), &changes, mirrored.as_ref(), &times, course, &mut letters)?;
         }
-        if course.windows && plan.pipelines.iter().any(|pipeline| pipeline.work.takes_back()) {
+        if course.windows && plan.takes_back() {
             self.feed_signed(number, &changes, mirrored.as_ref(), &times, generation, course, &mut letters)?;
         }
         let letters = letters.into_letters();
@@ -381,9 +392,8 @@ impl Lane {
             return Ok(());
         }
         match &pipeline.work {
-            LaneWork::Append { stages, output } if course.rows => {
-                let all = Rows::all(pipeline.scan.rows(changes)?);
-                for rows in rows::run_or_refuse(stages, &all, letters) {
+            LaneWork::Append { stages, more, output } if course.rows => {
+                for rows in rows::of_branches((&pipeline.scan, stages), more, changes, letters)? {
                     let sent = rows::with_positions(&rows, changes, &output.schema)?;
                     let offset_of = |row| changes.offsets[rows.source_row(row)];
                     let rows = limits::hold(sent, output, offset_of, letters)?;
@@ -415,7 +425,7 @@ impl Lane {
                     self.send(output.number, changes, rows)?;
                 }
             }
-            LaneWork::Window { .. } if course.windows && !pipeline.work.takes_back() => {
+            LaneWork::Window { current: false, .. } if course.windows => {
                 let (refused, late) = self.count((table, number), changes, times)?;
                 letters.refuse(refused, changes);
                 if course.rows {
@@ -437,13 +447,14 @@ impl Lane {
     ) -> Result<(Vec<(usize, Refused)>, Late)> {
         let table = &mut self.tables[table];
         let pipeline = &table.plan.pipelines[number];
-        let (LaneWork::Window { late, late_columns, .. }, Some(aggregate)) =
+        let (LaneWork::Window { stages, late, late_columns, .. }, Some(aggregate)) =
             (&pipeline.work, &mut table.windows[number])
         else {
             return Err(Error::internal("rows are counted without windows"));
         };
         let mut uncounted = Uncounted::default();
-        aggregate.push(&Rows::all(pipeline.scan.rows(changes)?), times, &changes.source, &mut uncounted)?;
+        let rows = Rows::all(pipeline.scan.rows(changes)?);
+        aggregate.push(stages, &rows, times, &changes.source, &mut uncounted)?;
         let mut sent = Vec::new();
         for (rows, windows) in uncounted.late {
             let offsets = (0..rows.len()).map(|row| changes.offsets[rows.source_row(row)]).collect();
@@ -517,7 +528,7 @@ impl Lane {
         mut letters: Option<(&mut Letters<'_>, &ChangeBatch)>,
     ) -> Result<()> {
         let plan = Arc::clone(&self.tables[number].plan);
-        let takes_back = (0..plan.pipelines.len()).filter(|&pipeline| plan.pipelines[pipeline].work.takes_back());
+        let takes_back = (0..plan.pipelines.len()).filter(|&pipeline| plan.pipelines[pipeline].takes_back());
         for pipeline in takes_back {
             let (mut refused, late) = self.count((number, pipeline), &signed.changes, &signed.times)?;
             refused.retain(|(row, _)| signed.times.signs.get(*row).is_none_or(|sign| *sign > 0));
@@ -540,10 +551,10 @@ impl Lane {
         for table in self.tables.iter().filter(|_| with_state) {
             keyed.extend(table.keeping.save(&table.plan.table.name)?);
         }
-        for (pipeline, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
+        for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
             open_windows += aggregate.open_windows();
             if with_state {
-                state.push((pipeline, aggregate.copy_state()?));
+                state.push((input, aggregate.copy_state()?));
             }
         }
         let partitions = self.partitions.iter().map(|(name, partition)| PartitionState {
@@ -560,13 +571,15 @@ impl Lane {
     }
 
     /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
-    fn close(&mut self, watermarks: &[(usize, i64)]) -> Result<()> {
-        let mut windows = Vec::new();
-        for &(table, watermark) in watermarks {
+    fn close(&mut self, close: &Close) -> Result<()> {
+        for &(table, watermark) in &close.tables {
             let own = self.partitions.values_mut().filter(|partition| partition.table == table);
             own.for_each(|partition| partition.clock.raise(watermark));
-            for (pipeline, aggregate) in self.tables[table].aggregates() {
-                windows.push((pipeline, aggregate.close(watermark)?));
+        }
+        let mut windows = Vec::new();
+        for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
+            if let Some((_, watermark)) = close.inputs.iter().find(|(closing, _)| *closing == input) {
+                windows.push((input, aggregate.close(*watermark)?));
             }
         }
         self.report(FromLane::Closed { lane: self.number, windows })
@@ -599,7 +612,7 @@ impl Lane {
         let others: Vec<_> = others.map(|(source, it)| (source.clone(), it.range.to - 1, it.generation)).collect();
         for (source, offset, generation) in others {
             for changes in self.tables[number].keeping.empty(&source, offset)? {
-                if let (Some(event_time), true) = (&plan.event_time, plan.pipelines.iter().any(|it| it.work.takes_back())) {
+                if let (Some(event_time), true) = (&plan.event_time, plan.takes_back()) {
                     let clock = self.partitions.get(&source).map_or(BEGINNING_OF_TIME, |it| it.clock.time());
                     let signing = Signing { plan: &plan, event_time, met: &[clock], generation };
                     let signed = signing.emptied(&changes, &mut self.tables[number].keeping)?;

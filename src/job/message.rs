@@ -10,7 +10,7 @@ use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::Truncate;
 use crate::error::Error;
 use crate::state::PartitionRows;
-use crate::window::aggregate::WindowState;
+use crate::window::aggregate::{InputId, WindowState};
 use crate::window::session_state::Brief;
 
 /// From the job to a lane. Handled between two batches.
@@ -22,10 +22,10 @@ pub enum ToLane {
     RestoreRows(Arc<Vec<PartitionRows>>),
     /// A partition has read a truncate: take away the rows of the other partitions of its topic, as far as they have been read.
     Truncate(Truncate),
-    /// Add saved windows to those of pipelines.
+    /// Add saved windows to the open ones.
     Restore {
-        /// The windows of each pipeline, by its number.
-        pipelines: Vec<(usize, Vec<WindowState>)>,
+        /// The windows of each input.
+        windows: Vec<(InputId, Vec<WindowState>)>,
         /// Which of them the lane takes.
         takes: Takes,
     },
@@ -47,12 +47,28 @@ pub enum ToLane {
         /// Whether a copy of the open windows is wanted.
         with_state: bool,
     },
-    /// Close the windows that end at or before the watermarks of these tables, by their places in the lane; answer with `Closed`.
-    Close(Vec<(usize, i64)>),
-    /// Say which sessions go on with these fragments, which have left their lanes, per pipeline; answer with `Neighbours`.
-    Neighbours(Arc<Vec<(usize, Vec<Brief>)>>),
+    /// Watermarks have moved: answer with `Closed`.
+    Close(Close),
+    /// Say which sessions go on with these fragments, which have left their lanes, per input; answer with `Neighbours`.
+    Neighbours(Arc<Vec<(InputId, Vec<Brief>)>>),
     /// End the thread.
     Stop,
+}
+
+/// How far watermarks have come.
+#[derive(Debug, Clone, Default)]
+pub struct Close {
+    /// Those of tables, by their places in the lane: the clocks of partitions that are behind go on to them.
+    pub tables: Vec<(usize, i64)>,
+    /// Those of inputs: windows that end at or before them close.
+    pub inputs: Vec<(InputId, i64)>,
+}
+
+impl Close {
+    /// Whether nothing has moved.
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.inputs.is_empty()
+    }
 }
 
 /// Which of the saved windows that it is given a lane takes.
@@ -121,8 +137,8 @@ pub enum FromLane {
         epoch: u64,
         /// Where each partition stands.
         partitions: Vec<PartitionState>,
-        /// The open windows of each windowed pipeline, when they were asked for.
-        state: Vec<(usize, Vec<WindowState>)>,
+        /// The open windows of each input, when they were asked for.
+        state: Vec<(InputId, Vec<WindowState>)>,
         /// The kept rows of its partitions, when state was asked for.
         keyed: Vec<PartitionRows>,
         /// How many windows are open.
@@ -132,15 +148,15 @@ pub enum FromLane {
     Closed {
         /// The lane.
         lane: usize,
-        /// The closed windows of each windowed pipeline.
-        windows: Vec<(usize, Vec<WindowState>)>,
+        /// The closed windows of each input.
+        windows: Vec<(InputId, Vec<WindowState>)>,
     },
     /// The answer to `ToLane::Neighbours`.
     Neighbours {
         /// The lane.
         lane: usize,
-        /// What each pipeline has of the same sessions.
-        briefs: Vec<(usize, Vec<Brief>)>,
+        /// What each input has of the same sessions.
+        briefs: Vec<(InputId, Vec<Brief>)>,
     },
     /// All bounds of the course have been reached.
     Reached {

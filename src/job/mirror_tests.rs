@@ -12,6 +12,7 @@ use super::input::{InputPlan, LaneWork};
 use super::keeping::Keeping;
 use super::mirror::Mirror;
 use super::outputs::Outputs;
+use super::run::by_table;
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
 use crate::format::Decoder;
 use crate::sink::EMPTIED;
@@ -365,8 +366,7 @@ fn plan(partitions: usize) -> InputPlan {
     let query =
         runtime.block_on(crate::sql::query::load_texts(texts, &crate::sql::text::Variables::default())).unwrap();
     let outputs = Outputs::new(&query, "j").unwrap();
-    let plan =
-        InputPlan::new(&query.pipelines[0].table, &[(0, Arc::clone(&query.pipelines[0]))], &outputs, "j").unwrap();
+    let plan = InputPlan::new(query.pipelines[0].table(), &by_table(&query.pipelines)[0].1, &outputs, "j").unwrap();
     plan.partitions.store(partitions, std::sync::atomic::Ordering::Relaxed);
     plan
 }

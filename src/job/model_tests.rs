@@ -6,13 +6,13 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, cast::AsArray,
 };
-use datafusion::arrow::datatypes::{Int64Type, SchemaRef, TimestampMillisecondType};
+use datafusion::arrow::datatypes::{Int64Type, TimestampMillisecondType};
 use proptest::prelude::*;
 
 use super::merge::{Merged, merge, merge_sessions};
 use crate::change::TopicPartition;
 use crate::sql::closing::Closing;
-use crate::sql::pipeline::Work;
+use crate::sql::pipeline::{Pipeline, Windowed};
 use crate::sql::query::load_texts;
 use crate::sql::text::Variables;
 use crate::window::NO_EVENT_TIME;
@@ -221,7 +221,7 @@ fn join_sessions(mut sessions: Vec<Stretch>, model: &mut Model) {
 struct Engine {
     plan: Arc<WindowPlan>,
     closing: Arc<Closing>,
-    scan: SchemaRef,
+    pipeline: Arc<Pipeline>,
     lanes: Vec<WindowAggregate>,
     clocks: Vec<PartitionClock>,
     read: Vec<usize>,
@@ -240,11 +240,12 @@ impl Engine {
         );
         let query = load_texts(vec![("t.sql".into(), text)], &Variables::default()).await.unwrap();
         let pipeline = &query.pipelines[0];
-        let Work::Window { lane, closing, .. } = &pipeline.work else { panic!("not a window") };
+        let Windowed { inputs, closing, .. } = pipeline.windowed().unwrap();
+        let lane = &inputs[0];
         Self {
             plan: Arc::clone(lane),
             closing: Arc::clone(closing),
-            scan: Arc::clone(&pipeline.scan),
+            pipeline: Arc::clone(pipeline),
             lanes: (0..lanes).map(|_| WindowAggregate::new(Arc::clone(lane)).unwrap()).collect(),
             clocks: vec![PartitionClock::default(); partitions],
             read: vec![0; partitions],
@@ -266,14 +267,16 @@ impl Engine {
                 _ => Arc::new(events.iter().map(|event| event.time).collect::<TimestampMillisecondArray>()),
             }
         };
-        let columns = self.scan.fields().iter().map(|field| column(field.name())).collect();
-        let batch = RecordBatch::try_new(Arc::clone(&self.scan), columns).unwrap();
+        let columns = self.pipeline.feeds[0].scan.fields().iter().map(|field| column(field.name())).collect();
+        let batch = RecordBatch::try_new(Arc::clone(&self.pipeline.feeds[0].scan), columns).unwrap();
         let mut times =
             EventTimes { times: events.iter().map(|it| it.time.unwrap_or(NO_EVENT_TIME)).collect(), ..EventTimes::default() };
         self.clocks[partition].observe(&times.times.clone(), DELAY, &mut times.met);
         let mut uncounted = Uncounted::default();
         let lane = partition % self.lanes.len();
-        self.lanes[lane].push(&Rows::all(batch), &times, &source(partition), &mut uncounted).unwrap();
+        self.lanes[lane]
+            .push(&self.pipeline.feeds[0].stages, &Rows::all(batch), &times, &source(partition), &mut uncounted)
+            .unwrap();
         for (rows, windows) in uncounted.late {
             assert_eq!(rows.len(), windows.len());
             self.found.late.extend((0..rows.len()).map(|row| (partition, from + rows.source_row(row))));
@@ -288,7 +291,7 @@ impl Engine {
     async fn close(&mut self, watermark: i64) {
         self.watermark = self.watermark.max(watermark);
         let closed = self.closed();
-        for batch in self.closing.finish(&closed.windows).await.unwrap().rows {
+        for batch in self.closing.finish(&[closed.windows]).await.unwrap().rows {
             let numbers = |column: usize| batch.column(column).as_primitive::<Int64Type>().clone();
             let times = |column: usize| batch.column(column).as_primitive::<TimestampMillisecondType>().clone();
             for row in 0..batch.num_rows() {

@@ -12,10 +12,13 @@ use crate::options::Options;
 use crate::sink::limits::Limits;
 use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, ROW_HASH, TableForm, VERSION};
 use crate::sql::catalog::Table;
-use crate::sql::pipeline::{Pipeline, Work};
+use crate::sql::pipeline::{Pipeline, Windowed, Work};
 use crate::sql::query::Query;
-use crate::window::aggregate::{WINDOW_COLUMNS, WindowPlan};
+use crate::window::aggregate::{InputId, WINDOW_COLUMNS, WindowPlan};
 use crate::window::stage::output_schema;
+
+/// Which column of the rows before an aggregation each column of a late table is; none where another input has it.
+type LateColumns = Vec<Option<usize>>;
 
 /// All outputs of a job, by number.
 #[derive(Debug)]
@@ -23,7 +26,8 @@ pub struct Outputs {
     /// What each output is.
     pub tables: Vec<OutputTable>,
     mains: Vec<usize>,
-    lates: Vec<Option<(usize, Vec<usize>)>>,
+    /// The late table of each pipeline, and for each input, which of its columns the table's are.
+    lates: Vec<Option<(usize, Vec<LateColumns>)>>,
     dead_letters: usize,
     /// What the columns of each output cannot hold, once its sink is prepared.
     limits: Vec<Arc<Limits>>,
@@ -38,7 +42,7 @@ impl Outputs {
             outputs.mains.push(outputs.tables.len());
             let main = main_table(pipeline, job)?;
             let late = match &pipeline.work {
-                Work::Window { lane, .. } => Some(late_table(pipeline, lane, &main, job)),
+                Work::Window(windowed) => Some(late_table(pipeline, windowed, &main, job)),
                 _ => None,
             };
             outputs.tables.push(main);
@@ -65,10 +69,12 @@ impl Outputs {
         self.reference(self.mains[number])
     }
 
-    /// Where the late rows of a pipeline go, and which columns of the aggregation's input they keep.
-    pub fn late_of_pipeline(&self, number: usize) -> (OutputRef, Vec<usize>) {
-        let (output, columns) = self.lates[number].clone().unwrap_or((self.dead_letters, Vec::new()));
-        (self.reference(output), columns)
+    /// Where the late rows of an input go, and which columns of what it aggregates they are.
+    pub fn late_of_input(&self, id: InputId) -> (OutputRef, LateColumns) {
+        match &self.lates[id.pipeline] {
+            Some((output, columns)) => (self.reference(*output), columns[id.input].clone()),
+            None => (self.dead_letters(), Vec::new()),
+        }
     }
 
     /// Where records go that cannot be used.
@@ -83,20 +89,22 @@ impl Outputs {
 }
 
 fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
-    let source = &pipeline.table;
+    let source = pipeline.table();
+    let is_alone = pipeline.feeds.len() == 1;
+    let names = pipeline.table_names().join(", ");
     let mut fields: Vec<Field> = pipeline.output.fields().iter().map(|field| field.as_ref().clone()).collect();
     let visible = fields.len();
     let has = |name: &str| pipeline.output.field_with_name(name).is_ok();
     let event_time = source.watermark.as_ref().map(|it| it.column.clone()).filter(|name| has(name));
-    let key: Vec<_> = source.primary_key.iter().filter(|name| has(name)).cloned().collect();
+    let key: Vec<_> = source.primary_key.iter().filter(|name| is_alone && has(name)).cloned().collect();
     let options = target_options(pipeline);
     let comments = source.comments.clone();
     let (form, key, event_time, comment) = match &pipeline.work {
-        Work::Append(_) => {
+        Work::Append => {
             fields.extend(position_fields(&fields));
-            (TableForm::Log, key, event_time, format!("every change event of {}", source.name))
+            (TableForm::Log, key, event_time, format!("every change event of {names}"))
         }
-        Work::Multiset(_) => {
+        Work::Multiset => {
             fields.extend([Field::new(ROW_HASH, DataType::UInt64, false), Field::new(COUNT, DataType::Int8, false)]);
             fields.extend(position_fields(&fields));
             let key = vec![ROW_HASH.to_owned()];
@@ -108,28 +116,40 @@ fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
             let key = places.iter().map(|&place| pipeline.output.field(place).name().clone()).collect();
             (TableForm::Mirror, key, event_time, format!("the current rows of {}", source.name))
         }
-        Work::Window { lane, key, .. } => {
-            let key = key_names(&fields, key);
-            fields = result_fields(&fields, lane, &options);
-            let time = has("window_start").then(|| "window_start".to_owned());
-            (TableForm::Results, key, time, format!("results of {} over {}", lane.windows, source.name))
+        Work::Window(windowed) => {
+            let key = key_names(&fields, &windowed.key);
+            fields = result_fields(&fields, windowed, &options);
+            let is_time = |field: &Field| field.name() == "window_start" && !field.is_nullable();
+            let time = fields.iter().any(is_time).then(|| "window_start".to_owned());
+            (TableForm::Results, key, time, format!("results of {} over {names}", windows_in_words(windowed)))
         }
     };
     let schema = Arc::new(Schema::new(fields));
     let is_left_out = pipeline.target.as_ref().is_some_and(|target| target.columns.fields().is_empty());
-    let evolves = source.open && is_left_out && matches!(form, TableForm::Log | TableForm::Mirror);
+    let evolves = source.open && is_alone && is_left_out && matches!(form, TableForm::Log | TableForm::Mirror);
     Ok(OutputTable { options, form, schema, visible, key, event_time, comments, comment, evolves, job: job.to_owned() })
 }
 
-/// Result columns: a window always has bounds, in ClickHouse with whole seconds where all windows have them.
-fn result_fields(fields: &[Field], lane: &WindowPlan, options: &Options) -> Vec<Field> {
+/// The windows of a query, each kind once.
+fn windows_in_words(windowed: &Windowed) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for input in &windowed.inputs {
+        let word = input.windows.to_string();
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    words.join(", ")
+}
+
+/// Result columns: the bounds of windows are in ClickHouse whole seconds where all windows have them.
+fn result_fields(fields: &[Field], windowed: &Windowed, options: &Options) -> Vec<Field> {
     let is_clickhouse = options.get("connector") == Some("clickhouse");
     let result_field = |field: &Field| match field.name().as_str() {
         "window_start" | "window_end" if is_clickhouse => {
-            let data_type = window_time_type(lane.windows, field.data_type());
-            field.clone().with_data_type(data_type).with_nullable(false)
+            field.clone().with_data_type(window_time_type(windowed.in_whole_seconds(), field.data_type()))
         }
-        name => field.clone().with_nullable(field.is_nullable() && !WINDOW_COLUMNS.contains(&name)),
+        _ => field.clone(),
     };
     fields.iter().map(result_field).collect()
 }
@@ -142,17 +162,23 @@ fn key_names(fields: &[Field], key: &[usize]) -> Vec<String> {
     keys.iter().filter(is_window).chain(keys.iter().filter(|name| !is_window(name))).cloned().collect()
 }
 
-fn late_table(pipeline: &Pipeline, lane: &WindowPlan, main: &OutputTable, job: &str) -> (OutputTable, Vec<usize>) {
-    let input = output_schema(&lane.after, &lane.windowed);
-    let kept: Vec<usize> =
-        (0..input.fields().len()).filter(|&at| !WINDOW_COLUMNS.contains(&input.field(at).name().as_str())).collect();
-    let bound = window_time_type(lane.windows, &DataType::Timestamp(TimeUnit::Millisecond, None));
+/// A late row has the columns that the aggregation would have read. Those of several inputs share the table: columns of one name
+/// and type are one.
+fn late_table(
+    pipeline: &Pipeline,
+    windowed: &Windowed,
+    main: &OutputTable,
+    job: &str,
+) -> (OutputTable, Vec<LateColumns>) {
+    let (columns, kept) = late_columns(&windowed.inputs);
+    let whole = windowed.in_whole_seconds();
+    let bound = window_time_type(whole, &DataType::Timestamp(TimeUnit::Millisecond, None));
     let bound = match main.options.get("connector") {
         Some("clickhouse") => bound,
         _ => DataType::Timestamp(TimeUnit::Millisecond, None),
     };
     let mut fields = vec![Field::new("window_start", bound.clone(), false), Field::new("window_end", bound, false)];
-    fields.extend(kept.iter().map(|&at| input.field(at).clone()));
+    fields.extend(columns);
     for (name, data_type) in [("sign", DataType::Int8), ("reason", DataType::Utf8)] {
         let taken = fields.iter().any(|field| field.name() == name);
         fields.push(Field::new(if taken { format!("_{name}") } else { name.to_owned() }, data_type, false));
@@ -166,11 +192,48 @@ fn late_table(pipeline: &Pipeline, lane: &WindowPlan, main: &OutputTable, job: &
         key: vec!["window_start".into()],
         event_time: Some("window_start".into()),
         comments: BTreeMap::from([("sign".into(), "1 for a row that came late, -1 for a row taken back late".into())]),
-        comment: format!("rows of {} that came after their windows had closed", pipeline.table.name),
+        comment: format!("rows of {} that came after their windows had closed", pipeline.table_names().join(", ")),
         evolves: false,
         job: job.to_owned(),
     };
     (table, kept)
+}
+
+fn late_columns(inputs: &[Arc<WindowPlan>]) -> (Vec<Field>, Vec<LateColumns>) {
+    let mut fields: Vec<Field> = Vec::new();
+    let mut kept: Vec<LateColumns> = Vec::new();
+    for plan in inputs {
+        let input = output_schema(&plan.after, &plan.windowed);
+        let mut columns: LateColumns = vec![None; fields.len()];
+        let own = input.fields().iter().enumerate();
+        for (at, field) in own.filter(|(_, field)| !WINDOW_COLUMNS.contains(&field.name().as_str())) {
+            let is_same = |place: &usize| {
+                let known = &fields[*place];
+                columns[*place].is_none() && known.name() == field.name() && known.data_type() == field.data_type()
+            };
+            let place = (0..fields.len()).find(is_same).filter(|_| inputs.len() > 1);
+            match place {
+                Some(place) => columns[place] = Some(at),
+                None => {
+                    let is_taken = |name: &String| fields.iter().any(|field| field.name() == name);
+                    let numbered = (2..).map(|number| format!("{}_{number}", field.name()));
+                    let mut names = [field.name().clone()].into_iter().chain(numbered);
+                    let name = match inputs.len() {
+                        1 => field.name().clone(),
+                        _ => names.find(|name| !is_taken(name)).unwrap_or_default(),
+                    };
+                    fields.push(field.as_ref().clone().with_name(name));
+                    columns.push(Some(at));
+                }
+            }
+        }
+        kept.push(columns);
+    }
+    kept.iter_mut().for_each(|columns| columns.resize(fields.len(), None));
+    if inputs.len() > 1 {
+        fields = fields.into_iter().map(|field| field.with_nullable(true)).collect();
+    }
+    (fields, kept)
 }
 
 fn dead_letter_table(target: Option<&Arc<Table>>, job: &str) -> OutputTable {

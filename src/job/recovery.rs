@@ -12,8 +12,7 @@ use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::{Manifest, Position, Recovered};
 use crate::error::{Error, Result};
 use crate::sink::Block;
-use crate::sql::pipeline::Work;
-use crate::window::aggregate::WindowState;
+use crate::window::aggregate::{InputId, WindowState};
 use crate::window::session_join;
 use crate::window::session_state::Brief;
 use crate::window::watermark::BEGINNING_OF_TIME;
@@ -37,20 +36,8 @@ impl Job {
             let keyed = Arc::new(state.keyed.clone());
             self.order(|| ToLane::RestoreRows(Arc::clone(&keyed)));
         }
-        for (&pipeline, windows) in state.into_iter().flat_map(|state| &state.windows) {
-            let input = self.inputs.iter().find(|input| input.plan.pipelines.iter().any(|it| it.number == pipeline));
-            let restore = |takes: Takes| ToLane::Restore { pipelines: vec![(pipeline, windows.clone())], takes };
-            if let Some(input) = input {
-                let lanes = &self.groups[input.group];
-                match &self.query.pipelines[pipeline].work {
-                    Work::Window { lane, .. } if lane.sessions.is_some() => {
-                        lanes.order(|| restore(Takes::Own));
-                        let known = input.ranges().map(|(partition, _)| partition).collect();
-                        lanes.order_first(restore(Takes::Others(Arc::new(known))));
-                    }
-                    _ => lanes.order_first(restore(Takes::All)),
-                }
-            }
+        for (&id, windows) in state.into_iter().flat_map(|state| &state.windows) {
+            self.restore(id, windows);
         }
         if !state_is_last {
             self.replay(last, |position| position.from, true, false).await?;
@@ -73,6 +60,21 @@ impl Job {
         self.truncates = last.truncates.iter().map(|truncate| (last.epoch, truncate.clone())).collect();
         self.raise_generations();
         Ok(())
+    }
+
+    /// Gives saved windows to the lanes.
+    fn restore(&self, id: InputId, windows: &[WindowState]) {
+        let groups = self.groups_of(id);
+        let restore = |takes: Takes| ToLane::Restore { windows: vec![(id, windows.to_vec())], takes };
+        let Some(first) = groups.first().map(|&group| &self.groups[group]) else { return };
+        if self.plan_of(id).is_some_and(|plan| plan.sessions.is_some()) {
+            groups.iter().for_each(|&group| self.groups[group].order(|| restore(Takes::Own)));
+            let feeding = self.inputs.iter().filter(|input| input.feeds(id));
+            let known = feeding.flat_map(TableInput::ranges).map(|(partition, _)| partition).collect();
+            first.order_first(restore(Takes::Others(Arc::new(known))));
+        } else {
+            first.order_first(restore(Takes::All));
+        }
     }
 
     /// Reads up to a saved offset of each partition and returns the rows that came.
@@ -117,37 +119,35 @@ impl Job {
 
     /// Closes the windows that had been closed by the last cut. Their results are in place, or in the checkpoint.
     async fn forget_closed(&mut self, last: &Manifest) -> Result<()> {
-        let mut closing = vec![Vec::new(); self.groups.len()];
-        for input in self.inputs.iter().filter(|input| input.has_windows()) {
-            let watermark = last.watermarks.get(input.name()).copied().unwrap_or(BEGINNING_OF_TIME);
-            closing[input.group].push(input.closing(watermark));
-        }
-        let mut waiting = self.order_close(closing);
-        let mut closed: BTreeMap<usize, Vec<WindowState>> = BTreeMap::new();
+        let watermark = |table: &str| last.watermarks.get(table).copied().unwrap_or(BEGINNING_OF_TIME);
+        let moved = |input: &TableInput| input.has_windows().then(|| watermark(input.name()));
+        let watermarks = self.watermarks_of_pipelines(watermark);
+        let mut waiting = self.order_close(moved, &watermarks);
+        let mut closed: BTreeMap<InputId, Vec<WindowState>> = BTreeMap::new();
         while !waiting.is_empty() {
             if let FromLane::Closed { lane, windows } = self.next_report().await? {
                 waiting.remove(&lane);
-                windows.into_iter().for_each(|(pipeline, states)| closed.entry(pipeline).or_default().extend(states));
+                windows.into_iter().for_each(|(id, states)| closed.entry(id).or_default().extend(states));
             }
         }
         self.hold_sessions(&closed).await
     }
 
     /// Of the sessions that have left their lanes, those go back that had not been closed.
-    async fn hold_sessions(&mut self, closed: &BTreeMap<usize, Vec<WindowState>>) -> Result<()> {
+    async fn hold_sessions(&mut self, closed: &BTreeMap<InputId, Vec<WindowState>>) -> Result<()> {
         let mut waiting = self.order_neighbours(&self.briefs(closed)?);
-        let mut neighbours: BTreeMap<usize, Vec<Brief>> = BTreeMap::new();
+        let mut neighbours: BTreeMap<InputId, Vec<Brief>> = BTreeMap::new();
         while !waiting.is_empty() {
             if let FromLane::Neighbours { lane, briefs } = self.next_report().await? {
                 waiting.remove(&lane);
-                briefs.into_iter().for_each(|(pipeline, it)| neighbours.entry(pipeline).or_default().extend(it));
+                briefs.into_iter().for_each(|(id, it)| neighbours.entry(id).or_default().extend(it));
             }
         }
-        for (&pipeline, states) in closed {
-            let Work::Window { lane, .. } = &self.query.pipelines[pipeline].work else { continue };
-            if let Some(sessions) = &lane.sessions {
-                let neighbours = neighbours.remove(&pipeline).unwrap_or_default();
-                self.put_back(pipeline, session_join::join(states, neighbours, lane, sessions)?.held);
+        for (&id, states) in closed {
+            let Some(plan) = self.plan_of(id) else { continue };
+            if let Some(sessions) = &plan.sessions {
+                let neighbours = neighbours.remove(&id).unwrap_or_default();
+                self.put_back(id, session_join::join(states, neighbours, plan, sessions)?.held);
             }
         }
         Ok(())

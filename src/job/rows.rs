@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, Int8Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+    Array, ArrayRef, Int8Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, UInt32Array,
+    new_null_array,
 };
-use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 
 use super::input::Letters;
-use super::scan::{partition, topic};
+use super::scan::{Scan, partition, topic};
 use crate::change::{ChangeBatch, DeadLetter, NO_TIME, TopicPartition};
 use crate::error::Result;
 use crate::sink::POSITION;
-use crate::window::assigner::Windows;
 use crate::window::stage::{Rows, Stage, run};
 
 /// Gives columns the order and types of `schema`, by position; they are of the same kinds.
@@ -64,12 +64,40 @@ pub fn run_or_refuse(stages: &[Stage], rows: &Rows, letters: &mut Letters<'_>) -
     }
 }
 
+/// The rows of all branches of a `UNION ALL` that read one table, in the order of their records: the same however the
+/// records were cut into batches.
+pub fn of_branches(
+    first: (&Scan, &[Stage]),
+    more: &[(Scan, Vec<Stage>)],
+    changes: &ChangeBatch,
+    letters: &mut Letters<'_>,
+) -> Result<Vec<Rows>> {
+    let mut done = run_or_refuse(first.1, &Rows::all(first.0.rows(changes)?), letters);
+    if more.is_empty() {
+        return Ok(done);
+    }
+    for (scan, stages) in more {
+        done.extend(run_or_refuse(stages, &Rows::all(scan.rows(changes)?), letters));
+    }
+    let Some(first) = done.first() else { return Ok(done) };
+    let nullable = |field: &FieldRef| field.as_ref().clone().with_nullable(true);
+    let schema = Arc::new(Schema::new(first.batch.schema_ref().fields().iter().map(nullable).collect::<Vec<_>>()));
+    let sources: Vec<u32> =
+        done.iter().flat_map(|rows| (0..rows.len()).map(|row| rows.source_row(row) as u32)).collect();
+    let batches = done.iter().map(|rows| conform(rows.batch.columns(), &schema)).collect::<Result<Vec<_>>>()?;
+    let mut order: Vec<u32> = (0..sources.len() as u32).collect();
+    order.sort_by_key(|&row| sources[row as usize]);
+    let index = order.iter().map(|&row| sources[row as usize]).collect::<Vec<_>>();
+    let batch = take_record_batch(&concat_batches(&schema, &batches)?, &UInt32Array::from(order))?;
+    Ok(vec![Rows { batch, index: Some(index.into()) }])
+}
+
 /// Late rows: window (the last of several), what the aggregation would have read, sign (of the source row; without signs, all
 /// came), reason and position.
 pub fn late_rows(
     rows: &Rows,
     windows: &[(i64, i64)],
-    kept: &[usize],
+    kept: &[Option<usize>],
     signs: &[i8],
     changes: &ChangeBatch,
     schema: &SchemaRef,
@@ -78,7 +106,10 @@ pub fn late_rows(
         Arc::new(TimestampMillisecondArray::from_iter_values(windows.iter().map(bound)))
     };
     let mut columns = vec![bound(|window| window.0), bound(|window| window.1)];
-    columns.extend(kept.iter().map(|&column| Arc::clone(rows.batch.column(column))));
+    columns.extend(kept.iter().zip(&schema.fields()[2..]).map(|(column, field)| match column {
+        Some(column) => Arc::clone(rows.batch.column(*column)),
+        None => new_null_array(field.data_type(), rows.len()),
+    }));
     let sign = |row: usize| signs.get(rows.source_row(row)).copied().unwrap_or(1);
     columns.push(Arc::new(Int8Array::from_iter_values((0..rows.len()).map(sign))));
     columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n("window_closed", rows.len()))));
@@ -114,12 +145,10 @@ pub fn dead_letter_rows(
 }
 
 /// The type of `window_start` and `window_end` in an output: whole seconds where all windows have them.
-pub fn window_time_type(windows: Windows, data_type: &DataType) -> DataType {
+pub fn window_time_type(in_whole_seconds: bool, data_type: &DataType) -> DataType {
     use datafusion::arrow::datatypes::TimeUnit::{Millisecond, Second};
     match data_type {
-        DataType::Timestamp(Millisecond, zone) if windows.in_whole_seconds() => {
-            DataType::Timestamp(Second, zone.clone())
-        }
+        DataType::Timestamp(Millisecond, zone) if in_whole_seconds => DataType::Timestamp(Second, zone.clone()),
         other => other.clone(),
     }
 }

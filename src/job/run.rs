@@ -22,7 +22,7 @@ use super::delivery::{Deliverer, Delivery};
 use super::discovery::{Discovery, Drift};
 use super::epoch::EpochRows;
 use super::generation;
-use super::input::InputPlan;
+use super::input::{FeedOf, InputPlan};
 use super::lanes::Lanes;
 use super::message::{Course, FromLane, ToLane};
 use super::outputs::Outputs;
@@ -36,6 +36,7 @@ use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
 use crate::sql::submission::Submission;
+use crate::window::aggregate::InputId;
 
 /// How many reports of lanes may wait for the job. Few: a report may be a batch of rows, some megabytes.
 const REPORTS: usize = 8;
@@ -252,8 +253,8 @@ impl Job {
         let (reports_in, reports) = mpsc::channel(REPORTS);
         let mut plans = Vec::new();
         let is_read = |table: &Table| !discovery.as_ref().is_some_and(|it| it.stopped().contains_key(&table.name));
-        for (table, pipelines) in by_table(&query.pipelines).into_iter().filter(|(table, _)| is_read(table)) {
-            plans.push(Arc::new(InputPlan::new(&table, &pipelines, &outputs, &settings.name)?));
+        for (table, feeds) in by_table(&query.pipelines).into_iter().filter(|(table, _)| is_read(table)) {
+            plans.push(Arc::new(InputPlan::new(&table, &feeds, &outputs, &settings.name)?));
         }
         let open = || open_inputs(&plans, &settings, &reports_in, &progress);
         let (inputs, groups) = tokio::task::block_in_place(open)?;
@@ -324,17 +325,17 @@ impl Job {
     fn rest(&mut self, recovered: &Recovered) {
         let manifest = &recovered.last.manifest;
         let is_read = |name: &str| self.inputs.iter().any(|input| input.name() == name);
-        let is_fed = |number: usize| self.inputs.iter().any(|input| input.feeds(number));
+        let is_fed = |id: InputId| self.inputs.iter().any(|input| input.feeds(id));
         let positions = manifest.positions.iter().filter(|it| !is_read(&it.table)).cloned();
         let watermarks = manifest.watermarks.iter().filter(|(name, _)| !is_read(name));
         let state = recovered.with_state.state.iter();
-        let windows = state.clone().flat_map(|state| &state.windows).filter(|(number, _)| !is_fed(**number));
+        let windows = state.clone().flat_map(|state| &state.windows).filter(|(id, _)| !is_fed(**id));
         let keyed = state.flat_map(|state| &state.keyed).filter(|rows| !is_read(&rows.table));
         self.resting = Resting {
             positions: positions.map(|it| Position { from: it.offset, ..it }).collect(),
             watermarks: watermarks.map(|(name, time)| (name.clone(), *time)).collect(),
             state: State {
-                windows: windows.map(|(number, windows)| (*number, windows.clone())).collect(),
+                windows: windows.map(|(id, windows)| (*id, windows.clone())).collect(),
                 keyed: keyed.cloned().collect(),
             },
         };
@@ -554,17 +555,16 @@ fn open_inputs(
     Ok((inputs, groups))
 }
 
-/// A table and the pipelines that read it, each with its number in the job.
-pub type TablePipelines = (Arc<Table>, Vec<(usize, Arc<Pipeline>)>);
+/// A table and all that it feeds.
+pub type TableFeeds = (Arc<Table>, Vec<FeedOf>);
 
-/// The pipelines by the table that they read, in the order of the query.
-pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<TablePipelines> {
-    let mut tables: Vec<TablePipelines> = Vec::new();
-    for (number, pipeline) in pipelines.iter().enumerate() {
-        let entry = (number, Arc::clone(pipeline));
-        match tables.iter_mut().find(|(table, _)| table.name == pipeline.table.name) {
-            Some((_, entries)) => entries.push(entry),
-            None => tables.push((Arc::clone(&pipeline.table), vec![entry])),
+/// What pipelines read, by table, in the order of the query.
+pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<TableFeeds> {
+    let mut tables: Vec<TableFeeds> = Vec::new();
+    for of in pipelines.iter().enumerate().flat_map(|(number, pipeline)| FeedOf::all(number, pipeline)) {
+        match tables.iter_mut().find(|(table, _)| table.name == of.feed().table.name) {
+            Some((_, feeds)) => feeds.push(of),
+            None => tables.push((Arc::clone(&of.feed().table), vec![of])),
         }
     }
     tables

@@ -14,6 +14,7 @@ use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::{Manifest, Position, Truncate};
 use crate::error::Result;
 use crate::source::Source;
+use crate::window::aggregate::InputId;
 use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME, IdleRules, PartitionReport, TableWatermark};
 
 /// A table being read.
@@ -84,9 +85,9 @@ impl TableInput {
         &self.plan.table.name
     }
 
-    /// Whether a pipeline, by its number in the job, reads it.
-    pub fn feeds(&self, pipeline: usize) -> bool {
-        self.plan.pipelines.iter().any(|it| it.number == pipeline)
+    /// Whether its rows are counted into these windows.
+    pub fn feeds(&self, input: InputId) -> bool {
+        self.plan.pipelines.iter().any(|it| it.input() == Some(input))
     }
 
     /// Whether some query counts its rows into windows.

@@ -1,11 +1,12 @@
 //! What a windowed query does with the groups of closed windows: HAVING, projection, top N, any SQL.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMillisecondArray, UInt32Array,
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, TimestampMillisecondArray, UInt32Array,
 };
 use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::{SchemaRef, TimestampMillisecondType};
@@ -23,10 +24,8 @@ use crate::window::assigner::Windows;
 /// The rest of a windowed query: an ordinary DataFusion plan over the rows of closed windows.
 pub struct Closing {
     plan: LogicalPlan,
-    closed: Arc<ClosedRows>,
-    columns: Vec<ResultColumn>,
-    windows: Windows,
-    /// Whether the plan looks at several rows at once (ORDER BY, LIMIT, …): then each window goes through it alone.
+    inputs: Vec<ClosedInput>,
+    /// Whether the plan looks at several rows at once (ORDER BY, LIMIT, joins, …): then each window goes through it alone.
     one_at_a_time: bool,
     state: SessionState,
 }
@@ -42,21 +41,35 @@ impl fmt::Debug for Closing {
 pub struct Finished {
     /// The query's results.
     pub rows: Vec<RecordBatch>,
-    /// Groups on which an expression failed, as the aggregation gave them, and why.
-    pub failed: Vec<(RecordBatch, String)>,
+    /// Groups on which an expression failed, as the aggregation gave them: the start of their window, and why.
+    pub failed: Vec<(i64, RecordBatch, String)>,
 }
+
+/// An input of a windowed query, as the plan over closed windows has it.
+#[derive(Debug)]
+pub struct ClosedInput {
+    /// The table that stands for its rows.
+    pub rows: Arc<ClosedRows>,
+    /// Where the columns of that table come from.
+    pub columns: Vec<ResultColumn>,
+    /// Its windows.
+    pub windows: Windows,
+}
+
+/// The rows of a window, for each input that has some.
+type Piece = Vec<(usize, RecordBatch)>;
 
 /// The table that stands for the rows of closed windows in the plan.
 #[derive(Debug)]
 pub struct ClosedRows {
     schema: SchemaRef,
-    rows: Mutex<Option<RecordBatch>>,
+    rows: Mutex<Vec<RecordBatch>>,
 }
 
 impl ClosedRows {
     /// No rows yet.
     pub fn new(schema: SchemaRef) -> Self {
-        Self { schema, rows: Mutex::new(None) }
+        Self { schema, rows: Mutex::default() }
     }
 }
 
@@ -77,23 +90,16 @@ impl TableProvider for ClosedRows {
         _: &[Expr],
         _: Option<usize>,
     ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows.lock().map(|rows| rows.clone()).unwrap_or_default();
-        let partition = rows.into_iter().collect();
+        let partition = self.rows.lock().map(|rows| rows.clone()).unwrap_or_default();
         Ok(MemorySourceConfig::try_new_exec(&[partition], Arc::clone(&self.schema), projection.cloned())?)
     }
 }
 
 impl Closing {
-    /// The plan over `closed`, whose columns come from these places.
-    pub fn new(
-        plan: LogicalPlan,
-        closed: Arc<ClosedRows>,
-        columns: Vec<ResultColumn>,
-        windows: Windows,
-        state: SessionState,
-    ) -> Self {
-        let one_at_a_time = looks_across_rows(&plan);
-        Self { plan, closed, columns, windows, one_at_a_time, state }
+    /// The plan over the rows of these inputs.
+    pub fn new(plan: LogicalPlan, inputs: Vec<ClosedInput>, state: SessionState) -> Self {
+        let one_at_a_time = inputs.len() != 1 || looks_across_rows(&plan);
+        Self { plan, inputs, one_at_a_time, state }
     }
 
     /// The plan, for `explain`.
@@ -101,38 +107,84 @@ impl Closing {
         &self.plan
     }
 
-    /// The results of windows that close together, windows in the order of their starts, groups in the order of their
-    /// keys (unless the query orders them): the same rows in the same order whatever the lanes did. Groups (of a query
-    /// that looks across rows: windows) on which an expression fails are left out alone.
-    pub async fn finish(&self, windows: &[ClosedWindow]) -> Result<Finished> {
-        let mut rows = Vec::with_capacity(windows.len());
-        for window in windows {
-            self.rows(window, &mut rows)?;
-        }
-        let mut finished = Finished::default();
-        let mut waiting = match self.one_at_a_time {
-            true => rows,
-            false if rows.is_empty() => Vec::new(),
-            false => vec![concat_batches(&self.closed.schema, &rows)?],
+    /// The results of windows that close together, given for each input; windows in the order of their starts, groups in the
+    /// order of their keys (unless the query orders them): the same rows in the same order whatever the lanes did. Groups
+    /// (of a query that looks across rows: windows) on which an expression fails are left out alone.
+    pub async fn finish(&self, windows: &[Vec<ClosedWindow>]) -> Result<Finished> {
+        let mut waiting: Vec<Piece> = match self.one_at_a_time {
+            true => self.by_window(windows)?.into_values().collect(),
+            false => self.together(windows)?,
         };
         waiting.reverse();
-        while let Some(rows) = waiting.pop() {
-            let (length, half) = (rows.num_rows(), rows.num_rows() / 2);
-            match self.run(rows.clone()).await {
-                Ok(results) => finished.rows.extend(results.into_iter().filter(|batch| batch.num_rows() > 0)),
-                Err(Error::Expression(message)) if self.one_at_a_time || length == 1 => {
-                    finished.failed.push((rows, message))
+        let mut finished = Finished::default();
+        while let Some(piece) = waiting.pop() {
+            match (self.run(&piece).await, piece.as_slice()) {
+                (Ok(results), _) => finished.rows.extend(results.into_iter().filter(|batch| batch.num_rows() > 0)),
+                (Err(Error::Expression(_)), [(input, rows)]) if !self.one_at_a_time && rows.num_rows() > 1 => {
+                    let (length, half) = (rows.num_rows(), rows.num_rows() / 2);
+                    let halves = [rows.slice(half, length - half), rows.slice(0, half)];
+                    waiting.extend(halves.map(|half| vec![(*input, half)]));
                 }
-                Err(Error::Expression(_)) => waiting.extend([rows.slice(half, length - half), rows.slice(0, half)]),
-                Err(error) => return Err(error),
+                (Err(Error::Expression(message)), _) => {
+                    let failed = piece.into_iter().filter(|(_, rows)| rows.num_rows() > 0);
+                    let failed =
+                        failed.map(|(input, rows)| (self.inputs[input].start_of(&rows), rows, message.clone()));
+                    finished.failed.extend(failed);
+                }
+                (Err(error), _) => return Err(error),
             }
         }
         Ok(finished)
     }
 
+    /// The rows of each window of any input.
+    fn by_window(&self, windows: &[Vec<ClosedWindow>]) -> Result<BTreeMap<(i64, i64), Piece>> {
+        let mut pieces: BTreeMap<(i64, i64), Piece> = BTreeMap::new();
+        for (number, (input, closed)) in self.inputs.iter().zip(windows).enumerate() {
+            for window in closed {
+                let (bounds, rows) = input.rows(window)?;
+                match bounds {
+                    Bounds::One(start, end) => pieces.entry((start, end)).or_default().push((number, rows)),
+                    Bounds::Each(bounds) => {
+                        let mut from = 0;
+                        for same in bounds.chunk_by(|a, b| a == b) {
+                            pieces.entry(same[0]).or_default().push((number, rows.slice(from, same.len())));
+                            from += same.len();
+                        }
+                    }
+                }
+            }
+        }
+        Ok(pieces)
+    }
+
+    /// All rows of the only input.
+    fn together(&self, windows: &[Vec<ClosedWindow>]) -> Result<Vec<Piece>> {
+        let mut pieces = Vec::new();
+        for (number, (input, closed)) in self.inputs.iter().zip(windows).enumerate() {
+            let rows = closed.iter().map(|window| Ok(input.rows(window)?.1)).collect::<Result<Vec<_>>>()?;
+            if !rows.is_empty() {
+                pieces.push(vec![(number, concat_batches(&input.rows.schema, &rows)?)]);
+            }
+        }
+        Ok(pieces)
+    }
+
+    async fn run(&self, piece: &Piece) -> Result<Vec<RecordBatch>> {
+        let poisoned = |_| Error::internal("the rows of closed windows are locked for ever");
+        for (number, input) in self.inputs.iter().enumerate() {
+            let rows = piece.iter().filter(|(of, _)| *of == number).map(|(_, rows)| rows.clone()).collect();
+            *input.rows.rows.lock().map_err(poisoned)? = rows;
+        }
+        let plan = self.state.query_planner().create_physical_plan(&self.plan, &self.state).await?;
+        collect(plan, self.state.task_ctx()).await.map_err(Error::expression)
+    }
+}
+
+impl ClosedInput {
     /// The start of the window that a row of closed windows belongs to, milliseconds since the epoch; its end, where the rows
     /// have only that and it does not say the start.
-    pub fn window_start(&self, rows: &RecordBatch) -> i64 {
+    fn start_of(&self, rows: &RecordBatch) -> i64 {
         let place = |bound: usize| self.columns.iter().position(|column| *column == ResultColumn::Window(bound));
         let Some((bound, place)) = (0..3).find_map(|bound| Some((bound, place(bound)?))) else { return 0 };
         let times = rows.column(place).as_primitive_opt::<TimestampMillisecondType>().filter(|times| !times.is_empty());
@@ -144,15 +196,8 @@ impl Closing {
         }
     }
 
-    async fn run(&self, rows: RecordBatch) -> Result<Vec<RecordBatch>> {
-        let poisoned = |_| Error::internal("the rows of closed windows are locked for ever");
-        *self.closed.rows.lock().map_err(poisoned)? = Some(rows);
-        let plan = self.state.query_planner().create_physical_plan(&self.plan, &self.state).await?;
-        collect(plan, self.state.task_ctx()).await.map_err(Error::expression)
-    }
-
-    /// The aggregation's result, sorted by window and key; a batch per window if they go through the plan alone.
-    fn rows(&self, window: &ClosedWindow, batches: &mut Vec<RecordBatch>) -> Result<()> {
+    /// The rows of a window or of several, sorted by window and key.
+    fn rows(&self, window: &ClosedWindow) -> Result<(Bounds, RecordBatch)> {
         let keys = self.key_count();
         let (bounds, groups) = sorted(window, keys)?;
         let bound = |bound: usize| -> ArrayRef {
@@ -165,7 +210,7 @@ impl Closing {
             })
         };
         let column = |(place, column): (usize, &ResultColumn)| -> Result<ArrayRef> {
-            let data_type = self.closed.schema.field(place).data_type();
+            let data_type = self.rows.schema.field(place).data_type();
             let array: ArrayRef = match *column {
                 ResultColumn::Window(number) => bound(number),
                 ResultColumn::Key(key) => Arc::clone(groups.column(key)),
@@ -175,18 +220,9 @@ impl Closing {
             Ok(if array.data_type() == data_type { array } else { cast(&array, data_type)? })
         };
         let columns = self.columns.iter().enumerate().map(column).collect::<Result<Vec<_>>>()?;
-        let rows = RecordBatch::try_new(Arc::clone(&self.closed.schema), columns)?;
-        match &bounds {
-            Bounds::Each(bounds) if self.one_at_a_time => {
-                let mut from = 0;
-                for same in bounds.chunk_by(|a, b| a == b) {
-                    batches.push(rows.slice(from, same.len()));
-                    from += same.len();
-                }
-            }
-            _ => batches.push(rows),
-        }
-        Ok(())
+        let options = RecordBatchOptions::new().with_row_count(Some(groups.num_rows()));
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.rows.schema), columns, &options)?;
+        Ok((bounds, rows))
     }
 
     fn key_count(&self) -> usize {

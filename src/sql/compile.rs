@@ -20,9 +20,9 @@ use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggrega
 use datafusion::physical_expr::utils::collect_columns;
 
 use super::catalog::Table;
-use super::closing::{ClosedRows, Closing};
+use super::closing::{ClosedInput, ClosedRows, Closing};
 use super::grouping::{Grouping, check_window_columns, grouping};
-use super::pipeline::{Pipeline, ResultColumn, Work};
+use super::pipeline::{Feed, Pipeline, ResultColumn, Windowed, Work};
 use super::refusal::{Result, check_above, function_name, not_row_wise, refuse, refuse_at, several_inputs};
 use super::relation::{Reading, StreamTable};
 use super::trace::{is_group_key, trace};
@@ -45,25 +45,36 @@ pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionSta
     let plan = Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?;
     let output = Arc::new(plan.schema().as_arrow().clone());
     let compiler = Compiler { state };
-    let (scan, work) = match window_aggregation(&plan)? {
+    let (feed, work) = match window_aggregation(&plan)? {
         Some(aggregate) => compiler.window(&plan, aggregate)?,
         None => compiler.row_wise(&plan, target.as_deref())?,
     };
-    let stream = stream_table(&scan)?;
-    let follows = match (&work, stream.reading) {
+    let follows = match (&work, feed.reading) {
         (Work::Window { .. }, Reading::Table) => "\nits current rows",
         _ => "",
     };
-    let fingerprint = format!("{fingerprint}\n{}{follows}", stream.table.fingerprint());
-    Ok(Pipeline {
-        table: Arc::clone(&stream.table),
-        reading: stream.reading,
-        scan: Arc::new(scan.projected_schema.as_arrow().clone()),
-        work,
-        output,
-        target,
-        fingerprint,
-    })
+    let fingerprint = format!("{fingerprint}\n{}{follows}", feed.table.fingerprint());
+    let output = match work {
+        Work::Window(_) => with_window_bounds(&output),
+        _ => output,
+    };
+    Ok(Pipeline { feeds: vec![feed], work, output, target, fingerprint })
+}
+
+/// The columns of results: a window always has bounds.
+fn with_window_bounds(output: &Schema) -> SchemaRef {
+    let fields = output.fields().iter().map(|field| {
+        let is_bound = WINDOW_COLUMNS.contains(&field.name().as_str());
+        field.as_ref().clone().with_nullable(field.is_nullable() && !is_bound)
+    });
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), output.metadata().clone()))
+}
+
+/// What a scan reads, and what is done to the rows.
+fn feed(scan: &TableScan, stages: Vec<Stage>) -> Result<Feed> {
+    let StreamTable { table, reading, .. } = stream_table(scan)?;
+    let scan = Arc::new(scan.projected_schema.as_arrow().clone());
+    Ok(Feed { table: Arc::clone(table), reading: *reading, scan, stages, input: 0 })
 }
 
 /// The aggregation nearest to the stream, which is the one that has the window; `None` when there is none.
@@ -98,7 +109,7 @@ struct Compiler<'a> {
 
 impl Compiler<'_> {
     /// A query without aggregation: every row for itself.
-    fn row_wise(&self, plan: &LogicalPlan, target: Option<&Table>) -> Result<(TableScan, Work)> {
+    fn row_wise(&self, plan: &LogicalPlan, target: Option<&Table>) -> Result<(Feed, Work)> {
         let (stages, bottom) = self.stages(plan)?;
         let scan = match bottom {
             LogicalPlan::TableScan(scan) => scan,
@@ -112,12 +123,12 @@ impl Compiler<'_> {
         };
         let stream = stream_table(scan)?;
         if stream.reading != Reading::Table {
-            return Ok((scan.clone(), Work::Append(stages)));
+            return Ok((feed(scan, stages)?, Work::Append));
         }
         let table = &stream.table;
         if table.primary_key.is_empty() {
             if target.and_then(|target| target.options.get("mirror")) == Some("multiset") {
-                return Ok((scan.clone(), Work::Multiset(stages)));
+                return Ok((feed(scan, stages)?, Work::Multiset));
             }
             return refuse(format!(
                 "table \"{0}\" has changes but no PRIMARY KEY by which its current rows could be told apart; read its events with \
@@ -139,7 +150,7 @@ impl Compiler<'_> {
         };
         let key: Option<Vec<_>> = table.primary_key.iter().map(place_of).collect();
         match key {
-            Some(key) => Ok((scan.clone(), Work::Mirror { stages, key })),
+            Some(key) => Ok((feed(scan, stages)?, Work::Mirror { key })),
             None => refuse(format!(
                 "the current rows of \"{0}\" are kept by its primary key ({1}), which the query must select; \
                  to keep every event instead, read CHANGES({0})",
@@ -149,7 +160,7 @@ impl Compiler<'_> {
         }
     }
 
-    fn window(&self, plan: &LogicalPlan, aggregate: &Aggregate) -> Result<(TableScan, Work)> {
+    fn window(&self, plan: &LogicalPlan, aggregate: &Aggregate) -> Result<(Feed, Work)> {
         let (after, bottom) = self.stages(&aggregate.input)?;
         let node = match bottom {
             LogicalPlan::Extension(Extension { node }) => node.as_any().downcast_ref::<WindowNode>(),
@@ -198,7 +209,6 @@ impl Compiler<'_> {
             _ => None,
         };
         let lane = Arc::new(WindowPlan {
-            before,
             windows: node.windows,
             sessions,
             windowed,
@@ -214,7 +224,7 @@ impl Compiler<'_> {
         check_above(plan, aggregate, &columns, node.windows)?;
         let closing = Arc::new(self.closing(plan, aggregate, columns, node)?);
         let key = (0..plan.schema().fields().len()).filter(|&column| is_group_key(plan, column)).collect();
-        Ok((scan.clone(), Work::Window { lane, closing, key }))
+        Ok((feed(scan, before)?, Work::Window(Windowed { inputs: vec![lane], closing, key })))
     }
 
     fn check_window(&self, node: &WindowNode, scan: &TableScan, stream: &StreamTable) -> Result<()> {
@@ -316,13 +326,9 @@ impl Compiler<'_> {
                 })
             })
             .data()?;
-        Ok(Closing::new(
-            self.state.optimize(&replaced.recompute_schema()?)?,
-            closed,
-            columns,
-            node.windows,
-            self.state.clone(),
-        ))
+        let plan = self.state.optimize(&replaced.recompute_schema()?)?;
+        let input = ClosedInput { rows: closed, columns, windows: node.windows };
+        Ok(Closing::new(plan, vec![input], self.state.clone()))
     }
 
     /// The filters and projections from the top of a plan down to the first node that is something else.

@@ -14,13 +14,9 @@ use crate::window::stage::Stage;
 /// A compiled `INSERT INTO … SELECT`.
 #[derive(Debug)]
 pub struct Pipeline {
-    /// The table that is read.
-    pub table: Arc<Table>,
-    /// How it is read.
-    pub reading: Reading,
-    /// The columns of it (and of [`METADATA`](super::catalog::METADATA)) that the query uses.
-    pub scan: SchemaRef,
-    /// What is done to the rows.
+    /// What it reads, at least one.
+    pub feeds: Vec<Feed>,
+    /// What is done to the rows of the feeds.
     pub work: Work,
     /// The columns of the result, as the target gets them.
     pub output: SchemaRef,
@@ -30,29 +26,47 @@ pub struct Pipeline {
     pub fingerprint: String,
 }
 
+/// A table on its way into a query. `UNION ALL` and joins have several.
+#[derive(Debug)]
+pub struct Feed {
+    /// The table that is read.
+    pub table: Arc<Table>,
+    /// How it is read.
+    pub reading: Reading,
+    /// The columns of it (and of [`METADATA`](super::catalog::METADATA)) that the query uses.
+    pub scan: SchemaRef,
+    /// What is done to its rows, each for itself; of a windowed query, before the window.
+    pub stages: Vec<Stage>,
+    /// Which input of a windowed query its rows are for; otherwise 0.
+    pub input: usize,
+}
+
 /// The kinds of work.
 #[derive(Debug)]
 pub enum Work {
     /// Row by row, rows are only added: changelogs and plain streams.
-    Append(Vec<Stage>),
+    Append,
     /// Row by row, each row replaces the one with its key: the current rows of a table.
     Mirror {
-        /// Filters and projections.
-        stages: Vec<Stage>,
         /// Where the primary key's columns are in the output.
         key: Vec<usize>,
     },
     /// Row by row, each change as rows that come and rows that go: the current rows of a table without a key.
-    Multiset(Vec<Stage>),
-    /// One window aggregation, then any SQL over the rows of each closed window.
-    Window {
-        /// What happens on the lanes.
-        lane: Arc<WindowPlan>,
-        /// What happens when windows close.
-        closing: Arc<Closing>,
-        /// Which columns of the output are group keys.
-        key: Vec<usize>,
-    },
+    Multiset,
+    /// Rows are counted into windows, then any SQL over the rows of each closed window.
+    Window(Windowed),
+}
+
+/// A windowed query.
+#[derive(Debug)]
+pub struct Windowed {
+    /// How rows are counted into windows on the lanes, for each input. All of them close at the least watermark of the tables that
+    /// feed any.
+    pub inputs: Vec<Arc<WindowPlan>>,
+    /// What happens when windows close.
+    pub closing: Arc<Closing>,
+    /// Which columns of the output are group keys.
+    pub key: Vec<usize>,
 }
 
 /// Where a column of the aggregation's result comes from.
@@ -88,8 +102,39 @@ pub enum Bounds {
 }
 
 impl Pipeline {
+    /// The first table that it reads, for messages; most queries read one.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.feeds[0].table
+    }
+
+    /// The names of the tables that it reads, in order, each once.
+    pub fn table_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for feed in &self.feeds {
+            if !names.contains(&feed.table.name.as_str()) {
+                names.push(&feed.table.name);
+            }
+        }
+        names
+    }
+
+    /// The windows of it, when it has some.
+    pub fn windowed(&self) -> Option<&Windowed> {
+        match &self.work {
+            Work::Window(windowed) => Some(windowed),
+            _ => None,
+        }
+    }
+
     /// What it fills, for messages.
     pub fn target_name(&self) -> &str {
         self.target.as_ref().map_or("print", |table| &table.name)
+    }
+}
+
+impl Windowed {
+    /// Whether all of its windows begin and end at whole seconds.
+    pub fn in_whole_seconds(&self) -> bool {
+        self.inputs.iter().all(|input| input.windows.in_whole_seconds())
     }
 }

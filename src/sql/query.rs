@@ -19,7 +19,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 use super::catalog::{IMAGES, Insert, Script, Table};
 use super::compile;
 use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
-use super::pipeline::Pipeline;
+use super::pipeline::{Feed, Pipeline};
 use super::refusal::Refusal;
 use super::relation::{StreamRelations, StreamTable};
 use super::submission::{Discovered, File, Submission};
@@ -282,24 +282,27 @@ fn check_target(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Ar
 
 /// Offsets and inserts are told apart by topic and partition: a topic is read as one table.
 fn check_source(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Arc<Pipeline>]) -> Result<()> {
-    let table = &pipeline.table;
-    let is_twin = |other: &Table| other.name != table.name && other.place_in_words() == table.place_in_words();
-    if let Some(twin) = earlier.iter().find(|it| is_twin(&it.table)) {
-        let message = format!(
-            "tables \"{}\" and \"{}\" read the same records; read them as one table, or in two jobs",
-            twin.table.name, table.name
-        );
-        return Err(text.error(insert.place, message).into());
+    let before = earlier.iter().flat_map(|it| &it.feeds).map(|feed| &feed.table);
+    let mut read: Vec<&Arc<Table>> = before.collect();
+    for Feed { table, .. } in &pipeline.feeds {
+        let is_twin = |other: &Table| other.name != table.name && other.place_in_words() == table.place_in_words();
+        if let Some(twin) = read.iter().find(|it| is_twin(it)) {
+            let message = format!(
+                "tables \"{}\" and \"{}\" read the same records; read them as one table, or in two jobs",
+                twin.name, table.name
+            );
+            return Err(text.error(insert.place, message).into());
+        }
+        read.push(table);
     }
     Ok(())
 }
 
 fn warnings(pipelines: &[Arc<Pipeline>]) -> Vec<String> {
     let mut warnings = BTreeSet::new();
-    for pipeline in pipelines {
-        let table = &pipeline.table;
+    for Feed { table, reading, .. } in pipelines.iter().flat_map(|pipeline| &pipeline.feeds) {
         let mode = table.options.get("scan.startup.mode");
-        if pipeline.reading == super::relation::Reading::Table && matches!(mode, Some("latest-offset" | "timestamp")) {
+        if *reading == super::relation::Reading::Table && matches!(mode, Some("latest-offset" | "timestamp")) {
             warnings.insert(format!(
                 "table \"{}\" is read as its current rows but not from the beginning of its topic, so older rows are missing; \
                  set 'scan.startup.mode' = 'earliest-offset'",

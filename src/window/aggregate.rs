@@ -15,7 +15,7 @@ pub use super::plan::{GroupingSet, WINDOW_COLUMNS, WindowPlan};
 use super::session::Sessions;
 use super::session_state::{Brief, SessionPlan};
 use super::slices::Slices;
-use super::stage::{Rows, evaluate, run};
+use super::stage::{Rows, Stage, evaluate, run};
 
 /// The event times of a source batch, a value per row of it, and the clocks that they met.
 #[derive(Debug, Default)]
@@ -52,6 +52,15 @@ pub struct Uncounted {
     pub late: Vec<(Rows, Vec<(i64, i64)>)>,
     /// Rows that cannot be counted at all, by their index in the source batch.
     pub refused: Vec<(usize, Refused)>,
+}
+
+/// Which windows of a job: those of an input of a pipeline, by their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InputId {
+    /// The pipeline, by its number in the job.
+    pub pipeline: usize,
+    /// Its input.
+    pub input: usize,
 }
 
 /// A part of the state of a closed window, or a saved pane.
@@ -106,9 +115,10 @@ impl WindowAggregate {
 
     /// Counts rows of a partition into their windows. A row counts into those of its windows whose end (plus the allowed lateness)
     /// is after the clock that it met; where that is none, it is late. A row on which an expression fails is refused
-    /// alone, not with its batch.
+    /// alone, not with its batch. The rows go through the steps `before` the window first.
     pub fn push(
         &mut self,
+        before: &[Stage],
         rows: &Rows,
         times: &EventTimes,
         source: &TopicPartition,
@@ -116,13 +126,13 @@ impl WindowAggregate {
     ) -> Result<()> {
         let (length, plan) = (rows.len(), Arc::clone(&self.plan));
         let failed = match &mut self.open {
-            Open::Slices(slices) => match plan.prepare(rows.clone(), times, uncounted) {
+            Open::Slices(slices) => match plan.prepare(before, rows.clone(), times, uncounted) {
                 Ok(Some(prepared)) => return accumulate(slices, &prepared),
                 Ok(None) => return Ok(()),
                 Err(error) => error,
             },
             Open::Sessions(sessions, session_plan) => {
-                match prepare_sessions(&plan, session_plan, rows.clone(), times) {
+                match prepare_sessions(&plan, session_plan, before, rows.clone(), times) {
                     Ok(Some(prepared)) => {
                         return count_sessions(&plan, sessions, prepared, times, source, uncounted);
                     }
@@ -136,8 +146,8 @@ impl WindowAggregate {
             return Ok(());
         }
         let half = length / 2;
-        self.push(&rows.slice(0, half), times, source, uncounted)?;
-        self.push(&rows.slice(half, length - half), times, source, uncounted)
+        self.push(before, &rows.slice(0, half), times, source, uncounted)?;
+        self.push(before, &rows.slice(half, length - half), times, source, uncounted)
     }
 
     /// The states of every window that ends (plus the allowed lateness) at or before the watermark; of sessions, fragments,
@@ -201,10 +211,11 @@ struct PreparedSessions {
 fn prepare_sessions(
     plan: &WindowPlan,
     sessions: &SessionPlan,
+    before: &[Stage],
     rows: Rows,
     times: &EventTimes,
 ) -> Result<Option<PreparedSessions>> {
-    let all = run(&plan.before, rows)?;
+    let all = run(before, rows)?;
     if all.is_empty() {
         return Ok(None);
     }

@@ -24,8 +24,6 @@ pub const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_tim
 /// What a windowed query does on a lane. Compiled once, shared by the lanes.
 #[derive(Debug)]
 pub struct WindowPlan {
-    /// Steps before the window.
-    pub before: Vec<Stage>,
     /// The windows.
     pub windows: Windows,
     /// How sessions are found and kept, when the windows are sessions.
@@ -74,11 +72,12 @@ impl WindowPlan {
     /// Everything that can fail on a row's values, before any state changes. Reports what it leaves out only on success.
     pub(super) fn prepare(
         &self,
+        before: &[Stage],
         rows: Rows,
         times: &EventTimes,
         uncounted: &mut Uncounted,
     ) -> Result<Option<Prepared<PaneKey>>> {
-        let rows = run(&self.before, rows)?;
+        let rows = run(before, rows)?;
         if rows.is_empty() {
             return Ok(None);
         }

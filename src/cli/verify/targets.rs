@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::sink::clickhouse::ClickHouseClient;
 use crate::sql::catalog::Table;
-use crate::sql::pipeline::{Pipeline, Work};
+use crate::sql::pipeline::{Feed, Pipeline, Work};
 use crate::sql::query::load;
 use crate::sql::relation::Reading;
 use crate::sql::text::Variables;
@@ -90,11 +90,13 @@ async fn of_files(args: &VerifyArgs) -> Result<Vec<Target>> {
         else {
             continue;
         };
-        let (stages, is_mirror) = match &pipeline.work {
-            Work::Mirror { stages, .. } => (stages, true),
-            Work::Append(stages) if pipeline.reading == Reading::Changes => (stages, false),
+        let [feed] = pipeline.feeds.as_slice() else { continue };
+        let is_mirror = match &pipeline.work {
+            Work::Mirror { .. } => true,
+            Work::Append if feed.reading == Reading::Changes => false,
             _ => continue,
         };
+        let stages = &feed.stages;
         let filters = stages.iter().any(|stage| matches!(stage, Stage::Filter(_)));
         if filters && !is_mirror {
             // Part of the changes are no copy of the rows.
@@ -106,11 +108,11 @@ async fn of_files(args: &VerifyArgs) -> Result<Vec<Target>> {
                 target.name
             )));
         }
-        let table = table_of(&pipeline.table);
+        let table = table_of(&feed.table);
         let found = Target {
             mirror: Some(place(target)),
             client: client(args, Some(&target.options))?,
-            origins: origins(pipeline, stages),
+            origins: origins(pipeline, feed),
             keeps_deleted: target.options.get("deletes") == Some("ignore"),
             table,
         };
@@ -151,10 +153,9 @@ fn client(args: &VerifyArgs, options: Option<&Options>) -> Result<ClickHouseClie
 }
 
 /// The source's column of each of the result's that is nothing but one.
-fn origins(pipeline: &Pipeline, stages: &[Stage]) -> Origins {
-    let mut columns: Vec<Option<String>> =
-        pipeline.scan.fields().iter().map(|field| Some(field.name().clone())).collect();
-    for stage in stages {
+fn origins(pipeline: &Pipeline, feed: &Feed) -> Origins {
+    let mut columns: Vec<Option<String>> = feed.scan.fields().iter().map(|field| Some(field.name().clone())).collect();
+    for stage in &feed.stages {
         if let Stage::Project(expressions, _) = stage {
             columns = expressions.iter().map(|it| columns.get(column(it)?).cloned().flatten()).collect();
         }
