@@ -409,9 +409,11 @@ impl Job {
             reason,
             message: match reason {
                 DeadReason::ExpressionFailed => format!("the results of a closed window cannot be computed: {message}"),
-                DeadReason::UnmatchedRetraction => "more rows of this group were taken back than came, so it has no result (was the topic read \
+                DeadReason::UnmatchedRetraction => {
+                    "more rows of this group were taken back than came, so it has no result (was the topic read \
                     from its beginning, is it compacted?); leave out 'before-images', so that rows are kept"
-                    .to_owned(),
+                        .to_owned()
+                }
                 _ => format!("the results of a closed window cannot be kept: {message}"),
             },
             key: None,

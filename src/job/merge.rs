@@ -128,12 +128,7 @@ impl Results<'_> {
         Ok(RecordBatch::try_new_with_options(groups.schema(), columns, &options)?)
     }
 
-    fn computed(
-        &self,
-        states: &[RecordBatch],
-        start: i64,
-        left_out: &mut LeftOut,
-    ) -> Result<RecordBatch> {
+    fn computed(&self, states: &[RecordBatch], start: i64, left_out: &mut LeftOut) -> Result<RecordBatch> {
         let mut pane = merged_pane(states, self.layout)?;
         self.note_unmatched(start, &mut pane, left_out)?;
         match pane.take_results() {
@@ -146,12 +141,7 @@ impl Results<'_> {
     }
 
     /// The results of the groups that have any.
-    fn one_by_one(
-        &self,
-        start: i64,
-        groups: &RecordBatch,
-        left_out: &mut LeftOut,
-    ) -> Result<RecordBatch> {
+    fn one_by_one(&self, start: i64, groups: &RecordBatch, left_out: &mut LeftOut) -> Result<RecordBatch> {
         let mut results = Vec::new();
         for group in (0..groups.num_rows()).map(|row| groups.slice(row, 1)) {
             match merged_pane(std::slice::from_ref(&group), self.layout)?.take_results() {

@@ -104,7 +104,9 @@ impl Signing<'_> {
                     images.push(Image { row, before: true, sign: -1 });
                     images.push(Image { row, before: false, sign: 1 });
                 }
-                Op::Delete if self.is_whole(&changes.rows, place) => images.push(Image { row, before: false, sign: -1 }),
+                Op::Delete if self.is_whole(&changes.rows, place) => {
+                    images.push(Image { row, before: false, sign: -1 })
+                }
                 Op::Update | Op::Delete => letters.add(place, DeadReason::MissingBeforeImage, self.missing()),
                 Op::Truncate => letters.add(place, DeadReason::Unsupported, TRUNCATED.to_owned()),
             }
@@ -126,10 +128,8 @@ impl Signing<'_> {
     fn signed(&self, changes: &ChangeBatch, images: &[Image], place: impl Fn(u32) -> u32) -> Result<Signed> {
         let is_as_it_is = images.len() == changes.len() && images.iter().all(|image| image.sign > 0);
         let places: Vec<u32> = images.iter().map(|image| place(image.row)).collect();
-        let mut times = EventTimes {
-            met: places.iter().map(|&place| self.met[place as usize]).collect(),
-            ..EventTimes::default()
-        };
+        let mut times =
+            EventTimes { met: places.iter().map(|&place| self.met[place as usize]).collect(), ..EventTimes::default() };
         let changes = match is_as_it_is {
             true => changes.clone(),
             false => {

@@ -215,10 +215,7 @@ impl PaneInput {
             keys: self.keys.iter().map(each).collect::<Result<_>>()?,
             arguments: self.arguments.iter().map(|it| it.iter().map(each).collect()).collect::<Result<_>>()?,
             filters: self.filters.iter().map(filter).collect::<Result<_>>()?,
-            signs: self
-                .signs
-                .as_ref()
-                .map(|signs| rows.values().iter().map(|&row| signs[row as usize]).collect()),
+            signs: self.signs.as_ref().map(|signs| rows.values().iter().map(|&row| signs[row as usize]).collect()),
             rows: rows.len(),
         })
     }

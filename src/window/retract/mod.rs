@@ -106,13 +106,7 @@ impl SignedState {
     }
 
     /// Adds state: the columns after the keys.
-    pub(super) fn merge(
-        &mut self,
-        state: &[ArrayRef],
-        widths: &[usize],
-        groups: &[usize],
-        total: usize,
-    ) -> Result<()> {
+    pub(super) fn merge(&mut self, state: &[ArrayRef], widths: &[usize], groups: &[usize], total: usize) -> Result<()> {
         self.counts.resize(total, 0);
         let (counts, mut state) = state.split_first().ok_or_else(|| Error::internal("a state without counts"))?;
         for (&group, count) in groups.iter().zip(row_counts(counts)?.values()) {

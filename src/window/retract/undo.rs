@@ -42,11 +42,21 @@ pub struct UndoPlan {
 }
 
 /// Those to which equal values say nothing new.
-const ONCE: [&str; 8] =
-    ["min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "approx_distinct", "any_value"];
+const ONCE: [&str; 8] = ["min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "approx_distinct", "any_value"];
 /// Those that pass over rows with nulls, when they have one argument.
 const SKIP_NULLS: [&str; 13] = [
-    "min", "max", "count", "sum", "avg", "median", "approx_distinct", "bool_and", "bool_or", "bit_and", "bit_or", "stddev",
+    "min",
+    "max",
+    "count",
+    "sum",
+    "avg",
+    "median",
+    "approx_distinct",
+    "bool_and",
+    "bool_or",
+    "bit_and",
+    "bit_or",
+    "stddev",
     "var",
 ];
 
@@ -156,10 +166,7 @@ pub(super) fn value_fields(arguments: &[DataType]) -> Fields {
 }
 
 /// The integer that an average is of, below the cast to a float that DataFusion has put around it.
-fn integer_below(
-    arguments: &[Arc<dyn PhysicalExpr>],
-    schema: &Schema,
-) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+fn integer_below(arguments: &[Arc<dyn PhysicalExpr>], schema: &Schema) -> Result<Option<Arc<dyn PhysicalExpr>>> {
     let [argument] = arguments else { return Ok(None) };
     let Some(cast) = argument.downcast_ref::<CastExpr>() else { return Ok(None) };
     let inner = cast.expr();

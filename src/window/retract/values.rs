@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, ListArray, StructArray, UInt32Array, new_empty_array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StructArray, UInt32Array, new_empty_array,
+    new_null_array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::HashMap;
-use datafusion::logical_expr::EmitTo;
+use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::undo::value_fields;
@@ -88,6 +89,27 @@ impl Values {
         entries
     }
 
+    /// DataFusion's accumulators expect a row of every group that there is: groups without values get one that a filter leaves
+    /// out. Before all others, for what has been seen without a filter counts for every group.
+    fn give_nothing(&self, given: &mut dyn GroupsAccumulator, entries: &[Entry], kept: &[u32]) -> Result<()> {
+        // The group is the first column of the row: a byte that says that it is there, then the number, greatest byte first.
+        let group = |row: &[u8]| row.get(1..5).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
+        let mut at = entries.iter().map(|(row, _)| group(row)).peekable();
+        let mut missing = Vec::new();
+        for (place, &group) in kept.iter().enumerate() {
+            while at.next_if(|it| *it < group).is_some() {}
+            if at.peek() != Some(&group) {
+                missing.push(place);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let nulls: Vec<ArrayRef> = self.arguments.iter().map(|it| new_null_array(it, missing.len())).collect();
+        let filter = BooleanArray::from(vec![false; missing.len()]);
+        Ok(given.update_batch(&nulls, &missing, Some(&filter), kept.len())?)
+    }
+
     /// The group of each entry and its values.
     fn columns(&self, entries: &[Entry]) -> Result<(UInt32Array, Vec<ArrayRef>)> {
         let parser = self.rows.parser();
@@ -156,6 +178,7 @@ impl Tally for Values {
         // A value that was taken back oftener than it came is not there.
         entries.retain(|(_, times)| *times > 0);
         let mut given = accumulator(&self.aggregate)?;
+        self.give_nothing(&mut *given, &entries, kept)?;
         let mut chunk: Vec<u32> = Vec::with_capacity(CHUNK_ROWS);
         for part in entries.chunks(CHUNK_ROWS) {
             let (groups, values) = self.columns(part)?;
@@ -180,16 +203,10 @@ impl Tally for Values {
             }
             give(&mut chunk)?;
         }
-        if entries.is_empty() {
-            let nothing: Vec<ArrayRef> = self.arguments.iter().map(new_empty_array).collect();
-            given.update_batch(&nothing, &[], None, kept.len())?;
-        }
         given.evaluate(EmitTo::All).map_err(Error::expression)
     }
 
     fn size(&self) -> usize {
-        self.bytes
-            + self.times.capacity() * (size_of::<Entry>() + 1)
-            + self.different.capacity() * size_of::<u32>()
+        self.bytes + self.times.capacity() * (size_of::<Entry>() + 1) + self.different.capacity() * size_of::<u32>()
     }
 }
