@@ -1,11 +1,16 @@
 //! A running query: its lanes, its clock, its epochs.
 
+pub mod alignment;
+pub mod blocking;
 pub mod check;
+mod counting;
 mod cycle;
 pub mod delivery;
 pub mod discovery;
+pub mod emission;
 pub mod epoch;
 pub mod explain;
+mod filling;
 pub mod generation;
 pub mod input;
 pub mod keeping;
@@ -25,9 +30,12 @@ pub mod outside;
 pub mod progress;
 pub mod recovery;
 mod retraction;
+mod revising;
 pub mod rows;
 pub mod run;
 pub mod scan;
 pub mod settings;
 pub mod table_input;
+pub mod ticker;
 mod truncates;
+mod waiting;

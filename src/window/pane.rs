@@ -6,16 +6,16 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use datafusion::arrow::compute::{filter_record_batch, take};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use datafusion::arrow::compute::take;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
-use super::retract::{SignedState, UndoPlan, count_field, row_counts};
+use super::retract::{SignedState, UndoPlan, hidden_fields};
 use crate::error::{Error, Result};
 
 /// What a window keeps: which keys, which aggregates, and how their state looks as columns.
@@ -53,7 +53,7 @@ impl PaneLayout {
         let mut state = numbered(&keys, "key");
         let mut result = state.clone();
         let mut state_widths = Vec::with_capacity(aggregates.len());
-        state.extend(undo.is_some().then(count_field));
+        state.extend(undo.iter().flat_map(|_| hidden_fields()));
         for (number, aggregate) in aggregates.iter().enumerate() {
             let fields = match undo.as_ref().map(|undo| &undo[number]) {
                 Some(undo) => undo.state_fields(number),
@@ -235,20 +235,48 @@ impl Pane {
     /// Takes the groups out of which more rows were taken back than came, as their keys; and those without rows. To be
     /// asked when all rows of a window are together: then somebody took back what was never there.
     pub fn take_unmatched(&mut self) -> Result<Option<RecordBatch>> {
-        match &self.state {
-            PaneState::Signed(state) if !state.is_settled() => {}
-            _ => return Ok(None),
+        let rows = self.group_count();
+        let PaneState::Signed(state) = &mut self.state else { return Ok(None) };
+        if state.is_settled() {
+            return Ok(None);
         }
-        let state = self.take_state()?;
-        let keys = self.layout.key_count();
-        let counts = row_counts(state.column(keys))?;
-        let is = |wanted: fn(i64) -> bool| counts.values().iter().map(|&count| Some(wanted(count))).collect();
-        let present = filter_record_batch(&state, &is(|count| count > 0))?;
-        let unmatched = filter_record_batch(&state, &is(|count| count < 0))?;
+        let (present, unmatched) = (state.present(), state.unmatched());
+        let settled = state.take_state(&present)?;
+        let keys = self.take_keys()?;
+        let unmatched_keys = only(keys.clone(), &unmatched, rows)?;
+        let mut columns = only(keys, &present, rows)?;
+        columns.extend(settled);
+        let settled = self.emptied(&self.layout.state.clone(), columns, present.len())?;
         *self = Self::new(&self.layout)?;
-        self.merge(&present)?;
-        let unmatched = unmatched.project(&(0..keys).collect::<Vec<_>>())?;
-        Ok(Some(unmatched).filter(|unmatched| unmatched.num_rows() > 0))
+        self.merge(&settled)?;
+        if unmatched.is_empty() {
+            return Ok(None);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(unmatched.len()));
+        let schema = Arc::new(Schema::new(numbered(&self.layout.keys, "key")));
+        Ok(Some(RecordBatch::try_new_with_options(schema, unmatched_keys, &options)?))
+    }
+
+    /// The state that these groups, each once, have without any rows. `arguments` are the types of each aggregate's.
+    pub fn empty_groups(
+        layout: &Arc<PaneLayout>,
+        keys: Vec<ArrayRef>,
+        arguments: &[Vec<DataType>],
+        rows: usize,
+    ) -> Result<RecordBatch> {
+        let nulls = |types: &Vec<DataType>| types.iter().map(|it| new_null_array(it, rows)).collect();
+        // As if a filter had left out a row of each: accumulators know then that they have seen nothing.
+        let none: BooleanArray = std::iter::repeat_n(Some(false), rows).collect();
+        let filters = vec![Some(none); arguments.len()];
+        let mut pane = Self::new(layout)?;
+        let total = pane.number_groups(&keys, rows)?;
+        if let PaneState::Signed(state) = &mut pane.state {
+            state.fill(&pane.group_numbers, total);
+            return pane.take_state();
+        }
+        let arguments = arguments.iter().map(nulls).collect();
+        pane.update(&PaneInput { keys, arguments, filters, signs: None, rows })?;
+        pane.take_state()
     }
 
     /// A copy of the state. DataFusion's accumulators give their state away, so it is taken out and merged back.

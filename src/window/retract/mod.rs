@@ -8,6 +8,8 @@ mod tally;
 mod undo;
 mod values;
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
 
@@ -66,21 +68,40 @@ pub(super) trait Tally: Send {
 pub(super) struct SignedState {
     /// The rows of each group. In one pane of many it may be negative: the row came into another.
     counts: Vec<i64>,
+    /// Which groups have a result also without rows.
+    filled: Vec<bool>,
     tallies: Vec<Box<dyn Tally>>,
 }
 
-/// The name of the hidden count among the columns of a state.
-pub(super) fn count_field() -> Field {
-    Field::new("rows", DataType::Int64, false)
+/// The columns of a state between the keys and the aggregates: how many rows there are, and whether the group has a
+/// result also without any.
+pub(super) fn hidden_fields() -> [Field; 2] {
+    [Field::new("rows", DataType::Int64, false), Field::new("filled", DataType::Boolean, false)]
 }
 
 impl SignedState {
     pub(super) fn new(plans: &[UndoPlan]) -> Result<Self> {
-        Ok(Self { counts: Vec::new(), tallies: plans.iter().map(UndoPlan::tally).collect::<Result<_>>()? })
+        Ok(Self { counts: Vec::new(), filled: Vec::new(), tallies: plans.iter().map(UndoPlan::tally).collect::<Result<_>>()? })
     }
 
     pub(super) fn size(&self) -> usize {
         self.counts.capacity() * size_of::<i64>() + self.tallies.iter().map(|it| it.size()).sum::<usize>()
+    }
+
+    fn clear(&mut self) {
+        self.counts.clear();
+        self.filled.clear();
+    }
+
+    fn resize(&mut self, total: usize) {
+        self.counts.resize(total, 0);
+        self.filled.resize(total, false);
+    }
+
+    /// Gives groups a result also without rows.
+    pub(super) fn fill(&mut self, groups: &[usize], total: usize) {
+        self.resize(total);
+        groups.iter().for_each(|&group| self.filled[group] = true);
     }
 
     /// Adds rows and takes rows back.
@@ -92,7 +113,7 @@ impl SignedState {
         groups: &[usize],
         total: usize,
     ) -> Result<()> {
-        self.counts.resize(total, 0);
+        self.resize(total);
         match signs {
             None => groups.iter().for_each(|&group| self.counts[group] += 1),
             Some(signs) => {
@@ -107,11 +128,15 @@ impl SignedState {
 
     /// Adds state: the columns after the keys.
     pub(super) fn merge(&mut self, state: &[ArrayRef], widths: &[usize], groups: &[usize], total: usize) -> Result<()> {
-        self.counts.resize(total, 0);
-        let (counts, mut state) = state.split_first().ok_or_else(|| Error::internal("a state without counts"))?;
-        for (&group, count) in groups.iter().zip(row_counts(counts)?.values()) {
-            self.counts[group] += count;
+        self.resize(total);
+        let [counts, filled, state @ ..] = state else { return Err(uncounted()) };
+        let counts = counts.as_primitive_opt::<Int64Type>().ok_or_else(uncounted)?;
+        let filled = filled.as_boolean_opt().ok_or_else(uncounted)?;
+        for (row, &group) in groups.iter().enumerate() {
+            self.counts[group] += counts.value(row);
+            self.filled[group] |= filled.value(row);
         }
+        let mut state = state;
         for (tally, &width) in self.tallies.iter_mut().zip(widths) {
             tally.merge(&state[..width], groups, total)?;
             state = &state[width..];
@@ -119,28 +144,41 @@ impl SignedState {
         Ok(())
     }
 
+    fn groups(&self, wanted: impl Fn(usize) -> bool) -> Vec<u32> {
+        (0..self.counts.len()).filter(|&group| wanted(group)).map(|group| group as u32).collect()
+    }
+
+    fn has_result(&self, group: usize) -> bool {
+        self.counts[group] > 0 || (self.counts[group] == 0 && self.filled[group])
+    }
+
     /// The groups that have something: also such as have no rows here, but took some back that came into other panes.
     pub(super) fn touched(&self) -> Vec<u32> {
-        let is_touched =
-            |group: &usize| self.counts[*group] != 0 || self.tallies.iter().any(|tally| !tally.is_zero(*group));
-        (0..self.counts.len()).filter(is_touched).map(|group| group as u32).collect()
+        let has_values = |group: usize| self.tallies.iter().any(|tally| !tally.is_zero(group));
+        self.groups(|group| self.counts[group] != 0 || self.filled[group] || has_values(group))
     }
 
-    /// The groups that have rows.
+    /// The groups that have a result.
     pub(super) fn present(&self) -> Vec<u32> {
-        (0..self.counts.len()).filter(|&group| self.counts[group] > 0).map(|group| group as u32).collect()
+        self.groups(|group| self.has_result(group))
     }
 
-    /// Whether every group has rows, and so all state is of rows that are there.
+    /// The groups of which more was taken back than came.
+    pub(super) fn unmatched(&self) -> Vec<u32> {
+        self.groups(|group| self.counts[group] < 0)
+    }
+
+    /// Whether every group has a result, and so all state is of rows that are there.
     pub(super) fn is_settled(&self) -> bool {
-        self.counts.iter().all(|&count| count > 0)
+        (0..self.counts.len()).all(|group| self.has_result(group))
     }
 
     /// The state of some groups, the columns after the keys; nothing is left after it.
     pub(super) fn take_state(&mut self, kept: &[u32]) -> Result<Vec<ArrayRef>> {
         let counts = Int64Array::from_iter_values(kept.iter().map(|&group| self.counts[group as usize]));
-        self.counts.clear();
-        let mut columns: Vec<ArrayRef> = vec![std::sync::Arc::new(counts)];
+        let filled: BooleanArray = kept.iter().map(|&group| Some(self.filled[group as usize])).collect();
+        self.clear();
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(counts), Arc::new(filled)];
         for tally in &mut self.tallies {
             columns.extend(tally.take_state(kept)?);
         }
@@ -149,14 +187,13 @@ impl SignedState {
 
     /// The results of some groups; nothing is left after it.
     pub(super) fn evaluate(&mut self, kept: &[u32]) -> Result<Vec<ArrayRef>> {
-        self.counts.clear();
+        self.clear();
         self.tallies.iter_mut().map(|tally| tally.evaluate(kept)).collect()
     }
 }
 
-/// The hidden counts of a state.
-pub(super) fn row_counts(column: &ArrayRef) -> Result<&Int64Array> {
-    column.as_primitive_opt::<Int64Type>().ok_or_else(|| Error::internal("the rows of groups are not counted"))
+fn uncounted() -> Error {
+    Error::internal("the rows of groups are not counted")
 }
 
 /// Where all of some columns have values; `None` where no value is null.

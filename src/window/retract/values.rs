@@ -40,6 +40,11 @@ pub(super) struct Values {
 /// A value of a group, and how often it is there.
 type Entry = (Box<[u8]>, i64);
 
+/// The group is the first column of a row: a byte that says that it is there, then the number, greatest byte first.
+fn group_of(row: &[u8]) -> u32 {
+    row.get(1..5).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes)
+}
+
 impl Values {
     pub(super) fn new(
         aggregate: &Arc<AggregateFunctionExpr>,
@@ -92,9 +97,7 @@ impl Values {
     /// DataFusion's accumulators expect a row of every group that there is: groups without values get one that a filter leaves
     /// out. Before all others, for what has been seen without a filter counts for every group.
     fn give_nothing(&self, given: &mut dyn GroupsAccumulator, entries: &[Entry], kept: &[u32]) -> Result<()> {
-        // The group is the first column of the row: a byte that says that it is there, then the number, greatest byte first.
-        let group = |row: &[u8]| row.get(1..5).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes);
-        let mut at = entries.iter().map(|(row, _)| group(row)).peekable();
+        let mut at = entries.iter().map(|(row, _)| group_of(row)).peekable();
         let mut missing = Vec::new();
         for (place, &group) in kept.iter().enumerate() {
             while at.next_if(|it| *it < group).is_some() {}
@@ -152,9 +155,15 @@ impl Tally for Values {
     }
 
     fn take_state(&mut self, kept: &[u32]) -> Result<Vec<ArrayRef>> {
-        let entries = self.take_entries();
+        let mut entries = self.take_entries();
+        let mut place = 0;
+        entries.retain(|(row, _)| {
+            while kept.get(place).is_some_and(|kept| *kept < group_of(row)) {
+                place += 1;
+            }
+            kept.get(place) == Some(&group_of(row))
+        });
         let (groups, values) = self.columns(&entries)?;
-        // Groups that are not kept have no entries.
         let mut at = 0;
         let lengths = kept.iter().map(|group| {
             let length = groups.values()[at..].iter().take_while(|it| *it == group).count();
