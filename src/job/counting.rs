@@ -50,7 +50,12 @@ impl Lane {
     }
 
     /// Sends late rows. What the late table cannot hold is a dead letter, where its record is at hand.
-    pub(super) fn send_late(&mut self, changes: &ChangeBatch, late: Late, mut letters: Option<&mut Letters<'_>>) -> Result<()> {
+    pub(super) fn send_late(
+        &mut self,
+        changes: &ChangeBatch,
+        late: Late,
+        mut letters: Option<&mut Letters<'_>>,
+    ) -> Result<()> {
         for (rows, offsets) in late.rows {
             self.progress.count_late(rows.num_rows());
             let rows = match &mut letters {

@@ -81,7 +81,11 @@ pub(super) fn hidden_fields() -> [Field; 2] {
 
 impl SignedState {
     pub(super) fn new(plans: &[UndoPlan]) -> Result<Self> {
-        Ok(Self { counts: Vec::new(), filled: Vec::new(), tallies: plans.iter().map(UndoPlan::tally).collect::<Result<_>>()? })
+        Ok(Self {
+            counts: Vec::new(),
+            filled: Vec::new(),
+            tallies: plans.iter().map(UndoPlan::tally).collect::<Result<_>>()?,
+        })
     }
 
     pub(super) fn size(&self) -> usize {
