@@ -32,3 +32,4 @@ pub mod types;
 mod window_call;
 pub mod window_node;
 mod window_words;
+mod windowed;
