@@ -312,6 +312,7 @@ impl Sessions {
                 let own = Brief {
                     key: brief.key.clone(),
                     start: fragment.start,
+                    end: fragment.last.saturating_add(self.plan.gap),
                     closes_at: self.plan.closes_at(fragment.last, self.window.allowed_lateness),
                     begun_at: fragment.begun_at,
                 };
