@@ -537,7 +537,10 @@ impl Lane {
             if let Some((_, watermark)) = close.inputs.iter().find(|(closing, _)| *closing == input) {
                 if aggregate.revises() {
                     let wanted = close.peek.get(&input.pipeline).map_or(&[][..], Vec::as_slice);
-                    peeked.push((input, aggregate.peek(wanted, *watermark)?));
+                    let (closed, copies) = aggregate.close_and_peek(wanted, *watermark)?;
+                    windows.push((input, closed));
+                    peeked.push((input, copies));
+                    continue;
                 }
                 windows.push((input, aggregate.close(*watermark)?));
             }

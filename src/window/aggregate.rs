@@ -10,7 +10,7 @@ use crate::error::Result;
 
 use super::NO_EVENT_TIME;
 use super::assigner::PaneKey;
-use super::changed::WindowBounds;
+use super::changed::{EVERYTHING, WindowBounds};
 use super::plan::Prepared;
 pub use super::plan::{GroupingSet, WINDOW_COLUMNS, WindowPlan};
 use super::session::Sessions;
@@ -169,15 +169,31 @@ impl WindowAggregate {
     pub fn changed(&mut self) -> Vec<WindowBounds> {
         match &mut self.open {
             Open::Slices(slices) => slices.changed(),
+            Open::Sessions(sessions, _) if sessions.has_changed => vec![EVERYTHING],
             Open::Sessions(..) => Vec::new(),
         }
     }
 
-    /// What there is of these windows, and of all that end at or before the watermark for the first time, as far as they stay open.
-    pub fn peek(&mut self, wanted: &[WindowBounds], watermark: i64) -> Result<Vec<WindowState>> {
+    /// What [`Self::close`] gives; and what there is of these windows, and of all that end at or before the watermark for the first
+    /// time, as far as they stay open.
+    pub fn close_and_peek(
+        &mut self,
+        wanted: &[WindowBounds],
+        watermark: i64,
+    ) -> Result<(Vec<WindowState>, Vec<WindowState>)> {
         match &mut self.open {
-            Open::Slices(slices) => slices.peek(wanted, watermark),
-            Open::Sessions(..) => Ok(Vec::new()),
+            Open::Slices(slices) => {
+                let peeked = slices.peek(wanted, watermark)?;
+                Ok((slices.close(watermark)?, peeked))
+            }
+            Open::Sessions(sessions, _) => {
+                let closed = sessions.close(watermark)?;
+                if wanted.is_empty() {
+                    return Ok((closed, Vec::new()));
+                }
+                sessions.has_changed = false;
+                Ok((closed, sessions.copy_state()?))
+            }
         }
     }
 
