@@ -447,6 +447,7 @@ GROUP BY window_start, window_end, GROUPING SETS ((shop, status), (shop), ())
 HAVING COUNT(*) > 1
 
 -- retract_first: a table that changes: FIRST_VALUE and LAST_VALUE
+-- differs: rows of a table have no order: Flink takes that of the changes, ours is that of the values; ORDER BY in the aggregate (which Flink does not have) says another
 SELECT shop, window_start, window_end, FIRST_VALUE(price) AS f, LAST_VALUE(price) AS l
 FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(placed), INTERVAL '30' SECOND))
 GROUP BY shop, window_start, window_end
