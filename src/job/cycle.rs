@@ -17,6 +17,7 @@ use super::input::LanePipeline;
 use super::lanes::Lanes;
 use super::merge::{merge, merge_sessions};
 use super::message::{Close, Takes, ToLane};
+use super::retraction::is_sampled;
 use super::revising::{ChangedWindows, peeks};
 use super::run::Job;
 use super::settings::Ending;
@@ -448,8 +449,14 @@ impl Job {
             }
         };
         self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);
-        for (start, group, message) in merged.failed.iter().filter(|(start, ..)| is_settled(plan, *start, looked)) {
+        let settled = |start: i64| is_settled(plan, start, looked);
+        for (start, group, message) in merged.left_out.failed.iter().filter(|(start, ..)| settled(*start)) {
             self.refuse_groups(id.pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
+        }
+        for (start, group) in merged.left_out.unmatched.iter().filter(|(start, _)| settled(*start)) {
+            if is_sampled(self.progress.count_unmatched(1)) {
+                self.refuse_groups(id.pipeline, *start, group, DeadReason::UnmatchedRetraction, "")?;
+            }
         }
         Ok(merged.windows)
     }
@@ -470,6 +477,11 @@ impl Job {
             reason,
             message: match reason {
                 DeadReason::ExpressionFailed => format!("the results of a closed window cannot be computed: {message}"),
+                DeadReason::UnmatchedRetraction => {
+                    "more rows of this group were taken back than came, so it has no result (was the topic read \
+                    from its beginning, is it compacted?); leave out 'before-images', so that rows are kept"
+                        .to_owned()
+                }
                 _ => format!("the results of a closed window cannot be kept: {message}"),
             },
             key: None,

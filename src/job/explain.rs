@@ -47,7 +47,8 @@ fn source(text: &mut String, table: &std::sync::Arc<Table>, feeds: &[FeedOf]) ->
     let images = if spec.before { ", images before updates too" } else { "" };
     writeln!(text, "│  decodes {}{images}; {skipped} columns are skipped", columns(&spec.columns))?;
     let mirrored = feeds.iter().any(|of| matches!(of.pipeline.work, Work::Mirror { .. }));
-    if let Some(line) = before_images(table, mirrored) {
+    let windowed = feeds.iter().any(|of| of.pipeline.windowed().is_some() && of.feed().reading == Reading::Table);
+    if let Some(line) = before_images(table, mirrored, windowed) {
         writeln!(text, "│  {line}")?;
     }
     if let Some(watermark) = &table.watermark {
@@ -58,10 +59,20 @@ fn source(text: &mut String, table: &std::sync::Arc<Table>, feeds: &[FeedOf]) ->
 }
 
 /// Where images before changes come from, and what that costs.
-fn before_images(table: &Table, mirrored: bool) -> Option<String> {
+fn before_images(table: &Table, mirrored: bool, windowed: bool) -> Option<String> {
     let cost = "keeps the decoded columns of every row in memory and in checkpoints";
     match BeforeImages::of(&table.options) {
-        _ if table.primary_key.is_empty() || !table.has_changes() => None,
+        _ if !table.has_changes() => None,
+        _ if table.primary_key.is_empty() => windowed.then(|| {
+            "no PRIMARY KEY, so before-images are trusted: keeps nothing; what comes twice counts twice".to_owned()
+        }),
+        Ok(BeforeImages::Auto) if windowed => {
+            Some(format!("before-images auto, with windows over the table: {cost}, so that each is taken back as it was counted"))
+        }
+        Ok(BeforeImages::Trusted) if windowed => Some(
+            "before-images trusted: keeps nothing; a change without its image before is a dead letter, what comes twice counts twice"
+                .to_owned(),
+        ),
         Ok(BeforeImages::Kept) => Some(format!("before-images kept: {cost}")),
         Ok(BeforeImages::Auto) if mirrored => Some(format!(
             "before-images auto: trusts the events', keeps nothing; unless they are PostgreSQL's, which may lack them: then {cost}"
@@ -78,6 +89,9 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
     let (pipeline, feed) = (&of.pipeline, of.feed());
     let name = &feed.table.name;
     let reads = match feed.reading {
+        Reading::Table if pipeline.windowed().is_some() => format!(
+            "the current rows of {name}: an update takes the old row out of its window and puts the new one in, a delete takes it out"
+        ),
         Reading::Changes => format!("every change event of {name}, as a row of its own"),
         Reading::Rows => format!("every row of {name}"),
         Reading::Table => format!("the current rows of {name}: an update replaces its row, a delete takes it away"),
@@ -143,6 +157,10 @@ fn window_lines(lane: &WindowPlan) -> Vec<String> {
         },
         if state.is_empty() { "nothing more".into() } else { state.join(", ") }
     ));
+    if let Some(undo) = lane.layout.undo() {
+        lines.push("takes rows back: a hidden count of rows per group; a group without rows has no result".into());
+        lines.extend(undo.iter().map(|undo| format!("  {}", undo.describe())));
+    }
     lines
 }
 

@@ -31,6 +31,7 @@ use super::window_node::WindowNode;
 use crate::window::aggregate::{WINDOW_COLUMNS, WindowPlan};
 use crate::window::assigner::Windows;
 use crate::window::pane::PaneLayout;
+use crate::window::retract::UndoPlan;
 use crate::window::session_state::SessionPlan;
 use crate::window::stage::{Stage, output_schema};
 
@@ -54,7 +55,11 @@ pub fn compile(
         Some(aggregate) => compiler.window(&plan, aggregate)?,
         None => compiler.row_wise(&plan, target.as_deref())?,
     };
-    let fingerprint = format!("{fingerprint}\n{}", feed.table.fingerprint());
+    let follows = match (&work, feed.reading) {
+        (Work::Window { .. }, Reading::Table) => "\nits current rows",
+        _ => "",
+    };
+    let fingerprint = format!("{fingerprint}\n{}{follows}", feed.table.fingerprint());
     let output = match work {
         Work::Window(_) => with_window_bounds(&output),
         _ => output,
@@ -203,11 +208,19 @@ impl Compiler<'_> {
             .iter()
             .map(|key| self.physical(key, aggregate.input.schema()))
             .collect::<Result<Vec<_>>>()?;
-        let Aggregates { functions, arguments, filters } = self.aggregates(aggregate)?;
+        let Aggregates { functions, mut arguments, filters } = self.aggregates(aggregate)?;
         let key_fields =
             aggregate.schema.fields().iter().zip(&columns).filter(|(_, it)| matches!(it, ResultColumn::Key(_)));
         let key_schema = Arc::new(Schema::new(key_fields.map(|(field, _)| Arc::clone(field)).collect::<Vec<_>>()));
-        let layout = Arc::new(PaneLayout::new(key_schema, functions)?);
+        let layout = match stream.reading {
+            Reading::Table => {
+                let schema = aggregate.input.schema().as_arrow();
+                let plan = |(function, arguments): (_, &mut Vec<_>)| UndoPlan::new(function, arguments, schema);
+                let undo = functions.iter().zip(&mut arguments).map(plan).collect::<crate::error::Result<_>>()?;
+                Arc::new(PaneLayout::retracting(key_schema, functions, undo)?)
+            }
+            Reading::Rows | Reading::Changes => Arc::new(PaneLayout::new(key_schema, functions)?),
+        };
         let scanned: SchemaRef = Arc::new(scan.projected_schema.as_arrow().clone());
         let windowed = Arc::new(windowed_schema(&output_schema(&before, &scanned), node));
         let used = used_columns(&after, &keys, &arguments, &filters);
@@ -239,11 +252,7 @@ impl Compiler<'_> {
     fn check_window(&self, node: &WindowNode, scan: &TableScan, stream: &StreamTable) -> Result<()> {
         let table = &stream.table;
         if stream.reading == Reading::Table {
-            return refuse(format!(
-                "a window over the table \"{0}\" would have to follow its updates and deletes, which is not supported yet; \
-                 to count its change events, write CHANGES({0})",
-                table.name
-            ));
+            check_current_rows(node, scan, table)?;
         }
         let Expr::Column(column) = &node.time else { return refuse("the event time of a window is a column") };
         let Some(watermark) = &table.watermark else {
@@ -381,6 +390,27 @@ impl Compiler<'_> {
         }
         Ok(self.state.create_physical_expr(expression.clone(), schema)?)
     }
+}
+
+/// A window over a table's current rows takes rows back as they were: all that it reads must be of the row.
+fn check_current_rows(node: &WindowNode, scan: &TableScan, table: &Table) -> Result<()> {
+    if let Windows::Session { .. } = node.windows {
+        return refuse(format!(
+            "sessions of the current rows of \"{0}\" are not supported yet: an update or delete may split one; to make sessions of its \
+             change events, write SESSION(TABLE CHANGES({0}), …)",
+            table.name
+        ));
+    }
+    let watermark = table.watermark.as_ref().map(|watermark| &watermark.column);
+    let read = scan.projected_schema.fields().iter().map(|field| field.name()).chain(watermark);
+    if let Some(column) = read.into_iter().find(|name| table.metadata.contains_key(*name)) {
+        return refuse(format!(
+            "column \"{column}\" of \"{0}\" is METADATA of a record, not of the row, so nobody knows what it was when the row is updated or \
+             deleted; use a column of the row, or read its change events with CHANGES({0})",
+            table.name
+        ));
+    }
+    Ok(())
 }
 
 fn windowed_schema(rows: &Schema, node: &WindowNode) -> Schema {

@@ -7,6 +7,7 @@ pub mod changed;
 mod frozen;
 pub mod pane;
 pub mod plan;
+pub mod retract;
 mod session;
 pub mod session_join;
 pub mod session_state;
