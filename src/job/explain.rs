@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use datafusion::arrow::datatypes::Schema;
+use datafusion::logical_expr::LogicalPlan;
 
 use super::input::{FeedOf, decode_spec};
 use super::outputs::Outputs;
@@ -18,6 +19,7 @@ use crate::state::BeforeImages;
 use crate::type_name::{sql_name, sql_name_of};
 use crate::window::aggregate::WindowPlan;
 use crate::window::assigner::Windows;
+use crate::window::row_windows::RowWindows;
 use crate::window::stage::Stage;
 
 /// What a query does, in words.
@@ -99,14 +101,24 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
     let mut lines = vec![format!("reads {reads}")];
     lines.extend(stage_lines(&feed.stages));
     let is_last = of.feed + 1 == pipeline.feeds.len();
-    if let Some(Windowed { inputs, closing, .. }) = pipeline.windowed() {
-        lines.extend(window_lines(&inputs[feed.input]));
+    if let Some(windowed) = pipeline.windowed() {
+        let number_of = |input: usize| if windowed.inputs.len() > 1 { format!(" {input}") } else { String::new() };
+        let is_first_of = |input: usize| pipeline.feeds[..of.feed].iter().all(|it| it.input != input);
+        match is_first_of(feed.input) {
+            true => lines.extend(window_lines(windowed, feed.input, &number_of(feed.input))),
+            false => lines.push(format!("into the windows{} above", number_of(feed.input))),
+        }
         if is_last {
             if pipeline.table_names().len() > 1 {
                 let tables = pipeline.table_names().join(", ");
                 lines.push(format!("windows close at the least watermark of {tables}"));
             }
-            lines.extend(closing.plan().display_indent().to_string().lines().map(|line| format!("at close: {line}")));
+            for nested in &windowed.nested {
+                lines.extend(plan_lines(nested.closing.plan()));
+                lines.push(format!("what has closed is counted into windows{}", number_of(nested.input)));
+                lines.extend(window_lines(windowed, nested.input, &number_of(nested.input)));
+            }
+            lines.extend(plan_lines(windowed.closing.plan()));
             lines.push("late rows → the table's late table, with their window and a sign".into());
         }
     }
@@ -118,8 +130,14 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
     lines
 }
 
-fn window_lines(lane: &WindowPlan) -> Vec<String> {
-    let mut lines = vec![format!("window {}, closes at the watermark", lane.windows)];
+fn plan_lines(plan: &LogicalPlan) -> impl Iterator<Item = String> + use<> {
+    let lines: Vec<_> = plan.display_indent().to_string().lines().map(|line| format!("at close: {line}")).collect();
+    lines.into_iter()
+}
+
+fn window_lines(windowed: &Windowed, input: usize, number: &str) -> Vec<String> {
+    let lane: &WindowPlan = &windowed.inputs[input];
+    let mut lines = vec![format!("window{number} {}, closes at the watermark", lane.windows)];
     match (lane.windows, &lane.sessions) {
         (Windows::Hop { .. }, _) => lines.push(format!(
             "a row is counted once, into a pane that windows share; a window is up to {} panes",
@@ -136,6 +154,14 @@ fn window_lines(lane: &WindowPlan) -> Vec<String> {
         _ => {}
     }
     lines.extend(stage_lines(&lane.after));
+    if windowed.collects(input) {
+        let columns: Vec<_> = lane.keys.iter().map(|key| key.to_string()).collect();
+        lines.push(format!(
+            "keeps the rows of each open window, equal ones once with their number: {}",
+            columns.join(", ")
+        ));
+        return lines;
+    }
     let keys: Vec<_> = lane.keys.iter().map(|key| key.to_string()).collect();
     let aggregates: Vec<_> = lane.layout.aggregates().iter().map(|it| it.name().to_owned()).collect();
     let by = if keys.is_empty() { "window only".into() } else { format!("window, {}", keys.join(", ")) };
@@ -171,6 +197,9 @@ fn stage_lines(stages: &[Stage]) -> Vec<String> {
             Stage::Filter(predicate) => format!("keeps rows where {predicate}"),
             Stage::Project(expressions, _) => {
                 format!("computes {}", expressions.iter().map(|it| it.to_string()).collect::<Vec<_>>().join(", "))
+            }
+            Stage::Windows(RowWindows { windows, .. }) => {
+                format!("adds the bounds of its window to each row ({windows}), once for each that it is in")
             }
         })
         .collect()

@@ -25,6 +25,7 @@ mod mirror_tests;
 #[cfg(test)]
 mod model_tests;
 pub mod multiset;
+mod nested;
 pub mod outputs;
 pub mod outside;
 pub mod progress;

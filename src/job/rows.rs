@@ -11,8 +11,8 @@ use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 
 use super::input::Letters;
 use super::scan::{Scan, partition, topic};
-use crate::change::{ChangeBatch, DeadLetter, NO_TIME, TopicPartition};
-use crate::error::Result;
+use crate::change::{ChangeBatch, DeadLetter, DeadReason, NO_TIME, TopicPartition};
+use crate::error::{Error, Result};
 use crate::sink::POSITION;
 use crate::window::stage::{Rows, Stage, run};
 
@@ -53,7 +53,11 @@ pub fn run_or_refuse(stages: &[Stage], rows: &Rows, letters: &mut Letters<'_>) -
         Ok(done) if done.is_empty() => Vec::new(),
         Ok(done) => vec![done],
         Err(error) if length == 1 => {
-            letters.expression_failed(rows.source_row(0), &error.to_string());
+            let row = rows.source_row(0);
+            match error {
+                Error::NoEventTime => letters.add(row, DeadReason::NoEventTime, error.to_string()),
+                _ => letters.expression_failed(row, &error.to_string()),
+            }
             Vec::new()
         }
         Err(_) => {

@@ -33,3 +33,4 @@ pub mod types;
 mod window_call;
 pub mod window_node;
 mod window_words;
+mod windowed;
