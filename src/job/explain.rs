@@ -12,7 +12,8 @@ use super::run::by_table;
 use crate::error::{Error, Result};
 use crate::sink::{OutputTable, TableForm};
 use crate::sql::catalog::{METADATA, Table};
-use crate::sql::pipeline::{Windowed, Work};
+use crate::sql::emission::Emission;
+use crate::sql::pipeline::{Pipeline, Windowed, Work};
 use crate::sql::query::Query;
 use crate::sql::relation::Reading;
 use crate::state::BeforeImages;
@@ -49,7 +50,8 @@ fn source(text: &mut String, table: &std::sync::Arc<Table>, feeds: &[FeedOf]) ->
     let images = if spec.before { ", images before updates too" } else { "" };
     writeln!(text, "│  decodes {}{images}; {skipped} columns are skipped", columns(&spec.columns))?;
     let mirrored = feeds.iter().any(|of| matches!(of.pipeline.work, Work::Mirror { .. }));
-    if let Some(line) = before_images(table, mirrored) {
+    let windowed = feeds.iter().any(|of| of.pipeline.windowed().is_some() && of.feed().reading == Reading::Table);
+    if let Some(line) = before_images(table, mirrored, windowed) {
         writeln!(text, "│  {line}")?;
     }
     if let Some(watermark) = &table.watermark {
@@ -60,10 +62,20 @@ fn source(text: &mut String, table: &std::sync::Arc<Table>, feeds: &[FeedOf]) ->
 }
 
 /// Where images before changes come from, and what that costs.
-fn before_images(table: &Table, mirrored: bool) -> Option<String> {
+fn before_images(table: &Table, mirrored: bool, windowed: bool) -> Option<String> {
     let cost = "keeps the decoded columns of every row in memory and in checkpoints";
     match BeforeImages::of(&table.options) {
-        _ if table.primary_key.is_empty() || !table.has_changes() => None,
+        _ if !table.has_changes() => None,
+        _ if table.primary_key.is_empty() => windowed.then(|| {
+            "no PRIMARY KEY, so before-images are trusted: keeps nothing; what comes twice counts twice".to_owned()
+        }),
+        Ok(BeforeImages::Auto) if windowed => {
+            Some(format!("before-images auto, with windows over the table: {cost}, so that each is taken back as it was counted"))
+        }
+        Ok(BeforeImages::Trusted) if windowed => Some(
+            "before-images trusted: keeps nothing; a change without its image before is a dead letter, what comes twice counts twice"
+                .to_owned(),
+        ),
         Ok(BeforeImages::Kept) => Some(format!("before-images kept: {cost}")),
         Ok(BeforeImages::Auto) if mirrored => Some(format!(
             "before-images auto: trusts the events', keeps nothing; unless they are PostgreSQL's, which may lack them: then {cost}"
@@ -80,6 +92,9 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
     let (pipeline, feed) = (&of.pipeline, of.feed());
     let name = &feed.table.name;
     let reads = match feed.reading {
+        Reading::Table if pipeline.windowed().is_some() => format!(
+            "the current rows of {name}: an update takes the old row out of its window and puts the new one in, a delete takes it out"
+        ),
         Reading::Changes => format!("every change event of {name}, as a row of its own"),
         Reading::Rows => format!("every row of {name}"),
         Reading::Table => format!("the current rows of {name}: an update replaces its row, a delete takes it away"),
@@ -104,6 +119,7 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
                 lines.push(format!("what has closed is counted into windows{}", number_of(nested.input)));
                 lines.extend(window_lines(windowed, nested.input, &number_of(nested.input)));
             }
+            lines.extend(emission_lines(pipeline));
             lines.extend(plan_lines(windowed.closing.plan()));
             lines.push("late rows → the table's late table, with their window and a sign".into());
         }
@@ -113,6 +129,31 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
     others.dedup();
     let beside = if others.is_empty() { String::new() } else { format!(", with {}", others.join(", ")) };
     lines.push(format!("→ {} ({}){beside}", place(output), form(&output.form)));
+    lines
+}
+
+/// When results come, and what that costs.
+fn emission_lines(pipeline: &Pipeline) -> Vec<String> {
+    let Emission { every, allowed_lateness, fill } = &pipeline.emission;
+    let length = |millis: i64| format!("{:?}", Duration::from_millis(millis as u64));
+    let mut lines = Vec::new();
+    match every {
+        Some(every) => lines.push(format!(
+            "results come early: every {}, rows that have changed, and each once more when its window closes, final",
+            length(*every)
+        )),
+        None => lines.push("results come when a window closes, final".to_owned()),
+    }
+    if *allowed_lateness > 0 {
+        let lateness = length(*allowed_lateness);
+        lines.push(format!("late rows correct them for {lateness} of event time; windows are kept as long"));
+    }
+    if pipeline.emission.revises() {
+        lines.push("keeps the rows written of each window that may still change, to compare them".to_owned());
+    }
+    if let Some(count) = fill {
+        lines.push(format!("a group has rows in {count} windows after its last with rows: count 0, sum NULL"));
+    }
     lines
 }
 
@@ -169,6 +210,10 @@ fn window_lines(windowed: &Windowed, input: usize, number: &str) -> Vec<String> 
         },
         if state.is_empty() { "nothing more".into() } else { state.join(", ") }
     ));
+    if let Some(undo) = lane.layout.undo() {
+        lines.push("takes rows back: a hidden count of rows per group; a group without rows has no result".into());
+        lines.extend(undo.iter().map(|undo| format!("  {}", undo.describe())));
+    }
     lines
 }
 

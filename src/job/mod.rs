@@ -3,6 +3,7 @@
 pub mod alignment;
 pub mod blocking;
 pub mod check;
+mod counting;
 mod cycle;
 pub mod delivery;
 pub mod discovery;
@@ -29,6 +30,7 @@ pub mod outputs;
 pub mod outside;
 pub mod progress;
 pub mod recovery;
+mod retraction;
 mod revising;
 pub mod rows;
 pub mod run;

@@ -83,7 +83,7 @@ impl NestedWindows {
             let batch = conform(batch.columns(), schema)?;
             let times = milliseconds(batch.column(nested.time))?;
             let times: Vec<i64> = times.iter().map(|time| time.unwrap_or(NO_EVENT_TIME)).collect();
-            let times = EventTimes { met: vec![BEGINNING_OF_TIME; times.len()], times };
+            let times = EventTimes { met: vec![BEGINNING_OF_TIME; times.len()], times, ..EventTimes::default() };
             let mut uncounted = Uncounted::default();
             windows.push(&[], &Rows::all(batch.clone()), &times, &source, &mut uncounted)?;
             for (row, why) in uncounted.refused {

@@ -96,11 +96,13 @@ pub fn of_branches(
     Ok(vec![Rows { batch, index: Some(index.into()) }])
 }
 
-/// Late rows: window (the last of several), what the aggregation would have read, sign, reason and position.
+/// Late rows: window (the last of several), what the aggregation would have read, sign (of the source row; without signs, all
+/// came), reason and position.
 pub fn late_rows(
     rows: &Rows,
     windows: &[(i64, i64)],
     kept: &[Option<usize>],
+    signs: &[i8],
     changes: &ChangeBatch,
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
@@ -112,7 +114,8 @@ pub fn late_rows(
         Some(column) => Arc::clone(rows.batch.column(*column)),
         None => new_null_array(field.data_type(), rows.len()),
     }));
-    columns.push(Arc::new(Int8Array::from_value(1, rows.len())));
+    let sign = |row: usize| signs.get(rows.source_row(row)).copied().unwrap_or(1);
+    columns.push(Arc::new(Int8Array::from_iter_values((0..rows.len()).map(sign))));
     columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n("window_closed", rows.len()))));
     columns.extend(positions(rows, changes, &schema.fields()[columns.len()..]));
     conform(&columns, schema)

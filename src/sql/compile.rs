@@ -68,7 +68,11 @@ pub fn compile(
     for feed in &feeds {
         if !named.contains(&feed.table.name.as_str()) {
             named.push(&feed.table.name);
-            fingerprint = format!("{fingerprint}\n{}", feed.table.fingerprint());
+            let follows = match (&work, feed.reading) {
+                (Work::Window(_), Reading::Table) => "\nits current rows",
+                _ => "",
+            };
+            fingerprint = format!("{fingerprint}\n{}{follows}", feed.table.fingerprint());
         }
     }
     Ok(Pipeline { feeds, work, output, target, emission, fingerprint })

@@ -16,6 +16,7 @@ pub mod interval;
 pub mod metadata;
 mod names;
 mod nth_value;
+mod other_names;
 pub mod pipeline;
 pub mod query;
 pub mod refusal;

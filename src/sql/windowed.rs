@@ -23,12 +23,13 @@ use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::count::count_all;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, TableScan};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate, LoweredAggregateBuilder};
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::utils::collect_columns;
 
+use super::catalog::Table;
 use super::closing::{ClosedInput, ClosedRows, Closing};
 use super::compile::{Branch, RowWise, is_row_wise, refuse_queries, stream_table, window_node};
 use super::emission::{Emission, EmitClause, row_identity};
@@ -41,6 +42,7 @@ use super::window_node::WindowNode;
 use crate::window::aggregate::{GroupingSet, WINDOW_COLUMNS, WindowPlan};
 use crate::window::assigner::Windows;
 use crate::window::pane::{Pane, PaneLayout};
+use crate::window::retract::UndoPlan;
 use crate::window::session_state::SessionPlan;
 use crate::window::stage::Stage;
 
@@ -88,6 +90,8 @@ struct Aggregates {
 /// What is kept of the rows of a window.
 struct Kept {
     after: Vec<Stage>,
+    /// The columns that are there after that.
+    rows: DFSchemaRef,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     key_fields: Vec<Arc<Field>>,
     aggregates: Aggregates,
@@ -213,6 +217,7 @@ impl Compiler<'_> {
             aggregate.schema.fields().iter().zip(&columns).filter(|(_, it)| matches!(it, ResultColumn::Key(_)));
         let kept = Kept {
             after: self.rows.stages(&aggregate.input)?,
+            rows: Arc::clone(schema),
             keys,
             key_fields: key_fields.map(|(field, _)| Arc::clone(field)).collect(),
             aggregates: self.aggregates(&aggregate.aggr_expr, schema)?,
@@ -243,7 +248,8 @@ impl Compiler<'_> {
             });
         }
         let aggregates = self.aggregates(&[count_all()], schema)?;
-        let kept = Kept { after: self.rows.stages(plan)?, keys, key_fields, aggregates, sets: Vec::new() };
+        let after = self.rows.stages(plan)?;
+        let kept = Kept { after, rows: Arc::clone(schema), keys, key_fields, aggregates, sets: Vec::new() };
         // Rows do not change from step to step.
         let windows = match node.windows {
             Windows::Cumulate { periods, step, .. } => Windows::Cumulate { periods, step, on_update: false },
@@ -255,17 +261,27 @@ impl Compiler<'_> {
 
     /// An input, and what gives it its rows.
     fn input(&mut self, node: &WindowNode, windows: Windows, kept: Kept) -> Result<usize> {
-        let Kept { after, keys, key_fields, aggregates, sets } = kept;
-        let Aggregates { functions, arguments, filters } = aggregates;
+        let Kept { after, rows, keys, key_fields, aggregates, sets } = kept;
+        let Aggregates { functions, mut arguments, filters } = aggregates;
         let Expr::Column(time) = &node.time else { return refuse("the event time of a window is a column") };
         let time_at = node.input.schema().index_of_column(time)?;
         let is_nested = !is_row_wise(&node.input) || has_windows(&node.input);
         let branches = if is_nested { Vec::new() } else { self.rows.branches(&node.input, Some(time_at))? };
         for branch in &branches {
-            check_window(&time.name, branch)?;
+            check_window(&time.name, windows, branch)?;
         }
         let nested = if is_nested { Some(self.nested(node, time_at)?) } else { None };
-        let layout = Arc::new(PaneLayout::new(Arc::new(Schema::new(key_fields)), functions)?);
+        let key_schema = Arc::new(Schema::new(key_fields));
+        let is_current = |branch: &Branch<'_>| stream_table(branch.scan).is_ok_and(|it| it.reading == Reading::Table);
+        let layout = match branches.iter().any(is_current) {
+            true => {
+                let plan =
+                    |(function, arguments): (_, &mut Vec<_>)| UndoPlan::new(function, arguments, rows.as_arrow());
+                let undo = functions.iter().zip(&mut arguments).map(plan).collect::<crate::error::Result<_>>()?;
+                Arc::new(PaneLayout::retracting(key_schema, functions, undo)?)
+            }
+            false => Arc::new(PaneLayout::new(key_schema, functions)?),
+        };
         if let Err(error) = Pane::new(&layout) {
             return refuse(format!("the rows of a window cannot be grouped by these columns: {error}"));
         }
@@ -451,15 +467,11 @@ fn closed_rows(
 }
 
 /// A window over a table closes by the table's watermark, so it must be over its column.
-fn check_window(time: &str, branch: &Branch<'_>) -> Result<()> {
+fn check_window(time: &str, windows: Windows, branch: &Branch<'_>) -> Result<()> {
     let stream = stream_table(branch.scan)?;
     let table = &stream.table;
     if stream.reading == Reading::Table {
-        return refuse(format!(
-            "a window over the table \"{0}\" would have to follow its updates and deletes, which is not supported yet; \
-             to count its change events, write CHANGES({0})",
-            table.name
-        ));
+        check_current_rows(windows, branch.scan, table)?;
     }
     let Some(watermark) = &table.watermark else {
         return refuse(format!(
@@ -472,6 +484,27 @@ fn check_window(time: &str, branch: &Branch<'_>) -> Result<()> {
         return refuse(format!(
             "the window is over \"{time}\", but the watermark of \"{}\" is on \"{}\"; use that column",
             table.name, watermark.column
+        ));
+    }
+    Ok(())
+}
+
+/// A window over a table's current rows takes rows back as they were: all that it reads must be of the row.
+fn check_current_rows(windows: Windows, scan: &TableScan, table: &Table) -> Result<()> {
+    if let Windows::Session { .. } = windows {
+        return refuse(format!(
+            "sessions of the current rows of \"{0}\" are not supported yet: an update or delete may split one; to make sessions of its \
+             change events, write SESSION(TABLE CHANGES({0}), …)",
+            table.name
+        ));
+    }
+    let watermark = table.watermark.as_ref().map(|watermark| &watermark.column);
+    let read = scan.projected_schema.fields().iter().map(|field| field.name()).chain(watermark);
+    if let Some(column) = read.into_iter().find(|name| table.metadata.contains_key(*name)) {
+        return refuse(format!(
+            "column \"{column}\" of \"{0}\" is METADATA of a record, not of the row, so nobody knows what it was when the row is updated or \
+             deleted; use a column of the row, or read its change events with CHANGES({0})",
+            table.name
         ));
     }
     Ok(())

@@ -10,7 +10,7 @@ use crate::error::Result;
 
 use super::NO_EVENT_TIME;
 use super::assigner::PaneKey;
-use super::changed::WindowBounds;
+use super::changed::{EVERYTHING, WindowBounds};
 use super::plan::Prepared;
 pub use super::plan::{GroupingSet, WINDOW_COLUMNS, WindowPlan};
 use super::session::Sessions;
@@ -26,6 +26,15 @@ pub struct EventTimes {
     pub times: Vec<i64>,
     /// The clock of the partition before the row.
     pub met: Vec<i64>,
+    /// 1 for a row that comes, -1 for one that is taken back; empty when all come.
+    pub signs: Vec<i8>,
+}
+
+impl EventTimes {
+    /// The signs of some rows.
+    pub(super) fn signs_of(&self, rows: &Rows) -> Option<Vec<i8>> {
+        (!self.signs.is_empty()).then(|| (0..rows.len()).map(|row| self.signs[rows.source_row(row)]).collect())
+    }
 }
 
 /// A row that could not be counted: its index in the source batch and why.
@@ -181,15 +190,31 @@ impl WindowAggregate {
     pub fn changed(&mut self) -> Vec<WindowBounds> {
         match &mut self.open {
             Open::Slices(slices) => slices.changed(),
+            Open::Sessions(sessions, _) if sessions.has_changed => vec![EVERYTHING],
             Open::Sessions(..) => Vec::new(),
         }
     }
 
-    /// What there is of these windows, and of all that end at or before the watermark for the first time, as far as they stay open.
-    pub fn peek(&mut self, wanted: &[WindowBounds], watermark: i64) -> Result<Vec<WindowState>> {
+    /// What [`Self::close`] gives; and what there is of these windows, and of all that end at or before the watermark for the first
+    /// time, as far as they stay open.
+    pub fn close_and_peek(
+        &mut self,
+        wanted: &[WindowBounds],
+        watermark: i64,
+    ) -> Result<(Vec<WindowState>, Vec<WindowState>)> {
         match &mut self.open {
-            Open::Slices(slices) => slices.peek(wanted, watermark),
-            Open::Sessions(..) => Ok(Vec::new()),
+            Open::Slices(slices) => {
+                let peeked = slices.peek(wanted, watermark)?;
+                Ok((slices.close(watermark)?, peeked))
+            }
+            Open::Sessions(sessions, _) => {
+                let closed = sessions.close(watermark)?;
+                if wanted.is_empty() {
+                    return Ok((closed, Vec::new()));
+                }
+                sessions.has_changed = false;
+                Ok((closed, sessions.copy_state()?))
+            }
         }
     }
 
@@ -257,8 +282,8 @@ fn prepare_sessions(
     let kept = run(&plan.after, plan.add_window_columns(all.clone(), times)?)?;
     let kept = if kept.is_empty() { kept.slice(0, 0) } else { kept };
     let input = match kept.is_empty() {
-        true => super::pane::PaneInput { keys: vec![], arguments: vec![], filters: vec![], rows: 0 },
-        false => plan.input(&kept.batch)?,
+        true => super::pane::PaneInput { keys: vec![], arguments: vec![], filters: vec![], signs: None, rows: 0 },
+        false => plan.input(&kept, times)?,
     };
     Ok(Some(PreparedSessions { all, keys, kept, input }))
 }
