@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::sink::{OutputTable, TableForm};
 use crate::sql::catalog::{METADATA, Table};
 use crate::sql::emission::Emission;
-use crate::sql::pipeline::{Windowed, Work};
+use crate::sql::pipeline::{Pipeline, Windowed, Work};
 use crate::sql::query::Query;
 use crate::sql::relation::Reading;
 use crate::state::BeforeImages;
