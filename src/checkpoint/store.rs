@@ -54,6 +54,11 @@ impl CheckpointStore {
         Self { store: Arc::new(InMemory::new()), folder: Path::from(job), local: None, place: "memory".into() }
     }
 
+    /// Checkpoints in an object store.
+    pub fn in_store(store: Arc<dyn ObjectStore>, place: impl Into<String>, job: &str) -> Self {
+        Self { store, folder: Path::from(job), local: None, place: place.into() }
+    }
+
     /// Saves a checkpoint; it is durable when this returns. Then forgets those that are no longer of use.
     pub async fn save(&self, checkpoint: &Checkpoint) -> Result<()> {
         let epoch = checkpoint.manifest.epoch;

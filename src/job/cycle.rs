@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 
+use super::blocking::block_in_place;
 use super::delivery::Delivery;
 use super::emission::Looked;
 use super::epoch::{Cut, blocks, intents};
@@ -16,6 +16,7 @@ use super::input::LanePipeline;
 use super::lanes::Lanes;
 use super::merge::{merge, merge_sessions};
 use super::message::{Close, Takes, ToLane};
+use super::retraction::is_sampled;
 use super::revising::{ChangedWindows, peeks};
 use super::run::Job;
 use super::settings::Ending;
@@ -33,7 +34,7 @@ use crate::window::session_state::Brief;
 use crate::window::watermark::BEGINNING_OF_TIME;
 
 /// The windows of each input.
-type InputWindows = BTreeMap<InputId, Vec<WindowState>>;
+pub(super) type InputWindows = BTreeMap<InputId, Vec<WindowState>>;
 /// The fragments of sessions of each input that others in the lanes may go on with.
 pub(super) type InputBriefs = Vec<(InputId, Vec<Brief>)>;
 
@@ -43,7 +44,6 @@ pub(super) enum Step {
     Cutting {
         waiting: BTreeSet<usize>,
         state: Option<State>,
-        open_windows: usize,
         changed: ChangedWindows,
     },
     Closing {
@@ -84,7 +84,7 @@ impl Job {
             return Ok(());
         }
         self.cut_is_last = self.stopping || self.all_reached();
-        let is_due = self.state_saved.elapsed() >= self.settings.checkpoint_interval;
+        let is_due = self.settings.outside.elapsed() >= self.state_saved + self.settings.checkpoint_interval;
         self.apply_truncates()?;
         let with_state = self.cut_is_last || is_due || self.wants_state;
         let epoch = self.epoch;
@@ -92,7 +92,7 @@ impl Job {
         self.raise_generations();
         let waiting = self.lanes().collect();
         let (state, changed) = (with_state.then(State::default), ChangedWindows::new());
-        self.step = Step::Cutting { waiting, state, open_windows: 0, changed };
+        self.step = Step::Cutting { waiting, state, changed };
         Ok(())
     }
 
@@ -109,11 +109,9 @@ impl Job {
         lane: usize,
         windows: Vec<(InputId, Vec<WindowState>)>,
         keyed: Vec<PartitionRows>,
-        open: usize,
         have_changed: Vec<(InputId, Vec<WindowBounds>)>,
     ) -> bool {
-        let Step::Cutting { waiting, state, open_windows, changed } = &mut self.step else { return false };
-        *open_windows += open;
+        let Step::Cutting { waiting, state, changed } = &mut self.step else { return false };
         have_changed.into_iter().for_each(|(id, windows)| changed.entry(id.pipeline).or_default().extend(windows));
         if let Some(state) = state {
             let windows = windows.into_iter();
@@ -205,12 +203,12 @@ impl Job {
 
     /// All lanes stand: moves the watermarks, and asks for the windows behind them.
     pub(super) async fn close(&mut self) -> Result<()> {
-        let Step::Cutting { state, open_windows, changed, .. } = std::mem::replace(&mut self.step, Step::Gathering)
-        else {
+        let Step::Cutting { mut state, changed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
             return Ok(());
         };
-        self.progress.open_windows.store(open_windows as u64, Relaxed);
-        metrics::gauge!("highwater_open_windows").set(open_windows as f64);
+        if let Some(state) = &mut state {
+            self.nested.save(state)?;
+        }
         let at_the_end = self.is_finished();
         let before = self.watermarks();
         for input in self.inputs.iter_mut().filter(|input| input.has_windows()) {
@@ -266,7 +264,9 @@ impl Job {
             let order = &mut orders[input.group];
             order.tables.extend(moved(input).map(|watermark| input.closing(watermark)));
             for id in input.plan.pipelines.iter().filter_map(LanePipeline::input) {
-                let watermark = closing.get(&id.pipeline).map(|watermark| (id, *watermark));
+                let windowed = self.query.pipelines.get(id.pipeline).and_then(|pipeline| pipeline.windowed());
+                let watermark = windowed.zip(closing.get(&id.pipeline));
+                let watermark = watermark.map(|(it, watermark)| (id, it.watermark(id.input, *watermark)));
                 order.inputs.extend(watermark.filter(|it| !order.inputs.contains(it)));
             }
         }
@@ -284,28 +284,23 @@ impl Job {
         let Step::Closing { mut state, closed, mut neighbours, peeked, mut looked, watermarks, .. } = step else {
             return Ok(());
         };
+        self.progress.set_open_windows(self.open_windows.values().sum::<usize>() + self.nested.open_windows());
         state.as_mut().map(|state| self.revising.save_filled(state)).transpose()?;
         let mut results = BTreeMap::new();
-        let mut by_pipeline: BTreeMap<usize, InputWindows> = BTreeMap::new();
-        for (id, windows) in closed {
-            by_pipeline.entry(id.pipeline).or_default().insert(id, windows);
-        }
-        let mut peeked_of: BTreeMap<usize, InputWindows> = BTreeMap::new();
-        for (id, windows) in peeked {
-            peeked_of.entry(id.pipeline).or_default().insert(id, windows);
-        }
+        let (mut by_pipeline, mut peeked_of) = (by_pipeline(closed), by_pipeline(peeked));
         // Also where no window has closed: rows may be filled in, or be gone.
         for pipeline in self.revising.filled().chain(looked.keys().copied()) {
             by_pipeline.entry(pipeline).or_default();
         }
         for (pipeline, mut windows) in by_pipeline {
-            let passed = watermarks.get(&pipeline).map_or(i64::MIN, |watermark| self.passed(pipeline, *watermark));
+            let watermark = watermarks.get(&pipeline).copied().unwrap_or(BEGINNING_OF_TIME);
             if self.revising.fills(pipeline) {
+                let passed = self.passed(pipeline, watermark);
                 let states = windows.entry(InputId { pipeline, input: 0 }).or_default();
                 *states = self.revising.fill(pipeline, std::mem::take(states), passed)?;
             }
             let looked = looked.remove(&pipeline).map(|it| (it, peeked_of.remove(&pipeline).unwrap_or_default()));
-            let rows = self.results(pipeline, windows, &mut neighbours.briefs, looked).await?;
+            let rows = self.results(pipeline, windows, &mut neighbours.briefs, watermark, looked).await?;
             if !rows.is_empty() {
                 results.insert(self.outputs.of_pipeline(pipeline).number, rows);
             }
@@ -320,7 +315,7 @@ impl Job {
         self.rows = std::mem::take(&mut self.next_rows);
         if is_quiet && !self.cut_is_last && !self.wants_state && self.has_checkpoint {
             self.epoch += 1;
-            self.state_saved = Instant::now();
+            self.state_saved = self.settings.outside.elapsed();
             return Ok(());
         }
         self.note_state(state.is_some());
@@ -377,27 +372,33 @@ impl Job {
 
     fn note_state(&mut self, saved: bool) {
         if saved {
-            (self.state_epoch, self.state_saved, self.wants_state) = (self.epoch, Instant::now(), false);
+            (self.state_epoch, self.wants_state) = (self.epoch, false);
+            self.state_saved = self.settings.outside.elapsed();
         }
     }
 
     /// The rows of a pipeline's windows that have closed: lanes merged, then the rest of the query.
-    async fn results(
+    pub(super) async fn results(
         &mut self,
         pipeline: usize,
         mut states: InputWindows,
         neighbours: &mut BTreeMap<InputId, Vec<Brief>>,
+        watermark: i64,
         looked: Option<(Looked, InputWindows)>,
     ) -> Result<Vec<RecordBatch>> {
         let compiled = Arc::clone(&self.query.pipelines[pipeline]);
-        let Some(Windowed { inputs, closing, .. }) = compiled.windowed() else { return Ok(Vec::new()) };
+        let Some(windowed) = compiled.windowed() else { return Ok(Vec::new()) };
+        let Windowed { inputs, closing, .. } = windowed;
         let (looked, mut peeked) =
             looked.map_or((None, InputWindows::new()), |(looked, peeked)| (Some(looked), peeked));
         let mut windows = Vec::with_capacity(inputs.len());
         for (input, plan) in inputs.iter().enumerate() {
             let id = InputId { pipeline, input };
             let neighbours = neighbours.remove(&id).unwrap_or_default();
-            let states = states.remove(&id).unwrap_or_default();
+            let states = match windowed.nested(input) {
+                Some(nested) => self.pass_on(id, &compiled, nested, &windows, watermark).await?,
+                None => states.remove(&id).unwrap_or_default(),
+            };
             let (mut closed, held) = self.merged(id, plan, states, neighbours)?;
             if let Some(looked) = &looked {
                 closed.extend(self.merged_open(plan, peeked.remove(&id).unwrap_or_default(), held, looked)?);
@@ -443,13 +444,13 @@ impl Job {
     ) -> Result<Vec<ClosedWindow>> {
         // What fails in them is said when they close.
         let merged = match &plan.sessions {
-            None => tokio::task::block_in_place(|| merge(states, plan))?,
+            None => block_in_place(|| merge(states, plan))?,
             Some(_) if !looked.all => return Ok(Vec::new()),
             Some(sessions) => {
                 states.extend(held);
                 let join = || session_join::join(&states, Vec::new(), plan, sessions);
-                let joined = tokio::task::block_in_place(join)?;
-                tokio::task::block_in_place(|| merge_sessions(&joined.closed, plan))?
+                let joined = block_in_place(join)?;
+                block_in_place(|| merge_sessions(&joined.closed, plan))?
             }
         };
         Ok(merged.windows)
@@ -466,27 +467,32 @@ impl Job {
         let mut held = Vec::new();
         let (merged, closed_windows) = match &plan.sessions {
             None => {
-                let merged = tokio::task::block_in_place(|| merge(states, plan))?;
+                let merged = block_in_place(|| merge(states, plan))?;
                 let closed_windows = merged.windows.len();
                 (merged, closed_windows)
             }
             Some(sessions) => {
                 let join = || session_join::join(&states, neighbours, plan, sessions);
-                let joined = tokio::task::block_in_place(join)?;
+                let joined = block_in_place(join)?;
                 held = joined.held.clone();
                 self.put_back(id, joined.held);
-                (tokio::task::block_in_place(|| merge_sessions(&joined.closed, plan))?, joined.sessions)
+                (block_in_place(|| merge_sessions(&joined.closed, plan))?, joined.sessions)
             }
         };
         self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);
-        for (start, group, message) in &merged.failed {
+        for (start, group, message) in &merged.left_out.failed {
             self.refuse_groups(id.pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
+        }
+        for (start, group) in &merged.left_out.unmatched {
+            if is_sampled(self.progress.count_unmatched(1)) {
+                self.refuse_groups(id.pipeline, *start, group, DeadReason::UnmatchedRetraction, "")?;
+            }
         }
         Ok((merged.windows, held))
     }
 
     /// Groups whose results cannot be computed go to the dead letters, with their window's start as their place.
-    fn refuse_groups(
+    pub(super) fn refuse_groups(
         &mut self,
         pipeline: usize,
         window_start: i64,
@@ -501,6 +507,11 @@ impl Job {
             reason,
             message: match reason {
                 DeadReason::ExpressionFailed => format!("the results of a closed window cannot be computed: {message}"),
+                DeadReason::UnmatchedRetraction => {
+                    "more rows of this group were taken back than came, so it has no result (was the topic read \
+                    from its beginning, is it compacted?); leave out 'before-images', so that rows are kept"
+                        .to_owned()
+                }
                 _ => format!("the results of a closed window cannot be kept: {message}"),
             },
             key: None,
@@ -519,6 +530,15 @@ impl Job {
         self.rows.add(output.number, source, rows);
         Ok(())
     }
+}
+
+/// The windows of each pipeline.
+pub(super) fn by_pipeline(windows: InputWindows) -> BTreeMap<usize, InputWindows> {
+    let mut found: BTreeMap<usize, InputWindows> = BTreeMap::new();
+    for (id, windows) in windows {
+        found.entry(id.pipeline).or_default().insert(id, windows);
+    }
+    found
 }
 
 /// Whether what failed in a window is said: of one that is looked at again and again, once, when nothing changes any more.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use datafusion::arrow::array::{Array, UInt32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::alignment::Alignment;
 use super::keeping::Keeping;
 use super::outputs::Outputs;
 use super::run::by_table;
@@ -21,7 +22,9 @@ use crate::source::RawBatch;
 use crate::sql::catalog::{TRANSACTION_ID, TRANSACTION_PATH, Table};
 use crate::sql::metadata::MetadataOf;
 use crate::sql::pipeline::{Feed, Pipeline, Windowed, Work};
+use crate::sql::relation::Reading;
 use crate::state::BeforeImages;
+use crate::state::images::is_unwrapped;
 use crate::window::aggregate::{InputId, Refused, WindowPlan};
 use crate::window::assigner::Windows;
 use crate::window::calendar::CALENDAR_YEARS;
@@ -55,6 +58,8 @@ pub struct InputPlan {
     pub job: String,
     /// How many partitions the table has now.
     pub partitions: AtomicUsize,
+    /// Its partitions and those that they wait for, when a query has windows.
+    pub alignment: Option<Arc<Alignment>>,
 }
 
 /// The event time of a table. Milliseconds.
@@ -137,6 +142,8 @@ pub enum LaneWork {
     Window {
         /// For which of the query's inputs.
         input: usize,
+        /// Whether they are the table's current rows, and may be taken back.
+        current: bool,
         /// Filters and projections before the window.
         stages: Vec<Stage>,
         /// How.
@@ -155,6 +162,11 @@ impl LanePipeline {
             LaneWork::Window { input, .. } => Some(InputId { pipeline: self.number, input }),
             _ => None,
         }
+    }
+
+    /// Whether it counts the table's current rows into windows.
+    pub fn takes_back(&self) -> bool {
+        matches!(self.work, LaneWork::Window { current: true, .. })
     }
 }
 
@@ -182,8 +194,12 @@ impl InputPlan {
                 _ => pipelines.push(LanePipeline { number: of.number, scan, work: lane_work(of, outputs) }),
             }
         }
+        let windows = feeds.iter().filter_map(|of| of.pipeline.windowed()).flat_map(|windowed| &windowed.inputs);
+        let longest = windows.map(|input| input.windows.longest()).max();
         let dead_letters = outputs.dead_letters();
+        let alignment = longest.map(|longest| Alignment::of(&table.options, longest)).transpose()?.flatten();
         Ok(Self {
+            alignment,
             table: Arc::clone(table),
             decode,
             event_time,
@@ -229,6 +245,16 @@ impl InputPlan {
         let kept = UInt32Array::from_iter_values(kept);
         *changes = ChangeBatch { dead_letters: letters.into_letters(), ..changes.take(&kept)? };
         Ok(())
+    }
+
+    /// Whether rows are counted into windows that may be taken back.
+    pub fn takes_back(&self) -> bool {
+        self.pipelines.iter().any(LanePipeline::takes_back)
+    }
+
+    /// Whether changes are rows that do not say whether there was one before.
+    pub fn is_unwrapped(&self) -> bool {
+        is_unwrapped(&self.table.options, self.table.format())
     }
 
     /// A decoder for one lane.
@@ -280,7 +306,8 @@ pub fn check(pipeline: &Arc<Pipeline>, outputs: &Outputs) -> Result<()> {
 
 fn lane_work(of: &FeedOf, outputs: &Outputs) -> LaneWork {
     let output = outputs.of_pipeline(of.number);
-    let Feed { input, stages, .. } = of.feed();
+    let Feed { input, stages, reading, .. } = of.feed();
+    let current = *reading == Reading::Table;
     let (input, stages) = (*input, stages.clone());
     match &of.pipeline.work {
         Work::Append => LaneWork::Append { stages, more: Vec::new(), output },
@@ -288,7 +315,7 @@ fn lane_work(of: &FeedOf, outputs: &Outputs) -> LaneWork {
         Work::Multiset => LaneWork::Multiset { stages, output },
         Work::Window(Windowed { inputs, .. }) => {
             let (late, late_columns) = outputs.late_of_input(InputId { pipeline: of.number, input });
-            LaneWork::Window { input, stages, plan: Arc::clone(&inputs[input]), late, late_columns }
+            LaneWork::Window { input, current, stages, plan: Arc::clone(&inputs[input]), late, late_columns }
         }
     }
 }
@@ -301,7 +328,10 @@ pub fn decode_spec(table: &Arc<Table>, feeds: &[FeedOf]) -> DecodeSpec {
         names.extend(of.feed().scan.fields().iter().map(|field| field.name().as_str()));
         match of.pipeline.work {
             Work::Mirror { .. } | Work::Multiset => images = true,
-            Work::Window { .. } => names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str())),
+            Work::Window { .. } => {
+                images |= of.feed().reading == Reading::Table;
+                names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str()));
+            }
             Work::Append => {}
         }
     }

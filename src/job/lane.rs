@@ -12,15 +12,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use datafusion::arrow::array::RecordBatch;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
 
+use super::alignment::Track;
 use super::discovery::Drift;
 use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
-use super::keeping::{ForMirrors, Keeping};
+use super::keeping::{ForRows, Keeping};
 use super::message::{Assignment, Close, Course, FromLane, PartitionState, Takes, ToLane};
 use super::mirror::Mirror;
 use super::multiset;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::retraction::Signing;
+use super::waiting::PIECE;
 use super::{limits, rows};
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op, TopicPartition};
 use crate::checkpoint::Truncate;
@@ -31,43 +35,59 @@ use crate::format::watch::Watch;
 use crate::source::{RawBatch, SourceReader};
 use crate::state::PartitionRows;
 use crate::window::NO_EVENT_TIME;
-use crate::window::aggregate::{EventTimes, InputId, Uncounted, WindowAggregate, WindowState};
-use crate::window::stage::Rows;
-use crate::window::watermark::PartitionClock;
+use crate::window::aggregate::{EventTimes, InputId, WindowAggregate, WindowState};
+use crate::window::watermark::{BEGINNING_OF_TIME, PartitionClock};
 
 /// How long a poll waits for records, and so how late an order may be heeded.
 const POLL: Duration = Duration::from_millis(20);
 /// How long a lane waits before it asks again for what its decoder could not get.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How a lane's turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It goes on at once.
+    Worked,
+    /// It has nothing to do before its next order.
+    Idle,
+    /// It was told to stop, or has failed.
+    Ended,
+}
+
 /// A lane, to be moved to its thread.
 pub struct Lane {
     number: usize,
-    tables: Vec<LaneTable>,
-    reader: Box<dyn SourceReader>,
-    partitions: BTreeMap<TopicPartition, Partition>,
+    pub(super) tables: Vec<LaneTable>,
+    pub(super) reader: Box<dyn SourceReader>,
+    pub(super) partitions: BTreeMap<TopicPartition, Partition>,
     /// Batches read beyond a bound, for the next course, and those that wait for the decoder.
-    held: VecDeque<RawBatch>,
+    pub(super) held: VecDeque<RawBatch>,
     /// When the decoder is asked again for what it could not get.
     retry_at: Option<Instant>,
-    course: Option<Arc<Course>>,
+    pub(super) course: Option<Arc<Course>>,
+    /// When the partitions' clocks were last compared.
+    pub(super) aligned: Instant,
     /// Whether the source has been asked since the lane last had to wait for the job.
     polled: bool,
     epoch: u64,
     /// Whether it has said what has changed, and waits to be asked for it before it reads on.
     holds: bool,
     orders: Receiver<ToLane>,
+    /// The order that it was woken by.
+    order: Option<ToLane>,
+    /// What was read, kept for its memory.
+    batches: Vec<RawBatch>,
     reports: Sender<FromLane>,
-    progress: Arc<Progress>,
-    outside: Arc<dyn Outside>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) outside: Arc<dyn Outside>,
 }
 
 /// What a lane has of a table.
-struct LaneTable {
-    plan: Arc<InputPlan>,
+pub(super) struct LaneTable {
+    pub(super) plan: Arc<InputPlan>,
     decoder: Box<dyn Decoder>,
-    windows: Vec<Option<WindowAggregate>>,
-    keeping: Keeping,
+    pub(super) windows: Vec<Option<WindowAggregate>>,
+    pub(super) keeping: Keeping,
     /// Over a table whose columns were left out.
     watch: Option<Watch>,
     /// Whether it has got new columns: then it is not read any further.
@@ -99,13 +119,19 @@ impl LaneTable {
     }
 }
 
-struct Partition {
-    table: usize,
+pub(super) struct Partition {
+    pub(super) table: usize,
     generation: u64,
     range: OffsetRange,
-    clock: PartitionClock,
-    last_arrival: i64,
-    at_bound: bool,
+    pub(super) clock: PartitionClock,
+    pub(super) last_arrival: i64,
+    pub(super) at_bound: bool,
+    /// How far it is, for the partitions that may wait for it.
+    pub(super) track: Option<Arc<Track>>,
+    /// Since when it waits for others, by the wall clock.
+    pub(super) paused: Option<i64>,
+    /// How many records are read at a time, while others may have to be waited for.
+    pub(super) piece: usize,
 }
 
 impl Lane {
@@ -127,67 +153,87 @@ impl Lane {
             held: VecDeque::new(),
             retry_at: None,
             course: None,
+            aligned: Instant::now(),
             polled: false,
             epoch: 0,
             holds: false,
             orders,
+            order: None,
+            batches: Vec::new(),
             reports,
             progress,
             outside,
         })
     }
 
-    /// Works until told to stop. An error ends the lane and is reported, as is a panic: the job would wait for this
-    /// lane for ever.
+    /// Works until told to stop.
     pub fn work(mut self) {
+        loop {
+            match self.turn() {
+                Turn::Worked => {}
+                Turn::Idle => match self.orders.recv_timeout(Duration::from_secs(1)) {
+                    Ok(order) => self.order = Some(order),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                },
+                Turn::Ended => return,
+            }
+        }
+    }
+
+    /// Heeds its orders and takes what the source has for it. An error ends the lane and is reported, as is a panic: the job
+    /// would wait for this lane for ever.
+    pub fn turn(&mut self) -> Turn {
         let reports = self.reports.clone();
-        let error = match catch_unwind(AssertUnwindSafe(|| self.run())) {
-            Ok(Ok(())) => return,
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.try_turn()));
+        if !matches!(outcome, Ok(Ok(Turn::Worked | Turn::Idle))) {
+            let paused = self.partitions.values().filter(|it| it.paused.is_some()).count();
+            self.progress.count_paused(-(paused as i64));
+        }
+        let error = match outcome {
+            Ok(Ok(turn)) => return turn,
             Ok(Err(error)) => error,
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
                 Error::internal(format!("a lane panicked: {}", text.unwrap_or("without words")))
             }
         };
-        let _ = reports.blocking_send(FromLane::Failed(error));
+        let _ = send(&reports, FromLane::Failed(error));
+        Turn::Ended
     }
 
-    fn run(&mut self) -> Result<()> {
-        let mut batches = Vec::new();
+    fn try_turn(&mut self) -> Result<Turn> {
         loop {
-            loop {
-                match self.orders.try_recv() {
-                    Ok(ToLane::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
-                    Ok(order) => self.obey(order)?,
-                    Err(TryRecvError::Empty) => break,
-                }
+            match self.order.take().map_or_else(|| self.orders.try_recv(), Ok) {
+                Ok(ToLane::Stop) | Err(TryRecvError::Disconnected) => return Ok(Turn::Ended),
+                Ok(order) => self.obey(order)?,
+                Err(TryRecvError::Empty) => break,
             }
-            if self.course.is_none() || self.holds {
-                match self.orders.recv_timeout(Duration::from_secs(1)) {
-                    Ok(ToLane::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                    Ok(order) => self.obey(order)?,
-                    Err(RecvTimeoutError::Timeout) => {}
-                }
-                continue;
-            }
-            if let Some(at) = self.retry_at {
-                let left = at.saturating_duration_since(Instant::now());
-                if !left.is_zero() {
-                    std::thread::sleep(left.min(POLL));
-                    continue;
-                }
-                self.retry_at = None;
-                self.take_in_held()?;
-                self.check_bounds()?;
-                continue;
-            }
-            self.reader.poll(POLL, &mut batches)?;
-            self.polled = true;
-            for batch in batches.drain(..) {
-                self.take_in(batch)?;
-            }
-            self.check_bounds()?;
         }
+        if self.course.is_none() || self.holds {
+            return Ok(Turn::Idle);
+        }
+        if let Some(at) = self.retry_at {
+            let left = at.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                std::thread::sleep(left.min(POLL));
+                return Ok(Turn::Worked);
+            }
+            self.retry_at = None;
+            self.take_in_held()?;
+            self.check_bounds()?;
+            return Ok(Turn::Worked);
+        }
+        self.align()?;
+        let mut batches = std::mem::take(&mut self.batches);
+        self.reader.poll(POLL, &mut batches)?;
+        self.polled = true;
+        for batch in batches.drain(..) {
+            self.take_in(batch)?;
+        }
+        self.batches = batches;
+        self.check_bounds()?;
+        Ok(Turn::Worked)
     }
 
     fn obey(&mut self, order: ToLane) -> Result<()> {
@@ -214,7 +260,7 @@ impl Lane {
             }
             ToLane::Run(course) => {
                 self.course = Some(Arc::new(course));
-                self.partitions.values_mut().for_each(|partition| partition.at_bound = false);
+                self.partitions.values_mut().for_each(|partition| partition.set_out());
                 self.take_in_held()?;
                 self.check_bounds()?;
             }
@@ -249,17 +295,27 @@ impl Lane {
         let range = OffsetRange { from: assignment.from, to: assignment.from };
         let clock = PartitionClock::at(assignment.clock);
         let last_arrival = self.outside.now();
-        let Assignment { table, generation, .. } = assignment;
-        let partition = Partition { table, generation, range, clock, last_arrival, at_bound: false };
+        let Assignment { table, generation, track, .. } = assignment;
+        let partition = Partition {
+            table,
+            generation,
+            range,
+            clock,
+            last_arrival,
+            at_bound: false,
+            track,
+            paused: None,
+            piece: PIECE,
+        };
         self.partitions.insert(assignment.partition, partition);
     }
 
-    fn take_in_held(&mut self) -> Result<()> {
+    pub(super) fn take_in_held(&mut self) -> Result<()> {
         std::mem::take(&mut self.held).into_iter().try_for_each(|batch| self.take_in(batch))
     }
 
-    /// Works on a batch up to the bound of its partition and holds the rest back.
-    fn take_in(&mut self, mut batch: RawBatch) -> Result<()> {
+    /// Works on a piece up to the bound of its partition and holds the rest back.
+    pub(super) fn take_in_piece(&mut self, mut batch: RawBatch) -> Result<()> {
         let Some(course) = self.course.clone().filter(|_| self.retry_at.is_none()) else {
             self.held.push_back(batch);
             return Ok(());
@@ -276,7 +332,7 @@ impl Lane {
             return Err(Error::internal(format!("records of {} came to a lane that does not own it", batch.source)));
         };
         let table = &mut self.tables[partition.table];
-        if table.drifted {
+        if table.drifted || partition.paused.is_some() {
             self.held.push_back(batch);
             return Ok(());
         }
@@ -322,6 +378,9 @@ impl Lane {
         }
         if self.partitions.iter().all(|(name, partition)| partition.at_bound || !bounds.contains_key(name)) {
             self.course = None;
+            // Nothing more is read here for now.
+            let tracks = self.partitions.values().filter_map(|partition| partition.track.as_ref());
+            tracks.for_each(|track| track.set_counts(false));
             self.report(FromLane::Reached { lane: self.number })?;
         }
         Ok(())
@@ -347,8 +406,13 @@ impl Lane {
         let mirrored = table.keeping.apply(&plan, raw, &mut changes)?;
         let mut letters = Letters::new(raw, &changes);
         let times = observe(&plan, &changes, partition, course.windows, &mut letters)?;
+        let generation = partition.generation;
+        partition.show_clock();
         for pipeline in 0..plan.pipelines.len() {
             self.feed((number, pipeline), &changes, mirrored.as_ref(), &times, course, &mut letters)?;
+        }
+        if course.windows && plan.takes_back() {
+            self.feed_signed(number, &changes, mirrored.as_ref(), &times, generation, course, &mut letters)?;
         }
         let letters = letters.into_letters();
         if mirrored.is_some_and(|it| it.truncated) && course.rows {
@@ -373,7 +437,7 @@ impl Lane {
         &mut self,
         (table, number): (usize, usize),
         changes: &ChangeBatch,
-        mirrored: Option<&ForMirrors>,
+        mirrored: Option<&ForRows>,
         times: &EventTimes,
         course: &Course,
         letters: &mut Letters<'_>,
@@ -402,7 +466,8 @@ impl Lane {
                     false => None,
                 };
                 let own = std::slice::from_ref(refused.as_ref().unwrap_or(changes));
-                for changes in mirrored.map_or(own, |it| &it.changes) {
+                let whole = mirrored.map(|it| it.changes.iter().map(|it| &it.changes).collect());
+                for changes in whole.unwrap_or_else(|| own.iter().collect::<Vec<_>>()) {
                     for rows in mirror.rows_or_refuse(changes, &mut |at, why| letters.expression_failed_at(at, why))? {
                         let rows = limits::hold_mirror(rows, output, letters)?;
                         self.send(output.number, changes, rows)?;
@@ -410,26 +475,17 @@ impl Lane {
                 }
             }
             LaneWork::Multiset { stages, output } if course.rows => {
-                let changes = mirrored.and_then(|it| it.changes.first()).unwrap_or(changes);
+                let changes = mirrored.and_then(|it| it.changes.first()).map_or(changes, |it| &it.changes);
                 for rows in multiset::rows(stages, &pipeline.scan, changes, &output.schema, letters)? {
                     let rows = limits::hold_positioned(rows, output, letters)?;
                     self.send(output.number, changes, rows)?;
                 }
             }
-            LaneWork::Window { stages, late, late_columns, .. } if course.windows => {
-                let Some(aggregate) = &mut self.tables[table].windows[number] else { return Ok(()) };
-                let mut uncounted = Uncounted::default();
-                let rows = Rows::all(pipeline.scan.rows(changes)?);
-                aggregate.push(stages, &rows, times, &changes.source, &mut uncounted)?;
-                letters.refuse(uncounted.refused, changes);
-                for (rows, windows) in uncounted.late {
-                    if course.rows {
-                        self.progress.count_late(rows.len());
-                        let sent = rows::late_rows(&rows, &windows, late_columns, changes, &late.schema)?;
-                        let offset_of = |row| changes.offsets[rows.source_row(row)];
-                        let rows = limits::hold(sent, late, offset_of, letters)?;
-                        self.send(late.number, changes, rows)?;
-                    }
+            LaneWork::Window { current: false, .. } if course.windows => {
+                let (refused, late) = self.count((table, number), changes, times)?;
+                letters.refuse(refused, changes);
+                if course.rows {
+                    self.send_late(changes, late, Some(letters))?;
                 }
             }
             _ => {}
@@ -460,7 +516,7 @@ impl Lane {
             range: partition.range,
             clock: partition.clock.time(),
             generation: partition.generation,
-            at_end: self.polled && self.retry_at.is_none() && self.reader.at_end(name),
+            at_end: self.polled && self.retry_at.is_none() && self.reader.at_end(name) && partition.paused.is_none(),
             at_bound: partition.at_bound,
             last_arrival: partition.last_arrival,
         });
@@ -473,7 +529,7 @@ impl Lane {
     fn close(&mut self, close: &Close) -> Result<()> {
         for &(table, watermark) in &close.tables {
             let own = self.partitions.values_mut().filter(|partition| partition.table == table);
-            own.for_each(|partition| partition.clock.raise(watermark));
+            own.for_each(|partition| partition.raise(watermark));
         }
         self.holds = false;
         let (mut windows, mut peeked) = (Vec::new(), Vec::new());
@@ -489,7 +545,8 @@ impl Lane {
                 windows.push((input, aggregate.close(*watermark)?));
             }
         }
-        self.report(FromLane::Closed { lane: self.number, windows, peeked })
+        let open_windows = self.tables.iter_mut().flat_map(LaneTable::aggregates).map(|it| it.1.open_windows()).sum();
+        self.report(FromLane::Closed { lane: self.number, windows, open_windows, peeked })
     }
 
     fn generation(&self, source: &TopicPartition) -> u64 {
@@ -519,6 +576,12 @@ impl Lane {
         let others: Vec<_> = others.map(|(source, it)| (source.clone(), it.range.to - 1, it.generation)).collect();
         for (source, offset, generation) in others {
             for changes in self.tables[number].keeping.empty(&source, offset)? {
+                if let (Some(event_time), true) = (&plan.event_time, plan.takes_back()) {
+                    let clock = self.partitions.get(&source).map_or(BEGINNING_OF_TIME, |it| it.clock.time());
+                    let signing = Signing { plan: &plan, event_time, met: &[clock], generation };
+                    let signed = signing.emptied(&changes, &mut self.tables[number].keeping)?;
+                    self.count_signed(number, &signed, true, None)?;
+                }
                 for pipeline in &plan.pipelines {
                     let Some(mirror) = mirror(pipeline, generation, true) else { continue };
                     let LaneWork::Mirror { output, .. } = &pipeline.work else { continue };
@@ -532,7 +595,7 @@ impl Lane {
         Ok(())
     }
 
-    fn send(&mut self, output: usize, changes: &ChangeBatch, rows: RecordBatch) -> Result<()> {
+    pub(super) fn send(&mut self, output: usize, changes: &ChangeBatch, rows: RecordBatch) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
@@ -543,14 +606,39 @@ impl Lane {
     /// partitions: their silence does not count it.
     fn report(&mut self, report: FromLane) -> Result<()> {
         let before = Instant::now();
-        let sent = self.reports.blocking_send(report);
+        let sent = send(&self.reports, report);
         let waited = self.outside.since(before);
         if waited > POLL {
             self.polled = false;
             self.partitions.values_mut().for_each(|partition| partition.last_arrival += waited.as_millis() as i64);
         }
-        sent.map_err(|_| Error::internal("the job ended before its lane"))
+        sent
     }
+}
+
+impl Partition {
+    fn set_out(&mut self) {
+        self.at_bound = false;
+        self.track.iter().for_each(|track| track.set_counts(true));
+    }
+
+    fn raise(&mut self, watermark: i64) {
+        self.clock.raise(watermark);
+        self.show_clock();
+    }
+
+    fn show_clock(&self) {
+        self.track.iter().for_each(|track| track.set_clock(self.clock.time()));
+    }
+}
+
+/// Waits where it must: only on a thread of its own.
+fn send(reports: &Sender<FromLane>, report: FromLane) -> Result<()> {
+    let sent = match reports.try_send(report) {
+        Err(TrySendError::Full(report)) => reports.blocking_send(report).is_ok(),
+        sent => sent.is_ok(),
+    };
+    if sent { Ok(()) } else { Err(Error::internal("the job ended before its lane")) }
 }
 
 /// Why a truncate is not applied.
@@ -586,7 +674,7 @@ fn observe(
     if moves {
         partition.clock.observe(&times, event_time.delay, &mut met);
     }
-    Ok(EventTimes { times, met })
+    Ok(EventTimes { times, met, ..EventTimes::default() })
 }
 
 /// Wall-clock milliseconds since the epoch.

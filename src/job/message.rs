@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 
+use super::alignment::Track;
 use super::discovery::Drift;
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::Truncate;
@@ -100,6 +101,8 @@ pub struct Assignment {
     pub clock: i64,
     /// The generation of its versions.
     pub generation: u64,
+    /// Where the partitions that may wait for it look.
+    pub track: Option<Arc<Track>>,
 }
 
 /// What to do with what is read, and how far.
@@ -158,6 +161,8 @@ pub enum FromLane {
         lane: usize,
         /// The closed windows of each input.
         windows: Vec<(InputId, Vec<WindowState>)>,
+        /// How many windows are still open.
+        open_windows: usize,
         /// Copies of windows that stay open: those that were asked for, and those that have ended.
         peeked: Vec<(InputId, Vec<WindowState>)>,
     },

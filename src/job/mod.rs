@@ -1,6 +1,9 @@
 //! A running query: its lanes, its clock, its epochs.
 
+pub mod alignment;
+pub mod blocking;
 pub mod check;
+mod counting;
 mod cycle;
 pub mod delivery;
 pub mod discovery;
@@ -22,14 +25,18 @@ mod mirror_tests;
 #[cfg(test)]
 mod model_tests;
 pub mod multiset;
+mod nested;
 pub mod outputs;
 pub mod outside;
 pub mod progress;
 pub mod recovery;
+mod retraction;
 mod revising;
 pub mod rows;
 pub mod run;
 pub mod scan;
 pub mod settings;
 pub mod table_input;
+pub mod ticker;
 mod truncates;
+mod waiting;

@@ -17,10 +17,16 @@ pub struct Progress {
     pub late: AtomicU64,
     /// Records that could not be used.
     pub dead_letters: AtomicU64,
+    /// Rows that were taken back and had never been there.
+    pub unmatched: AtomicU64,
     /// Records that the source still has beyond what was read, as far as known.
     pub lag: AtomicU64,
     /// Windows open on all lanes together, at the last cut.
     pub open_windows: AtomicU64,
+    /// The most windows that were open at a cut.
+    pub most_open_windows: AtomicU64,
+    /// Partitions that wait for others.
+    pub paused: AtomicI64,
     /// Windows closed.
     pub closed_windows: AtomicU64,
     /// The least watermark of all tables, milliseconds since the epoch; `i64::MIN` before there is one.
@@ -43,8 +49,11 @@ impl Default for Progress {
             bytes: AtomicU64::new(0),
             late: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
+            unmatched: AtomicU64::new(0),
             lag: AtomicU64::new(0),
             open_windows: AtomicU64::new(0),
+            most_open_windows: AtomicU64::new(0),
+            paused: AtomicI64::new(0),
             closed_windows: AtomicU64::new(0),
             watermark: AtomicI64::new(i64::MIN),
             tallies: Mutex::default(),
@@ -61,6 +70,19 @@ impl Progress {
         metrics::counter!("highwater_source_bytes_total").increment(bytes as u64);
     }
 
+    /// Notes how many windows are open.
+    pub fn set_open_windows(&self, count: usize) {
+        self.open_windows.store(count as u64, Relaxed);
+        self.most_open_windows.fetch_max(count as u64, Relaxed);
+        metrics::gauge!("highwater_open_windows").set(count as f64);
+    }
+
+    /// Counts partitions that begin to wait for others, or, below zero, go on.
+    pub fn count_paused(&self, partitions: i64) {
+        self.paused.fetch_add(partitions, Relaxed);
+        metrics::gauge!("highwater_paused_partitions").increment(partitions as f64);
+    }
+
     /// Counts late rows.
     pub fn count_late(&self, rows: usize) {
         self.late.fetch_add(rows as u64, Relaxed);
@@ -72,6 +94,12 @@ impl Progress {
         self.dead_letters.fetch_add(1, Relaxed);
         metrics::counter!("highwater_dead_letters_total", "reason" => reason.as_str()).increment(1);
         self.with_tallies(|tallies| *tallies.reasons.entry(reason.as_str()).or_default() += 1);
+    }
+
+    /// Counts rows that were taken back and had never been there; returns how many there are now.
+    pub fn count_unmatched(&self, rows: u64) -> u64 {
+        metrics::counter!("highwater_unmatched_retractions_total").increment(rows);
+        self.unmatched.fetch_add(rows, Relaxed) + rows
     }
 
     /// Counts rows that an output table has durably.

@@ -209,7 +209,8 @@ impl TableInput {
         clock: i64,
         generation: u64,
     ) -> Result<()> {
-        let assignment = Assignment { table: self.place, partition: partition.clone(), from, clock, generation };
+        let track = self.plan.alignment.as_ref().map(|alignment| alignment.join(clock));
+        let assignment = Assignment { table: self.place, partition: partition.clone(), from, clock, generation, track };
         let lane = lanes.assign(assignment)?;
         self.source.assign(lane, partition, from)?;
         self.standing.insert(partition.clone(), Standing { range: OffsetRange { from, to: from }, clock, generation });

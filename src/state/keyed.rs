@@ -6,10 +6,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, UInt32Array, make_array, new_null_array};
+use datafusion::arrow::array::{
+    Array, ArrayData, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, make_array, new_null_array,
+};
 use datafusion::arrow::buffer::MutableBuffer;
 use datafusion::arrow::compute::{cast, interleave};
-use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{HashMap, HashSet};
 
@@ -29,6 +31,9 @@ pub struct KeyedRows {
     partitions: HashMap<TopicPartition, Partition>,
 }
 
+/// The column of saved rows that says whether windows left a row out.
+const AHEAD: &str = "__highwater_ahead";
+
 /// The rows of one partition.
 #[derive(Default)]
 struct Partition {
@@ -36,6 +41,10 @@ struct Partition {
     /// The row that the last change deleted, if it did. A key that changes is a delete and then an insert, which leaves
     /// out what did not change.
     deleted: Option<Box<[u8]>>,
+    /// The keys of rows that no window has, because their event times were too far ahead of their records. Mostly none.
+    ahead: HashSet<Box<[u8]>>,
+    /// How many changes took back a row that was not there.
+    unmatched: u64,
 }
 
 impl Partition {
@@ -55,15 +64,41 @@ pub struct PartitionRows {
     pub source: TopicPartition,
     /// The row that the last change deleted, or none; then the rows.
     pub rows: Vec<RecordBatch>,
+    /// How many changes took back a row that was not there.
+    pub unmatched: u64,
+}
+
+/// What was there before a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Was {
+    /// The row was kept, and was another one.
+    Kept,
+    /// The row was kept, and is the same still.
+    Same,
+    /// Nothing was kept; `before`, or of a delete the row, is what the event says.
+    Event,
+    /// Nothing is known to have been there.
+    Nothing,
+}
+
+/// Changes of which every image is known that can be.
+#[derive(Debug)]
+pub struct Whole {
+    /// The changes in order: values that an event left out are there, `rows` of a delete is the full old row, and `before` is the
+    /// row that was there before, also of inserts and snapshot reads that met one. A truncate is a delete of
+    /// every row of its partition, all at the truncate's offset.
+    pub changes: ChangeBatch,
+    /// The place of each among the changes that were taken in.
+    pub places: Vec<u32>,
+    /// What was there before each.
+    pub was: Vec<Was>,
 }
 
 /// Changes made whole.
 #[derive(Debug)]
 pub struct Resolved {
-    /// The changes in order, with every image that is known: values that an event left out are there, `rows` of a delete is the
-    /// full old row, and `before` is the row that was there before, also of inserts and snapshot reads that met one.
-    /// A truncate is a delete of every row of its partition, all at the truncate's offset.
-    pub changes: Vec<ChangeBatch>,
+    /// The changes, in stretches.
+    pub changes: Vec<Whole>,
     /// Rows of the batch, with a column each, whose value the event left out and nobody knows. They are in none of the
     /// changes, and changed nothing.
     pub missing: Vec<(u32, u32)>,
@@ -82,6 +117,8 @@ impl std::fmt::Debug for KeyedRows {
 enum Old {
     /// It was kept.
     Kept(Box<[u8]>),
+    /// It was kept, and is as the new one.
+    Same,
     /// The event has it.
     Event,
     Unknown,
@@ -126,38 +163,78 @@ impl KeyedRows {
         }
     }
 
+    /// Notes of a row of a partition whether windows left it out because its event time was too far ahead of its record; says
+    /// whether they had left out the one before it. `after` is `None` of a row that is only taken away.
+    pub fn note_ahead(&mut self, source: &TopicPartition, key: &[u8], after: Option<bool>) -> bool {
+        let ahead = &mut self.partitions.entry(source.clone()).or_default().ahead;
+        let was = ahead.remove(key);
+        if after == Some(true) {
+            ahead.insert(key.into());
+        }
+        was
+    }
+
+    /// Whether there are rows in a partition that windows left out.
+    pub fn has_ahead(&self, source: &TopicPartition) -> bool {
+        self.partitions.get(source).is_some_and(|partition| !partition.ahead.is_empty())
+    }
+
+    /// Counts a change that took back a row which was not there; returns which it was, from 1.
+    pub fn count_unmatched(&mut self, source: &TopicPartition) -> u64 {
+        let unmatched = &mut self.partitions.entry(source.clone()).or_default().unmatched;
+        *unmatched += 1;
+        *unmatched
+    }
+
     /// A copy of the rows of each partition.
     pub fn save(&self, table: &str) -> Result<Vec<PartitionRows>> {
         let mut saved = Vec::new();
         for (source, partition) in &self.partitions {
             let deleted: Vec<&[u8]> = partition.deleted.iter().map(AsRef::as_ref).collect();
-            let mut rows = vec![self.columns(&deleted)?];
+            let has_ahead = !partition.ahead.is_empty();
+            let batch = |images: &[&[u8]], flags: &mut Vec<bool>| {
+                let rows = self.columns(images)?;
+                if has_ahead { with_flags(&rows, std::mem::take(flags).into()) } else { Ok(rows) }
+            };
+            let mut rows = vec![batch(&deleted, &mut vec![false; deleted.len()])?];
             let mut images = Vec::with_capacity(CHUNK_ROWS.min(partition.rows.len()));
-            partition.rows.each(&mut |_, image| {
+            let mut flags = Vec::new();
+            let flush = |images: &mut Vec<Vec<u8>>, flags: &mut Vec<bool>| {
+                let made = batch(&images.iter().map(Vec::as_slice).collect::<Vec<_>>(), flags);
+                images.clear();
+                made
+            };
+            partition.rows.each(&mut |key, image| {
                 images.push(image.to_vec());
+                flags.push(has_ahead && partition.ahead.contains(key));
                 if images.len() == CHUNK_ROWS {
-                    rows.push(self.columns(&images)?);
-                    images.clear();
+                    rows.push(flush(&mut images, &mut flags)?);
                 }
                 Ok(())
             })?;
             if !images.is_empty() {
-                rows.push(self.columns(&images)?);
+                rows.push(flush(&mut images, &mut flags)?);
             }
-            saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows });
+            let unmatched = partition.unmatched;
+            saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows, unmatched });
         }
         Ok(saved)
     }
 
     /// Puts saved rows back.
     pub fn restore(&mut self, saved: &PartitionRows) -> Result<()> {
-        let mut partition = Partition::default();
+        let mut partition = Partition { unmatched: saved.unmatched, ..Partition::default() };
         for (number, rows) in saved.rows.iter().enumerate() {
+            let flags = rows.column_by_name(AHEAD).and_then(|flags| flags.as_boolean_opt()).cloned();
             let rows = &self.conform(rows)?;
             let (keys, images) = (self.key_rows(rows)?, self.images.convert_columns(rows.columns())?);
             if number == 0 {
                 partition.deleted = images.iter().next().map(|image| image.data().into());
                 continue;
+            }
+            if let Some(flags) = flags {
+                let ahead = flags.values().set_indices().map(|row| keys.row(row).data().into());
+                partition.ahead.extend(ahead);
             }
             for (key, image) in keys.iter().zip(images.iter()) {
                 partition.rows.insert(key.data(), image.data())?;
@@ -177,7 +254,8 @@ impl KeyedRows {
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    fn key_rows(&self, rows: &RecordBatch) -> Result<Rows> {
+    /// The keys of rows.
+    pub fn key_rows(&self, rows: &RecordBatch) -> Result<Rows> {
         let columns: Vec<ArrayRef> = self.key.iter().map(|&place| Arc::clone(rows.column(place))).collect();
         Ok(self.keys.convert_columns(&columns)?)
     }
@@ -196,6 +274,13 @@ impl KeyedRows {
         };
         rows.chunks(CHUNK_ROWS).map(delete).collect()
     }
+}
+
+fn with_flags(rows: &RecordBatch, flags: BooleanArray) -> Result<RecordBatch> {
+    let flag = Arc::new(Field::new(AHEAD, DataType::Boolean, false));
+    let schema = Schema::new(rows.schema_ref().fields().iter().cloned().chain([flag]).collect::<Vec<_>>());
+    let flags: ArrayRef = Arc::new(flags);
+    Ok(RecordBatch::try_new(Arc::new(schema), rows.columns().iter().cloned().chain([flags]).collect())?)
 }
 
 /// Arrow's row format has the least value where there is none, which ClickHouse refuses (`Date32`) though it is null.
@@ -264,7 +349,12 @@ impl<'a> Stretch<'a> {
         while from < self.changes.len() {
             if self.changes.ops[from] == Op::Truncate {
                 let (offset, source) = (self.changes.offsets[from], &self.changes.source);
-                resolved.extend(state.deletes(source, &partition.take_all()?, offset)?);
+                let deletes = state.deletes(source, &partition.take_all()?, offset)?;
+                resolved.extend(deletes.into_iter().map(|changes| Whole {
+                    places: vec![from as u32; changes.len()],
+                    was: vec![Was::Kept; changes.len()],
+                    changes,
+                }));
                 from += 1;
                 continue;
             }
@@ -272,7 +362,7 @@ impl<'a> Stretch<'a> {
             self.fill(state, partition, from..to)?;
             self.take_in(state, partition, from..to)?;
             let changes = self.resolved(state, from..to)?;
-            if !changes.is_empty() {
+            if !changes.changes.is_empty() {
                 resolved.push(changes);
             }
             from = to;
@@ -390,6 +480,7 @@ impl<'a> Stretch<'a> {
             let key = self.keys.row(row).data();
             let old_key = self.old_key(row);
             let has_event = self.changes.before.as_ref().is_some_and(|before| before.present[row]);
+            let is_update = self.changes.ops[row] == Op::Update;
             let old = match self.changes.ops[row] {
                 Op::Delete => {
                     let old = map.remove(key)?;
@@ -398,13 +489,18 @@ impl<'a> Stretch<'a> {
                 }
                 _ => {
                     let moved = if old_key == key { None } else { map.remove(old_key)? };
-                    let replaced = map.insert(key, images.row(row - rows.start).data())?;
+                    let image = images.row(row - rows.start);
+                    let replaced = map.insert(key, image.data())?;
+                    if old_key == key && replaced.as_deref() == Some(image.data()) {
+                        self.olds[row] = Old::Same;
+                        continue;
+                    }
                     if old_key == key { replaced } else { moved }
                 }
             };
             self.olds[row] = match old {
                 Some(image) => Old::Kept(image),
-                None if has_event && self.changes.ops[row] == Op::Update => Old::Event,
+                None if has_event && is_update => Old::Event,
                 None => Old::Unknown,
             };
         }
@@ -412,10 +508,30 @@ impl<'a> Stretch<'a> {
     }
 
     /// The changes of a stretch, whole.
-    fn resolved(&mut self, state: &KeyedRows, rows: std::ops::Range<usize>) -> Result<ChangeBatch> {
+    fn resolved(&mut self, state: &KeyedRows, rows: std::ops::Range<usize>) -> Result<Whole> {
         let lost: HashSet<u32> = self.missing.iter().map(|&(row, _)| row).collect();
-        let picked = rows.map(|row| row as u32).filter(|row| !lost.contains(row));
+        let picked = rows.map(|row| row as u32).filter(|row| lost.is_empty() || !lost.contains(row));
         let picked: UInt32Array = UInt32Array::from_iter_values(picked);
+        let places = picked.values().to_vec();
+        let was = places.iter().map(|&row| match (&self.olds[row as usize], self.changes.ops[row as usize]) {
+            (Old::Kept(_), _) => Was::Kept,
+            (Old::Same, _) => Was::Same,
+            (Old::Event, _) | (Old::Unknown, Op::Delete) => Was::Event,
+            (Old::Unknown, _) => Was::Nothing,
+        });
+        let was: Vec<Was> = was.collect();
+        let is_unknown = |row: &u32| matches!(self.olds[*row as usize], Old::Unknown);
+        if picked.len() == self.changes.len() && places.iter().all(is_unknown) {
+            // Rows that nobody knew, which is most of a topic.
+            let changes = ChangeBatch {
+                rows: RecordBatch::try_new(Arc::clone(&state.schema), self.rows.clone())?,
+                before: None,
+                unavailable: Vec::new(),
+                dead_letters: Vec::new(),
+                ..self.changes.clone()
+            };
+            return Ok(Whole { changes, places, was });
+        }
         let mut images: Vec<&[u8]> = Vec::new();
         let (mut before, mut after) = (Vec::with_capacity(picked.len()), Vec::with_capacity(picked.len()));
         let mut present = Vec::with_capacity(picked.len());
@@ -426,6 +542,7 @@ impl<'a> Stretch<'a> {
                     images.push(image);
                     (2, images.len() - 1)
                 }
+                Old::Same => (0, row),
                 Old::Event => (3, row),
                 Old::Unknown => (1, 0),
             };
@@ -448,12 +565,9 @@ impl<'a> Stretch<'a> {
         };
         let (before, after) = (pick(&before)?, pick(&after)?);
         let changes = self.changes.pick(&picked, &self.changes.rows)?;
-        Ok(ChangeBatch {
-            rows: after,
-            before: Some(Before { rows: before, present }),
-            unavailable: Vec::new(),
-            ..changes
-        })
+        let before = Some(Before { rows: before, present });
+        let changes = ChangeBatch { rows: after, before, unavailable: Vec::new(), ..changes };
+        Ok(Whole { changes, places, was })
     }
 }
 

@@ -7,4 +7,4 @@ pub mod keyed;
 pub mod rows_map;
 
 pub use images::BeforeImages;
-pub use keyed::{KeyedRows, PartitionRows, Resolved};
+pub use keyed::{KeyedRows, PartitionRows, Resolved, Was, Whole};

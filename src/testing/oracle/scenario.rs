@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::generate::Random;
 use super::model::Model;
+use crate::connector::MAX_DRIFT;
 
 /// Where times begin: 2026-03-01 10:00 UTC.
 pub(super) const BASE: i64 = 1_772_359_200_000;
@@ -66,6 +67,8 @@ pub(super) struct Shape {
     pub(super) delay: i64,
     pub(super) idle_timeout: i64,
     pub(super) idle_close: i64,
+    /// How far partitions may be apart; 0 is no matter.
+    pub(super) max_drift: i64,
     pub(super) filter: Filter,
     pub(super) keys: Keys,
     pub(super) aggregates: Vec<Aggregate>,
@@ -128,6 +131,7 @@ impl Shape {
             delay: random.pick(&[0, 3_000, 20_000]),
             idle_timeout: random.pick(&[10_000, 30_000]),
             idle_close: random.pick(&[30_000, 60_000]),
+            max_drift: random.pick(&[0, 1, 2_000, 60_000]),
             filter: random.pick(filters),
             keys: random.pick(&[Keys::None, Keys::Name, Keys::NameAndParity]),
             aggregates,
@@ -197,12 +201,13 @@ impl Shape {
             "CREATE TABLE t (id BIGINT, name STRING, value BIGINT, at TIMESTAMP(3), {key}\n  \
              WATERMARK FOR at AS at - {} IDLE TIMEOUT {})\n\
              WITH ('connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'none:9092', 'format' = '{format}', \
-             'idle-close' = '{} ms');\n\
+             'idle-close' = '{} ms', '{MAX_DRIFT}' = '{} ms');\n\
              CREATE TABLE results WITH ('connector' = 'blackhole');\n\
              INSERT INTO results\nSELECT {}\nFROM {window}\n{filter}\nGROUP BY window_start, window_end{keys}\n{having}\n{top}\n{};\n",
             seconds(self.delay),
             seconds(self.idle_timeout),
             self.idle_close,
+            self.max_drift,
             selected.join(", "),
             self.emission.sql(),
         )
