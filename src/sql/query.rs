@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::metadata::FieldMetadata;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as DfStatement;
@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
+use super::cast_names::CastNames;
 use super::catalog::{IMAGES, Insert, Script, Table};
 use super::compile;
 use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
@@ -63,7 +64,7 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
 /// Compiles a script. Where something is still to come (`is_waiting`), there need be no INSERT.
 pub(super) async fn compile_script(script: Script, files: &[File], is_waiting: bool) -> Result<Query> {
     let script = Arc::new(script);
-    let mut planner = Planner::new(&script);
+    let mut planner = Planner::new(&script)?;
     let mut pipelines: Vec<Pipeline> = Vec::new();
     for File { text, views, inserts } in files {
         for view in &script.views[views.clone()] {
@@ -111,12 +112,13 @@ struct Planner {
 }
 
 impl Planner {
-    fn new(script: &Arc<Script>) -> Self {
+    fn new(script: &Arc<Script>) -> Result<Self> {
         let context = context();
+        context.state_ref().write().register_expr_planner(Arc::new(CastNames))?;
         let state = context.state();
         let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).cloned().collect();
         let tables = script.tables.keys().chain(script.views.iter().map(|view| &view.name)).cloned().collect();
-        Self { script: Arc::clone(script), context, views: Arc::default(), known: Known { tables, functions } }
+        Ok(Self { script: Arc::clone(script), context, views: Arc::default(), known: Known { tables, functions } })
     }
 
     async fn insert(&mut self, text: &Text, insert: &Insert) -> Result<Pipeline> {
