@@ -183,10 +183,12 @@ fn window_lines(windowed: &Windowed, input: usize, number: &str) -> Vec<String> 
     lines.extend(stage_lines(&lane.after));
     if windowed.collects(input) {
         let columns: Vec<_> = lane.keys.iter().map(|key| key.to_string()).collect();
-        lines.push(format!(
-            "keeps the rows of each open window, equal ones once with their number: {}",
-            columns.join(", ")
-        ));
+        lines.push(match columns.is_empty() {
+            true => "keeps the number of rows of each open window".to_owned(),
+            false => {
+                format!("keeps the rows of each open window, equal ones once with their number: {}", columns.join(", "))
+            }
+        });
         return lines;
     }
     let keys: Vec<_> = lane.keys.iter().map(|key| key.to_string()).collect();
