@@ -24,14 +24,14 @@ use super::table_input::TableInput;
 use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::Result;
-use crate::sql::pipeline::{ClosedWindow, Pipeline, Windowed};
+use crate::sql::pipeline::{ClosedWindow, Windowed};
 use crate::sql::query::Query;
 use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowPlan, WindowState};
 use crate::window::changed::WindowBounds;
 use crate::window::session_join;
 use crate::window::session_state::Brief;
-use crate::window::watermark::BEGINNING_OF_TIME;
+use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME};
 
 /// The windows of each input.
 pub(super) type InputWindows = BTreeMap<InputId, Vec<WindowState>>;
@@ -220,8 +220,15 @@ impl Job {
         };
         let least = self.inputs.iter().filter(|it| it.has_windows()).map(TableInput::watermark).min();
         let least = least.unwrap_or(i64::MAX);
-        let earlier = self.watermarks_of_pipelines(|table| of(&before, table));
-        let watermarks = self.watermarks_of_pipelines(|table| of(&after, table));
+        let earlier = std::mem::take(&mut self.closed_to);
+        let mut watermarks = match at_the_end {
+            true => self.watermarks_of_pipelines(|_| (END_OF_TIME, false)),
+            false => self.watermarks_of_pipelines(|table| (of(&after, table), self.is_idle(table))),
+        };
+        for (pipeline, watermark) in &mut watermarks {
+            *watermark = earlier.get(pipeline).map_or(*watermark, |earlier| (*earlier).max(*watermark));
+        }
+        self.closed_to = watermarks.clone();
         let mut looked = BTreeMap::new();
         for (&pipeline, &watermark) in &watermarks {
             if self.revising.revises(pipeline) {
@@ -249,11 +256,29 @@ impl Job {
         if nothing_to_close { self.complete().await } else { Ok(()) }
     }
 
-    /// The watermark of each windowed pipeline: the least of the tables that it reads. A table that rests holds it where it was.
-    pub(super) fn watermarks_of_pipelines(&self, of_table: impl Fn(&str) -> i64) -> BTreeMap<usize, i64> {
-        let pipelines = self.query.pipelines.iter().enumerate().filter(|(_, it)| it.windowed().is_some());
-        let least = |pipeline: &Pipeline| pipeline.feeds.iter().map(|feed| of_table(&feed.table.name)).min();
-        pipelines.filter_map(|(number, pipeline)| Some((number, least(pipeline)?))).collect()
+    /// The watermark of each windowed pipeline, given those of tables and which of these are idle: the least of the tables that are
+    /// not. When all are, nothing more is expected before the greatest. A table that rests holds it where it was.
+    pub(super) fn watermarks_of_pipelines(&self, of_table: impl Fn(&str) -> (i64, bool)) -> BTreeMap<usize, i64> {
+        let mut watermarks = BTreeMap::new();
+        for (number, pipeline) in self.query.pipelines.iter().enumerate().filter(|(_, it)| it.windowed().is_some()) {
+            let tables: Vec<_> = pipeline.feeds.iter().map(|feed| of_table(&feed.table.name)).collect();
+            let active = tables.iter().filter(|(_, is_idle)| !is_idle).map(|(watermark, _)| *watermark).min();
+            let watermark = active.or_else(|| tables.iter().map(|(watermark, _)| *watermark).max());
+            watermarks.extend(watermark.map(|watermark| (number, watermark)));
+        }
+        watermarks
+    }
+
+    fn is_idle(&self, table: &str) -> bool {
+        self.inputs.iter().any(|input| input.name() == table && input.is_idle())
+    }
+
+    /// What a checkpoint says of how far windows have been closed: of queries over several tables.
+    fn closed_of_several(&self) -> BTreeMap<usize, i64> {
+        let several = |pipeline: &&usize| {
+            self.query.pipelines.get(**pipeline).is_some_and(|pipeline| pipeline.table_names().len() > 1)
+        };
+        self.closed_to.iter().filter(|(pipeline, _)| several(pipeline)).map(|(pipeline, it)| (*pipeline, *it)).collect()
     }
 
     /// Tells the lanes which watermarks have `moved`, and has the windows of these pipelines closed; returns the lanes that will
@@ -342,6 +367,7 @@ impl Job {
                 .chain(self.resting.positions.clone())
                 .collect(),
             watermarks: self.watermarks(),
+            closed: self.closed_of_several(),
             intents,
             state_epoch: self.state_epoch,
             truncates,

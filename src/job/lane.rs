@@ -467,8 +467,8 @@ impl Lane {
                     false => None,
                 };
                 let own = std::slice::from_ref(refused.as_ref().unwrap_or(changes));
-                let whole = mirrored.map(|it| it.changes.iter().map(|it| &it.changes).collect());
-                for changes in whole.unwrap_or_else(|| own.iter().collect::<Vec<_>>()) {
+                let whole = mirrored.map(ForRows::for_mirrors).transpose()?;
+                for changes in whole.unwrap_or_else(|| own.iter().collect()) {
                     for rows in mirror.rows_or_refuse(changes, &mut |at, why| letters.expression_failed_at(at, why))? {
                         let rows = limits::hold_mirror(rows, output, letters)?;
                         self.send(output.number, changes, rows)?;

@@ -1,5 +1,6 @@
 //! Query files → pipelines: text, statements, plans, and everything that can be said of them before they run.
 
+mod cast_names;
 pub mod catalog;
 pub mod closing;
 pub mod compile;

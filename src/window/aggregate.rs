@@ -17,9 +17,10 @@ use super::session::Sessions;
 use super::session_state::{Brief, SessionPlan};
 use super::slices::Slices;
 use super::stage::{Rows, Stage, evaluate, run};
+use super::watermark::BEGINNING_OF_TIME;
 
 /// The event times of a source batch, a value per row of it, and the clocks that they met.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct EventTimes {
     /// Milliseconds since the epoch; [`NO_EVENT_TIME`] for none.
     pub times: Vec<i64>,
@@ -89,6 +90,8 @@ impl WindowState {
 pub struct WindowAggregate {
     plan: Arc<WindowPlan>,
     open: Open,
+    /// The watermark at which windows were closed last.
+    closed_to: i64,
 }
 
 enum Open {
@@ -103,7 +106,7 @@ impl WindowAggregate {
             Some(sessions) => Open::Sessions(Box::new(Sessions::new(&plan, sessions)?), Arc::clone(sessions)),
             None => Open::Slices(Slices::new(&plan)),
         };
-        Ok(Self { plan, open })
+        Ok(Self { plan, open, closed_to: BEGINNING_OF_TIME })
     }
 
     /// Whether results of windows that may still change are wanted.
@@ -123,6 +126,23 @@ impl WindowAggregate {
     /// is after the clock that it met; where that is none, it is late. A row on which an expression fails is refused
     /// alone, not with its batch. The rows go through the steps `before` the window first.
     pub fn push(
+        &mut self,
+        before: &[Stage],
+        rows: &Rows,
+        times: &EventTimes,
+        source: &TopicPartition,
+        uncounted: &mut Uncounted,
+    ) -> Result<()> {
+        // A table that was left behind, because nothing came, meets what the others have closed.
+        if times.met.iter().any(|met| *met < self.closed_to) {
+            let mut raised = times.clone();
+            raised.met.iter_mut().for_each(|met| *met = self.closed_to.max(*met));
+            return self.count(before, rows, &raised, source, uncounted);
+        }
+        self.count(before, rows, times, source, uncounted)
+    }
+
+    fn count(
         &mut self,
         before: &[Stage],
         rows: &Rows,
@@ -152,13 +172,14 @@ impl WindowAggregate {
             return Ok(());
         }
         let half = length / 2;
-        self.push(before, &rows.slice(0, half), times, source, uncounted)?;
-        self.push(before, &rows.slice(half, length - half), times, source, uncounted)
+        self.count(before, &rows.slice(0, half), times, source, uncounted)?;
+        self.count(before, &rows.slice(half, length - half), times, source, uncounted)
     }
 
     /// The states of every window that ends (plus the allowed lateness) at or before the watermark; of sessions, fragments,
     /// which go through [`super::session_join`].
     pub fn close(&mut self, watermark: i64) -> Result<Vec<WindowState>> {
+        self.closed_to = self.closed_to.max(watermark);
         match &mut self.open {
             Open::Slices(slices) => slices.close(watermark),
             Open::Sessions(sessions, _) => sessions.close(watermark),
