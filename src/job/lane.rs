@@ -266,6 +266,7 @@ impl Lane {
             }
             ToLane::Pause => self.course = None,
             ToLane::Cut { epoch, with_state, closes } => self.cut(epoch, with_state, closes)?,
+            ToLane::ReadOn => self.holds = false,
             ToLane::Close(close) => self.close(&close)?,
             ToLane::Stop => {}
         }
