@@ -8,8 +8,9 @@ use crate::source::{file as file_source, kafka};
 pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];
 
 /// Options that every table may have.
-const COMMON: [&str; 10] = [
+const COMMON: [&str; 12] = [
     "connector",
+    "allowed-lateness",
     "late-table",
     "dead-letter-table",
     "max-future",
@@ -19,7 +20,11 @@ const COMMON: [&str; 10] = [
     "truncate",
     "mirror",
     "generation",
+    MAX_DRIFT,
 ];
+
+/// How far partitions may be apart while a backlog is read, as Flink calls it.
+pub const MAX_DRIFT: &str = "scan.watermark.alignment.max-drift";
 
 /// The options that a connector knows, `*` at the end standing for anything; `None` for an unknown connector.
 pub fn known_options(connector: &str) -> Option<Vec<&'static str>> {

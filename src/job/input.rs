@@ -9,6 +9,7 @@ use std::time::Duration;
 use datafusion::arrow::array::{Array, UInt32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use super::alignment::Alignment;
 use super::keeping::Keeping;
 use super::outputs::Outputs;
 use super::run::by_table;
@@ -55,6 +56,8 @@ pub struct InputPlan {
     pub job: String,
     /// How many partitions the table has now.
     pub partitions: AtomicUsize,
+    /// Its partitions and those that they wait for, when a query has windows.
+    pub alignment: Option<Arc<Alignment>>,
 }
 
 /// The event time of a table. Milliseconds.
@@ -182,8 +185,12 @@ impl InputPlan {
                 _ => pipelines.push(LanePipeline { number: of.number, scan, work: lane_work(of, outputs) }),
             }
         }
+        let windows = feeds.iter().filter_map(|of| of.pipeline.windowed()).flat_map(|windowed| &windowed.inputs);
+        let longest = windows.map(|input| input.windows.longest()).max();
         let dead_letters = outputs.dead_letters();
+        let alignment = longest.map(|longest| Alignment::of(&table.options, longest)).transpose()?.flatten();
         Ok(Self {
+            alignment,
             table: Arc::clone(table),
             decode,
             event_time,

@@ -14,6 +14,7 @@ use datafusion::arrow::array::RecordBatch;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::alignment::Track;
 use super::discovery::Drift;
 use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
 use super::keeping::{ForMirrors, Keeping};
@@ -22,6 +23,7 @@ use super::mirror::Mirror;
 use super::multiset;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::waiting::PIECE;
 use super::{limits, rows};
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op, TopicPartition};
 use crate::checkpoint::Truncate;
@@ -55,30 +57,34 @@ pub enum Turn {
 /// A lane, to be moved to its thread.
 pub struct Lane {
     number: usize,
-    tables: Vec<LaneTable>,
-    reader: Box<dyn SourceReader>,
-    partitions: BTreeMap<TopicPartition, Partition>,
+    pub(super) tables: Vec<LaneTable>,
+    pub(super) reader: Box<dyn SourceReader>,
+    pub(super) partitions: BTreeMap<TopicPartition, Partition>,
     /// Batches read beyond a bound, for the next course, and those that wait for the decoder.
-    held: VecDeque<RawBatch>,
+    pub(super) held: VecDeque<RawBatch>,
     /// When the decoder is asked again for what it could not get.
     retry_at: Option<Instant>,
-    course: Option<Arc<Course>>,
+    pub(super) course: Option<Arc<Course>>,
+    /// When the partitions' clocks were last compared.
+    pub(super) aligned: Instant,
     /// Whether the source has been asked since the lane last had to wait for the job.
     polled: bool,
     epoch: u64,
+    /// Whether it has said what has changed, and waits to be asked for it before it reads on.
+    holds: bool,
     orders: Receiver<ToLane>,
     /// The order that it was woken by.
     order: Option<ToLane>,
     /// What was read, kept for its memory.
     batches: Vec<RawBatch>,
     reports: Sender<FromLane>,
-    progress: Arc<Progress>,
-    outside: Arc<dyn Outside>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) outside: Arc<dyn Outside>,
 }
 
 /// What a lane has of a table.
-struct LaneTable {
-    plan: Arc<InputPlan>,
+pub(super) struct LaneTable {
+    pub(super) plan: Arc<InputPlan>,
     decoder: Box<dyn Decoder>,
     windows: Vec<Option<WindowAggregate>>,
     keeping: Keeping,
@@ -113,13 +119,19 @@ impl LaneTable {
     }
 }
 
-struct Partition {
-    table: usize,
+pub(super) struct Partition {
+    pub(super) table: usize,
     generation: u64,
     range: OffsetRange,
-    clock: PartitionClock,
-    last_arrival: i64,
-    at_bound: bool,
+    pub(super) clock: PartitionClock,
+    pub(super) last_arrival: i64,
+    pub(super) at_bound: bool,
+    /// How far it is, for the partitions that may wait for it.
+    pub(super) track: Option<Arc<Track>>,
+    /// Since when it waits for others, by the wall clock.
+    pub(super) paused: Option<i64>,
+    /// How many records are read at a time, while others may have to be waited for.
+    pub(super) piece: usize,
 }
 
 impl Lane {
@@ -141,8 +153,10 @@ impl Lane {
             held: VecDeque::new(),
             retry_at: None,
             course: None,
+            aligned: Instant::now(),
             polled: false,
             epoch: 0,
+            holds: false,
             orders,
             order: None,
             batches: Vec::new(),
@@ -171,7 +185,12 @@ impl Lane {
     /// would wait for this lane for ever.
     pub fn turn(&mut self) -> Turn {
         let reports = self.reports.clone();
-        let error = match catch_unwind(AssertUnwindSafe(|| self.try_turn())) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.try_turn()));
+        if !matches!(outcome, Ok(Ok(Turn::Worked | Turn::Idle))) {
+            let paused = self.partitions.values().filter(|it| it.paused.is_some()).count();
+            self.progress.count_paused(-(paused as i64));
+        }
+        let error = match outcome {
             Ok(Ok(turn)) => return turn,
             Ok(Err(error)) => error,
             Err(panic) => {
@@ -191,7 +210,7 @@ impl Lane {
                 Err(TryRecvError::Empty) => break,
             }
         }
-        if self.course.is_none() {
+        if self.course.is_none() || self.holds {
             return Ok(Turn::Idle);
         }
         if let Some(at) = self.retry_at {
@@ -205,6 +224,7 @@ impl Lane {
             self.check_bounds()?;
             return Ok(Turn::Worked);
         }
+        self.align()?;
         let mut batches = std::mem::take(&mut self.batches);
         self.reader.poll(POLL, &mut batches)?;
         self.polled = true;
@@ -240,12 +260,12 @@ impl Lane {
             }
             ToLane::Run(course) => {
                 self.course = Some(Arc::new(course));
-                self.partitions.values_mut().for_each(|partition| partition.at_bound = false);
+                self.partitions.values_mut().for_each(|partition| partition.set_out());
                 self.take_in_held()?;
                 self.check_bounds()?;
             }
             ToLane::Pause => self.course = None,
-            ToLane::Cut { epoch, with_state } => self.cut(epoch, with_state)?,
+            ToLane::Cut { epoch, with_state, closes } => self.cut(epoch, with_state, closes)?,
             ToLane::Close(close) => self.close(&close)?,
             ToLane::Stop => {}
         }
@@ -275,17 +295,27 @@ impl Lane {
         let range = OffsetRange { from: assignment.from, to: assignment.from };
         let clock = PartitionClock::at(assignment.clock);
         let last_arrival = self.outside.now();
-        let Assignment { table, generation, .. } = assignment;
-        let partition = Partition { table, generation, range, clock, last_arrival, at_bound: false };
+        let Assignment { table, generation, track, .. } = assignment;
+        let partition = Partition {
+            table,
+            generation,
+            range,
+            clock,
+            last_arrival,
+            at_bound: false,
+            track,
+            paused: None,
+            piece: PIECE,
+        };
         self.partitions.insert(assignment.partition, partition);
     }
 
-    fn take_in_held(&mut self) -> Result<()> {
+    pub(super) fn take_in_held(&mut self) -> Result<()> {
         std::mem::take(&mut self.held).into_iter().try_for_each(|batch| self.take_in(batch))
     }
 
-    /// Works on a batch up to the bound of its partition and holds the rest back.
-    fn take_in(&mut self, mut batch: RawBatch) -> Result<()> {
+    /// Works on a piece up to the bound of its partition and holds the rest back.
+    pub(super) fn take_in_piece(&mut self, mut batch: RawBatch) -> Result<()> {
         let Some(course) = self.course.clone().filter(|_| self.retry_at.is_none()) else {
             self.held.push_back(batch);
             return Ok(());
@@ -302,7 +332,7 @@ impl Lane {
             return Err(Error::internal(format!("records of {} came to a lane that does not own it", batch.source)));
         };
         let table = &mut self.tables[partition.table];
-        if table.drifted {
+        if table.drifted || partition.paused.is_some() {
             self.held.push_back(batch);
             return Ok(());
         }
@@ -348,6 +378,9 @@ impl Lane {
         }
         if self.partitions.iter().all(|(name, partition)| partition.at_bound || !bounds.contains_key(name)) {
             self.course = None;
+            // Nothing more is read here for now.
+            let tracks = self.partitions.values().filter_map(|partition| partition.track.as_ref());
+            tracks.for_each(|track| track.set_counts(false));
             self.report(FromLane::Reached { lane: self.number })?;
         }
         Ok(())
@@ -373,6 +406,7 @@ impl Lane {
         let mirrored = table.keeping.apply(&plan, raw, &mut changes)?;
         let mut letters = Letters::new(raw, &changes);
         let times = observe(&plan, &changes, partition, course.windows, &mut letters)?;
+        partition.show_clock();
         for pipeline in 0..plan.pipelines.len() {
             self.feed((number, pipeline), &changes, mirrored.as_ref(), &times, course, &mut letters)?;
         }
@@ -463,10 +497,11 @@ impl Lane {
         Ok(())
     }
 
-    fn cut(&mut self, epoch: u64, with_state: bool) -> Result<()> {
+    fn cut(&mut self, epoch: u64, with_state: bool, closes: bool) -> Result<()> {
         self.epoch = epoch + 1;
         let mut state = Vec::new();
         let mut open_windows = 0;
+        let mut changed = Vec::new();
         let mut keyed = Vec::new();
         for table in self.tables.iter().filter(|_| with_state) {
             keyed.extend(table.keeping.save(&table.plan.table.name)?);
@@ -476,33 +511,43 @@ impl Lane {
             if with_state {
                 state.push((input, aggregate.copy_state()?));
             }
+            if aggregate.revises() {
+                changed.push((input, aggregate.changed()));
+            }
         }
         let partitions = self.partitions.iter().map(|(name, partition)| PartitionState {
             partition: name.clone(),
             range: partition.range,
             clock: partition.clock.time(),
             generation: partition.generation,
-            at_end: self.polled && self.retry_at.is_none() && self.reader.at_end(name),
+            at_end: self.polled && self.retry_at.is_none() && self.reader.at_end(name) && partition.paused.is_none(),
             at_bound: partition.at_bound,
             last_arrival: partition.last_arrival,
         });
         let partitions = partitions.collect();
-        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open_windows })
+        self.holds = closes && !changed.is_empty();
+        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open_windows, changed })
     }
 
     /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
     fn close(&mut self, close: &Close) -> Result<()> {
         for &(table, watermark) in &close.tables {
             let own = self.partitions.values_mut().filter(|partition| partition.table == table);
-            own.for_each(|partition| partition.clock.raise(watermark));
+            own.for_each(|partition| partition.raise(watermark));
         }
-        let mut windows = Vec::new();
+        self.holds = false;
+        let (mut windows, mut peeked) = (Vec::new(), Vec::new());
         for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
             if let Some((_, watermark)) = close.inputs.iter().find(|(closing, _)| *closing == input) {
+                if aggregate.revises() {
+                    let wanted = close.peek.get(&input.pipeline).map_or(&[][..], Vec::as_slice);
+                    peeked.push((input, aggregate.peek(wanted, *watermark)?));
+                }
                 windows.push((input, aggregate.close(*watermark)?));
             }
         }
-        self.report(FromLane::Closed { lane: self.number, windows })
+        let open_windows = self.tables.iter_mut().flat_map(LaneTable::aggregates).map(|it| it.1.open_windows()).sum();
+        self.report(FromLane::Closed { lane: self.number, windows, open_windows, peeked })
     }
 
     fn generation(&self, source: &TopicPartition) -> u64 {
@@ -563,6 +608,22 @@ impl Lane {
             self.partitions.values_mut().for_each(|partition| partition.last_arrival += waited.as_millis() as i64);
         }
         sent
+    }
+}
+
+impl Partition {
+    fn set_out(&mut self) {
+        self.at_bound = false;
+        self.track.iter().for_each(|track| track.set_counts(true));
+    }
+
+    fn raise(&mut self, watermark: i64) {
+        self.clock.raise(watermark);
+        self.show_clock();
+    }
+
+    fn show_clock(&self) {
+        self.track.iter().for_each(|track| track.set_clock(self.clock.time()));
     }
 }
 

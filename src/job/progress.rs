@@ -21,6 +21,10 @@ pub struct Progress {
     pub lag: AtomicU64,
     /// Windows open on all lanes together, at the last cut.
     pub open_windows: AtomicU64,
+    /// The most windows that were open at a cut.
+    pub most_open_windows: AtomicU64,
+    /// Partitions that wait for others.
+    pub paused: AtomicI64,
     /// Windows closed.
     pub closed_windows: AtomicU64,
     /// The least watermark of all tables, milliseconds since the epoch; `i64::MIN` before there is one.
@@ -45,6 +49,8 @@ impl Default for Progress {
             dead_letters: AtomicU64::new(0),
             lag: AtomicU64::new(0),
             open_windows: AtomicU64::new(0),
+            most_open_windows: AtomicU64::new(0),
+            paused: AtomicI64::new(0),
             closed_windows: AtomicU64::new(0),
             watermark: AtomicI64::new(i64::MIN),
             tallies: Mutex::default(),
@@ -59,6 +65,19 @@ impl Progress {
         self.bytes.fetch_add(bytes as u64, Relaxed);
         metrics::counter!("highwater_events_total").increment(events as u64);
         metrics::counter!("highwater_source_bytes_total").increment(bytes as u64);
+    }
+
+    /// Notes how many windows are open.
+    pub fn set_open_windows(&self, count: usize) {
+        self.open_windows.store(count as u64, Relaxed);
+        self.most_open_windows.fetch_max(count as u64, Relaxed);
+        metrics::gauge!("highwater_open_windows").set(count as f64);
+    }
+
+    /// Counts partitions that begin to wait for others, or, below zero, go on.
+    pub fn count_paused(&self, partitions: i64) {
+        self.paused.fetch_add(partitions, Relaxed);
+        metrics::gauge!("highwater_paused_partitions").increment(partitions as f64);
     }
 
     /// Counts late rows.

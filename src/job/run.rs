@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{mpsc, watch};
 
+use super::alignment::align_together;
 use super::blocking::block_in_place;
 use super::cycle::{Step, fingerprints};
 use super::delivery::{Deliverer, Delivery};
@@ -29,6 +30,7 @@ use super::message::{Course, FromLane, ToLane};
 use super::outputs::Outputs;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use super::ticker::Ticker;
@@ -64,6 +66,8 @@ pub struct Job {
     /// The epoch that is being gathered.
     pub(super) epoch: u64,
     pub(super) rows: EpochRows,
+    /// How many windows each lane has open, as it said last.
+    pub(super) open_windows: BTreeMap<usize, usize>,
     pub(super) next_rows: EpochRows,
     pub(super) step: Step,
     /// The positions of the epoch that is being delivered.
@@ -90,6 +94,8 @@ pub struct Job {
     /// Whether it ends only to go on with another plan.
     replans: bool,
     pub(super) resting: Resting,
+    /// What has been written of windows that may still change.
+    pub(super) revising: Revising,
     /// Held so that a job without lanes yet does not end.
     #[expect(dead_code, reason = "held, not used")]
     own_reports: mpsc::Sender<FromLane>,
@@ -258,12 +264,15 @@ impl Job {
         let mut plans = Vec::new();
         let is_read = |table: &Table| !discovery.as_ref().is_some_and(|it| it.stopped().contains_key(&table.name));
         for (table, feeds) in by_table(&query.pipelines).into_iter().filter(|(table, _)| is_read(table)) {
-            plans.push(Arc::new(InputPlan::new(&table, &feeds, &outputs, &settings.name)?));
+            plans.push(InputPlan::new(&table, &feeds, &outputs, &settings.name)?);
         }
+        align_together(&mut plans);
+        let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
         let open = || open_inputs(&plans, &settings, &reports_in, &progress);
         let (inputs, groups) = block_in_place(open)?;
         let deliverer = Deliverer::start(&settings, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
+        let revising = Revising::new(&query, &outputs, now)?;
         let mut job = Self {
             query,
             outputs,
@@ -277,6 +286,7 @@ impl Job {
             // A fresh start has epochs of its own: results say which epoch they are of, and earlier runs may have left some.
             epoch: (now / 1_000) as u64,
             rows: EpochRows::default(),
+            open_windows: BTreeMap::new(),
             next_rows: EpochRows::default(),
             step: Step::Gathering,
             delivering: None,
@@ -296,6 +306,7 @@ impl Job {
             drifts: Vec::new(),
             replans: false,
             resting: Resting::default(),
+            revising,
             own_reports: reports_in,
         };
         match recovered {
@@ -340,6 +351,7 @@ impl Job {
             state: State {
                 windows: windows.map(|(id, windows)| (*id, windows.clone())).collect(),
                 keyed: keyed.cloned().collect(),
+                ..State::default()
             },
         };
     }
@@ -354,7 +366,7 @@ impl Job {
         self.order(|| ToLane::Run(Course { windows: true, rows: true, bounds: bounds.clone() }));
         // The lanes' count of epochs starts with the first cut.
         let epoch = self.epoch - 1;
-        self.order(|| ToLane::Cut { epoch, with_state: false });
+        self.order(|| ToLane::Cut { epoch, with_state: false, closes: false });
         Ok(())
     }
 
@@ -431,14 +443,16 @@ impl Job {
                 self.replan();
             }
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
-            FromLane::Cut { lane, partitions, state, keyed, open_windows, .. } => {
+            FromLane::Cut { lane, partitions, state, keyed, open_windows, changed, .. } => {
                 self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
-                if self.cut_came(lane, state, keyed, open_windows) {
+                self.open_windows.insert(lane, open_windows);
+                if self.cut_came(lane, state, keyed, changed) {
                     self.close().await?;
                 }
             }
-            FromLane::Closed { lane, windows } => {
-                if self.closed_came(lane, windows) && self.ask_neighbours()? {
+            FromLane::Closed { lane, windows, open_windows, peeked } => {
+                self.open_windows.insert(lane, open_windows);
+                if self.closed_came(lane, windows, peeked) && self.ask_neighbours()? {
                     self.complete().await?;
                 }
             }

@@ -72,6 +72,18 @@ pub trait SourceReader: Send {
 
     /// Whether the partition had been read to its end when it was last polled. Not true while a backlog is known.
     fn at_end(&self, partition: &TopicPartition) -> bool;
+
+    /// Whether more of the partition is known to be there than has been handed out. Unlike [`at_end`](Self::at_end) it may be
+    /// wrong, and is asked often.
+    fn has_rest(&self, partition: &TopicPartition) -> bool {
+        !self.at_end(partition)
+    }
+
+    /// Brings no more of the partition until it is resumed, but for what is on its way.
+    fn pause(&mut self, partition: &TopicPartition) -> Result<()>;
+
+    /// Goes on with a partition that was paused.
+    fn resume(&mut self, partition: &TopicPartition) -> Result<()>;
 }
 
 /// One record as it came, borrowed from the client's memory.
@@ -172,6 +184,12 @@ impl RawBatch {
             if self.records.get(middle).offset < offset { low = middle + 1 } else { high = middle }
         }
         low
+    }
+
+    /// Keeps the first `count` records and returns the others, or `None` when there are none.
+    pub fn split_after(&mut self, count: usize) -> Option<Self> {
+        let next = self.start + count;
+        if next >= self.end { None } else { self.split_off(self.records.get(next).offset) }
     }
 
     /// Keeps the records before `offset` and returns those from it on, or `None` when there are none.

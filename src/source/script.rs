@@ -200,6 +200,7 @@ struct Reading {
     next: usize,
     /// Where the next batch begins.
     offset: i64,
+    paused: bool,
 }
 
 /// Some records of a partition.
@@ -226,8 +227,13 @@ impl ScriptReader {
         for (partition, offset) in given {
             let Some(track) = self.script.partitions.get(&partition) else { continue };
             let next = track.records.partition_point(|record| record.offset < offset);
-            self.reading.push(Reading { partition, next, offset });
+            self.reading.push(Reading { partition, next, offset, paused: false });
         }
+    }
+
+    fn set_paused(&mut self, partition: &TopicPartition, paused: bool) {
+        let reading = self.reading.iter_mut().filter(|reading| reading.partition == *partition);
+        reading.for_each(|reading| reading.paused = paused);
     }
 
     fn must_wait(&self) -> bool {
@@ -240,7 +246,7 @@ impl ScriptReader {
     fn next(&self) -> Option<usize> {
         let place = |(at, reading): (usize, &Reading)| {
             let track = self.script.partitions.get(&reading.partition)?;
-            (reading.next < track.released.load(SeqCst)).then(|| (track.places[reading.next], at))
+            (!reading.paused && reading.next < track.released.load(SeqCst)).then(|| (track.places[reading.next], at))
         };
         self.reading.iter().enumerate().filter_map(place).min().map(|(_, at)| at)
     }
@@ -281,8 +287,23 @@ impl SourceReader for ScriptReader {
     fn at_end(&self, partition: &TopicPartition) -> bool {
         let Some(track) = self.script.partitions.get(partition) else { return false };
         track.asked.fetch_add(1, SeqCst);
+        !self.has_rest(partition)
+    }
+
+    fn has_rest(&self, partition: &TopicPartition) -> bool {
+        let Some(track) = self.script.partitions.get(partition) else { return false };
         let reading = self.reading.iter().find(|reading| reading.partition == *partition);
-        reading.is_some_and(|reading| reading.next >= track.released.load(SeqCst))
+        reading.is_none_or(|reading| reading.next < track.released.load(SeqCst))
+    }
+
+    fn pause(&mut self, partition: &TopicPartition) -> Result<()> {
+        self.set_paused(partition, true);
+        Ok(())
+    }
+
+    fn resume(&mut self, partition: &TopicPartition) -> Result<()> {
+        self.set_paused(partition, false);
+        Ok(())
     }
 }
 

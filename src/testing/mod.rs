@@ -4,6 +4,8 @@
 //! place of its sinks, in one [`Manner`](run::Manner) or in many. What came is compared with what was expected
 //! ([`check`]) and may be written back into the file ([`update`]).
 
+#[cfg(test)]
+mod aligned_test;
 pub mod case;
 #[cfg(test)]
 mod cases_test;

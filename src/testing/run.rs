@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::RecordBatch;
@@ -106,6 +106,8 @@ pub struct Came {
     pub rows: Vec<Vec<RecordBatch>>,
     /// Where each input was.
     pub positions: Vec<(TopicPartition, i64)>,
+    /// The most windows that were open at a time.
+    pub most_open_windows: u64,
 }
 
 /// Compiles the query of a case. The environment has no part in it.
@@ -141,15 +143,17 @@ pub async fn run(case: &Case, query: &Query, manner: &Manner) -> Result<Came> {
         settings.checkpoint_interval = if manner.lanes == 1 { Duration::ZERO } else { Duration::from_secs(3_600) };
     }
     let legs = legs(case, manner);
+    let mut most_open_windows = 0;
     for (number, leg) in legs.iter().enumerate() {
         let ends = number + 1 == legs.len() && !case.open;
         settings.ending = if ends { Ending::Bounded } else { Ending::UntilCaughtUp };
         let crash_every = manner.crash_every;
         let time_out = tokio::time::timeout(LIMIT, run_leg(leg, query, settings.clone(), &outside, crash_every)).await;
-        time_out.map_err(|_| Error::internal(format!("the job has not ended after {LIMIT:?}")))??;
+        let open = time_out.map_err(|_| Error::internal(format!("the job has not ended after {LIMIT:?}")))??;
+        most_open_windows = most_open_windows.max(open);
     }
     let rows = (0..tables.len()).map(|output| outside.collected.rows(output)).collect();
-    Ok(Came { tables, rows, positions })
+    Ok(Came { tables, rows, positions, most_open_windows })
 }
 
 /// The topics of a table; those that a pattern or a list stands for are not known, but for the first.
@@ -226,27 +230,28 @@ async fn run_leg(
     settings: Settings,
     outside: &TestOutside,
     crash_every: Option<usize>,
-) -> Result<()> {
+) -> Result<u64> {
     if leg.iter().any(|event| matches!(event, Event::Advance(_))) {
         return run_while_time_passes(leg, query, settings, outside).await;
     }
     if let Some(Event::Release(count)) = leg.last() {
         outside.script.release(*count);
     }
+    let progress: Arc<Progress> = Arc::default();
     for crash in 0..=CRASHES {
         if let Some(every) = crash_every.filter(|_| crash < CRASHES) {
             outside.collected.crash_after(every * (crash + 1), crash % 2 == 0);
         }
         // Nobody tells it to stop.
         let (_stop, stopped) = watch::channel(false);
-        let outcome = Box::pin(start(query, settings.clone(), outside, Arc::default(), stopped)).await;
+        let outcome = Box::pin(start(query, settings.clone(), outside, Arc::clone(&progress), stopped)).await;
         let has_crashed = crash_every.is_some() && crash < CRASHES && !outside.collected.call_off();
         match outcome {
             Err(_) if has_crashed => {}
-            outcome => return outcome.map(drop),
+            outcome => return outcome.map(|_| progress.most_open_windows.load(Relaxed)),
         }
     }
-    Ok(())
+    Ok(progress.most_open_windows.load(Relaxed))
 }
 
 /// Runs the job without end, lets it read and close what it can, moves the clock, and stops it.
@@ -255,7 +260,7 @@ async fn run_while_time_passes(
     query: &Query,
     mut settings: Settings,
     outside: &TestOutside,
-) -> Result<()> {
+) -> Result<u64> {
     settings.ending = Ending::Endless;
     let progress: Arc<Progress> = Arc::default();
     let (stop, stopped) = watch::channel(false);
@@ -285,7 +290,7 @@ async fn run_while_time_passes(
         }
     }
     let _ = stop.send(true);
-    job.await.map(drop)
+    job.await.map(|_| progress.most_open_windows.load(Relaxed))
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Outcome>> + Send + 'a>>;

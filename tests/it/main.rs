@@ -3,6 +3,7 @@
 //! Each test has topics, tables and job names of its own, so they run beside each other and again and again on one stack.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alignment;
 mod avro;
 mod cases;
 mod cli;

@@ -40,7 +40,7 @@ use self::split::{CHUNK_ROWS, Part, Piece, split};
 use self::types::limit;
 use crate::error::{Error, Result};
 use crate::sink::limits::{Limit, Limits};
-use crate::sink::{Block, IS_DELETED, OutputTable, POSITION, Sink, TableForm, VERSION};
+use crate::sink::{Block, IS_DELETED, OutputTable, POSITION, ROW_NUMBER, Sink, TableForm, VERSION};
 
 /// The options that this sink reads.
 pub const OPTIONS: &[&str] = &[
@@ -129,8 +129,8 @@ impl ClickHouseSink {
     async fn create_or_find(&self, time64: bool) -> Result<(TableName, Existing)> {
         let found = Existing::look_up(&self.client, &self.name).await?;
         let target = match (&self.output.form, &found) {
-            (TableForm::Mirror, Some(table)) if table.keeps_versions() => self.name.clone(),
-            (TableForm::Mirror | TableForm::Multiset, _) => self.name.versions(),
+            (form, Some(table)) if form.keeps_versions() && table.keeps_versions() => self.name.clone(),
+            (TableForm::Mirror | TableForm::Multiset | TableForm::Revised, _) => self.name.versions(),
             (_, Some(table)) if table.engine == "View" => {
                 return Err(Error::config(format!(
                     "{} at {} is a view and cannot be written; give the option 'table' another name",
@@ -154,7 +154,7 @@ impl ClickHouseSink {
         if let Some(table) = &found
             && (versions.is_none() || !table.is_view_over(&target))
         {
-            // Only of a mirror: everything else has returned by now.
+            // Only of what has a view: everything else has returned by now.
             return Err(self.in_the_way(&self.name, &table.engine));
         }
         let is_multiset = self.output.form == TableForm::Multiset;
@@ -189,7 +189,7 @@ impl ClickHouseSink {
         }
         if *name != self.name {
             let view = Existing::look_up(&self.client, &self.name).await?;
-            let is_machinery = |name: &str| [VERSION, IS_DELETED].contains(&name);
+            let is_machinery = |name: &str| [VERSION, IS_DELETED, ROW_NUMBER].contains(&name);
             let mut shown = self.output.schema.fields().iter().map(|field| field.name()).filter(|it| !is_machinery(it));
             if view.is_some_and(|view| shown.any(|column| view.type_of(column) != evolved.type_of(column))) {
                 self.client.query_tsv(&create_view(&self.output, &self.name, true)).await?;
@@ -210,9 +210,14 @@ impl ClickHouseSink {
                 self.name
             ));
         }
+        let what = match self.output.form {
+            TableForm::Revised => "results that come early or are corrected",
+            _ => "a mirror",
+        };
+        let which = if self.output.form == TableForm::Revised { "which are" } else { "which is" };
         Error::config(format!(
-            "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of a mirror, \
-             which is a table {} and a view {} over it; drop or rename it, and Highwater creates both; \
+            "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of {what}, \
+             {which} a table {} and a view {} over it; drop or rename it, and Highwater creates both; \
              or make {} a ReplacingMergeTree(_version, _is_deleted) with these two columns, and it is written directly; \
              or give the option 'table' another name",
             self.client.place(),
@@ -227,7 +232,7 @@ impl ClickHouseSink {
         let place = |name: &str| columns.iter().position(|column| column.name == name);
         let sent = |extra: Extra| columns.iter().any(|column| column.from == From::Extra(extra));
         match self.output.form {
-            TableForm::Mirror => Identity::Versions,
+            TableForm::Mirror | TableForm::Revised => Identity::Versions,
             TableForm::Results if sent(Extra::Job) && sent(Extra::Epoch) => {
                 Identity::Epoch(time_column(&self.output).and_then(place))
             }
@@ -252,7 +257,7 @@ impl ClickHouseSink {
                 self.client.query_tsv(sql).await?.trim().parse().unwrap_or(0)
             }
         };
-        if window == 0 && self.output.form != TableForm::Mirror {
+        if window == 0 && !self.output.form.keeps_versions() {
             tracing::warn!(
                 "the ClickHouse table {name} does not remember inserts, so that an insert repeated in the same moment may \
                  be there twice; run ALTER TABLE {} MODIFY SETTING non_replicated_deduplication_window = 10000",

@@ -41,6 +41,7 @@ struct Slot {
     next: i64,
     cursor: Cursor,
     at_end: bool,
+    paused: bool,
 }
 
 enum Cursor {
@@ -94,7 +95,7 @@ impl Slot {
             Kind::Parquet => Cursor::Parquet(ParquetCursor::open(path, from)?),
             Kind::Container => Cursor::Container(ContainerCursor::open(path, from)?),
         };
-        Ok(Self { partition, next: from, cursor, at_end: false })
+        Ok(Self { partition, next: from, cursor, at_end: false, paused: false })
     }
 
     fn next(&mut self) -> Result<Option<RawBatch>> {
@@ -141,6 +142,12 @@ impl FileReader {
         Self { added, interval, slots: Vec::new(), by_partition: HashMap::new(), turn: 0 }
     }
 
+    fn set_paused(&mut self, partition: &TopicPartition, paused: bool) {
+        if let Some(&slot) = self.by_partition.get(partition) {
+            self.slots[slot].paused = paused;
+        }
+    }
+
     fn adopt(&mut self) -> Result<()> {
         let added = std::mem::take(&mut *self.added.lock().unwrap_or_else(PoisonError::into_inner));
         for added in added {
@@ -160,6 +167,9 @@ impl SourceReader for FileReader {
             for turn in 0..self.slots.len() {
                 let index = (self.turn + turn) % self.slots.len();
                 let slot = &mut self.slots[index];
+                if slot.paused {
+                    continue;
+                }
                 let batch = slot.next()?;
                 slot.at_end = batch.is_none();
                 out.extend(batch);
@@ -178,5 +188,15 @@ impl SourceReader for FileReader {
 
     fn at_end(&self, partition: &TopicPartition) -> bool {
         self.by_partition.get(partition).is_some_and(|&slot| self.slots[slot].at_end)
+    }
+
+    fn pause(&mut self, partition: &TopicPartition) -> Result<()> {
+        self.set_paused(partition, true);
+        Ok(())
+    }
+
+    fn resume(&mut self, partition: &TopicPartition) -> Result<()> {
+        self.set_paused(partition, false);
+        Ok(())
     }
 }

@@ -187,6 +187,18 @@ impl Client {
         }
     }
 
+    /// Fetches no more of a partition, and forgets what has been fetched of it and not been taken.
+    pub(super) fn pause(&self, partition: &TopicPartition) -> Result<()> {
+        let what = || format!("cannot pause reading {partition} from {}", self.brokers);
+        self.consumer.pause(&list_of(partition)).map_err(|error| self.failure(what(), error))
+    }
+
+    /// Goes on with a paused partition, after the last record that was taken of it.
+    pub(super) fn resume(&self, partition: &TopicPartition) -> Result<()> {
+        let what = || format!("cannot go on reading {partition} from {}", self.brokers);
+        self.consumer.resume(&list_of(partition)).map_err(|error| self.failure(what(), error))
+    }
+
     /// Whether a broker was lost since [`Self::back`]: then nobody knows whether a partition is still read to its end.
     pub(super) fn is_away(&self) -> bool {
         self.consumer.context().away.load(Ordering::Acquire)
@@ -200,6 +212,12 @@ impl Client {
     pub(super) fn seldom(&self) -> &Seldom {
         &self.consumer.context().seldom
     }
+}
+
+fn list_of(partition: &TopicPartition) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(&partition.topic, partition.partition);
+    list
 }
 
 fn partitions_of(topic: &MetadataTopic) -> Vec<TopicPartition> {

@@ -200,15 +200,25 @@ impl Lane {
     /// Makes the records of a partition come into this lane's queue. To be done before the partition is assigned: librdkafka
     /// keeps a forwarding that an application has set, and nothing has been fetched yet that could go elsewhere.
     pub(super) fn forward(&self, partition: &TopicPartition) -> Result<()> {
+        self.forward_to(partition, self.queue.as_ptr())
+    }
+
+    /// Makes the records of a partition stay in its own queue, which is filled until it is full. What has come already stays
+    /// in the lane's.
+    pub(super) fn hold(&self, partition: &TopicPartition) -> Result<()> {
+        self.forward_to(partition, std::ptr::null_mut())
+    }
+
+    fn forward_to(&self, partition: &TopicPartition, queue: *mut sys::rd_kafka_queue_t) -> Result<()> {
         let topic = CString::new(&*partition.topic).map_err(Error::internal)?;
-        // SAFETY: client and queue are alive. The handle of the partition's queue is ours to destroy; the forwarding stays.
+        // SAFETY: client and queue are alive, and null is no forwarding. The handle of the partition's queue is ours to destroy; the forwarding stays.
         unsafe {
             let client = self.client.consumer.client().native_ptr();
             let from = sys::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition.partition);
             if from.is_null() {
                 return Err(Error::internal(format!("librdkafka gave no queue for {partition}")));
             }
-            sys::rd_kafka_queue_forward(from, self.queue.as_ptr());
+            sys::rd_kafka_queue_forward(from, queue);
             sys::rd_kafka_queue_destroy(from);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! A lane's reader: batches from one queue, grouped by partition.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys::rd_kafka_resp_err_t as Code;
 
 use super::client::is_permanent;
-use super::messages::{Lane, Message, Messages};
+use super::messages::{Lane, Message, Messages, known_end};
 use crate::change::{OffsetRange, TopicPartition};
 use crate::error::{Error, Result};
 use crate::source::{RawBatch, SourceReader};
@@ -17,6 +17,10 @@ use crate::source::{RawBatch, SourceReader};
 const BATCH_RECORDS: usize = 10_000;
 /// Bytes taken in one poll at most, about: the number of records asked for follows from their mean size so far.
 const BATCH_BYTES: usize = 8 << 20;
+
+/// How many paused partitions of a lane keep what was fetched of them, each at most as much as the lane itself may have
+/// fetched. Those beyond are fetched again when they go on, and take no memory meanwhile.
+const HOLDS: usize = 4;
 
 pub(super) struct KafkaReader {
     lane: Arc<Lane>,
@@ -33,6 +37,8 @@ pub(super) struct KafkaReader {
     full: bool,
     /// Trouble that was found after good records: those go first.
     failed: Option<Error>,
+    /// Paused partitions that keep what was fetched.
+    on_hold: HashSet<TopicPartition>,
 }
 
 /// A partition of this lane.
@@ -61,6 +67,7 @@ impl KafkaReader {
             mean_bytes: 1024,
             full: false,
             failed: None,
+            on_hold: HashSet::new(),
         }
     }
 
@@ -254,6 +261,27 @@ impl SourceReader for KafkaReader {
     fn at_end(&self, partition: &TopicPartition) -> bool {
         let Some(slot) = self.by_name.get(partition).map(|&slot| &self.slots[slot]) else { return false };
         slot.at_end && !self.full && self.lane.is_end(partition, slot.next)
+    }
+
+    fn has_rest(&self, partition: &TopicPartition) -> bool {
+        let Some(slot) = self.by_name.get(partition).map(|&slot| &self.slots[slot]) else { return false };
+        !slot.at_end && known_end(&self.lane.client, partition).is_none_or(|end| slot.next < end)
+    }
+
+    fn pause(&mut self, partition: &TopicPartition) -> Result<()> {
+        if self.on_hold.len() < HOLDS {
+            self.lane.hold(partition)?;
+            self.on_hold.insert(partition.clone());
+            return Ok(());
+        }
+        self.lane.client.pause(partition)
+    }
+
+    fn resume(&mut self, partition: &TopicPartition) -> Result<()> {
+        match self.on_hold.remove(partition) {
+            true => self.lane.forward(partition),
+            false => self.lane.client.resume(partition),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::generate::Random;
 use super::model::Model;
+use crate::connector::MAX_DRIFT;
 
 /// Where times begin: 2026-03-01 10:00 UTC.
 pub(super) const BASE: i64 = 1_772_359_200_000;
@@ -66,6 +67,8 @@ pub(super) struct Shape {
     pub(super) delay: i64,
     pub(super) idle_timeout: i64,
     pub(super) idle_close: i64,
+    /// How far partitions may be apart; 0 is no matter.
+    pub(super) max_drift: i64,
     pub(super) filter: Filter,
     pub(super) keys: Keys,
     pub(super) aggregates: Vec<Aggregate>,
@@ -73,6 +76,15 @@ pub(super) struct Shape {
     pub(super) having: Option<i64>,
     /// The groups with most rows of each window, so many.
     pub(super) top: Option<usize>,
+    pub(super) emission: Emission,
+}
+
+/// When results come. Milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Emission {
+    pub(super) every: Option<i64>,
+    pub(super) lateness: i64,
+    pub(super) fill: Option<u64>,
 }
 
 /// A row that comes.
@@ -119,11 +131,13 @@ impl Shape {
             delay: random.pick(&[0, 3_000, 20_000]),
             idle_timeout: random.pick(&[10_000, 30_000]),
             idle_close: random.pick(&[30_000, 60_000]),
+            max_drift: random.pick(&[0, 1, 2_000, 60_000]),
             filter: random.pick(filters),
             keys: random.pick(&[Keys::None, Keys::Name, Keys::NameAndParity]),
             aggregates,
             having: random.one_in(4).then(|| random.below(3) as i64),
             top: random.one_in(4).then(|| 1 + random.below(3) as usize),
+            emission: Emission::random(random),
         }
     }
 
@@ -138,6 +152,7 @@ impl Shape {
             aggregates: vec![Aggregate::Rows],
             having: None,
             top: None,
+            emission: Emission::default(),
             ..self.clone()
         };
     }
@@ -186,14 +201,41 @@ impl Shape {
             "CREATE TABLE t (id BIGINT, name STRING, value BIGINT, at TIMESTAMP(3), {key}\n  \
              WATERMARK FOR at AS at - {} IDLE TIMEOUT {})\n\
              WITH ('connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'none:9092', 'format' = '{format}', \
-             'idle-close' = '{} ms');\n\
+             'idle-close' = '{} ms', '{MAX_DRIFT}' = '{} ms');\n\
              CREATE TABLE results WITH ('connector' = 'blackhole');\n\
-             INSERT INTO results\nSELECT {}\nFROM {window}\n{filter}\nGROUP BY window_start, window_end{keys}\n{having}\n{top};\n",
+             INSERT INTO results\nSELECT {}\nFROM {window}\n{filter}\nGROUP BY window_start, window_end{keys}\n{having}\n{top}\n{};\n",
             seconds(self.delay),
             seconds(self.idle_timeout),
             self.idle_close,
+            self.max_drift,
             selected.join(", "),
+            self.emission.sql(),
         )
+    }
+}
+
+impl Emission {
+    fn random(random: &mut Random) -> Self {
+        let fill = random.one_in(6).then(|| 1 + random.below(4));
+        let every = (fill.is_none() && random.one_in(3)).then(|| random.pick(&[1_000, 5_000]));
+        let is_late = fill.is_none() && random.one_in(3);
+        let lateness = if is_late { random.pick(&[1_500, 10_000, 40_000]) } else { 0 };
+        Self { every, lateness, fill }
+    }
+
+    fn sql(self) -> String {
+        let interval = |time: i64| format!("INTERVAL '{time}' MILLISECOND");
+        let mut sql = match self.every {
+            Some(every) => format!("EMIT CHANGES EVERY {}", interval(every)),
+            None => "EMIT ON WINDOW CLOSE".to_owned(),
+        };
+        if self.lateness > 0 {
+            sql.push_str(&format!(" ALLOWED LATENESS {}", interval(self.lateness)));
+        }
+        if let Some(fill) = self.fill {
+            sql.push_str(&format!(" FILL EMPTY WINDOWS FOR {fill}"));
+        }
+        sql
     }
 }
 
