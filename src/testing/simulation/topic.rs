@@ -110,8 +110,15 @@ impl Source for SimulatedSource {
 struct SimulatedReader {
     topic: Arc<Topic>,
     inbox: Inbox,
-    /// Partition, place of the next record, next offset.
-    reading: Vec<(TopicPartition, usize, i64)>,
+    reading: Vec<Reading>,
+}
+
+struct Reading {
+    partition: TopicPartition,
+    /// Place of the next record.
+    next: usize,
+    offset: i64,
+    paused: bool,
 }
 
 struct Stretch {
@@ -126,13 +133,19 @@ impl RawRecords for Stretch {
     }
 }
 
+impl SimulatedReader {
+    fn set_paused(&mut self, partition: &TopicPartition, paused: bool) {
+        self.reading.iter_mut().filter(|it| it.partition == *partition).for_each(|it| it.paused = paused);
+    }
+}
+
 impl SourceReader for SimulatedReader {
     fn poll(&mut self, _: Duration, out: &mut Vec<RawBatch>) -> Result<()> {
         let (topic, world) = (&self.topic, &self.topic.world);
         for (partition, offset) in std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner)) {
             let Some(records) = topic.partitions.get(&partition) else { continue };
             let next = records.partition_point(|record| record.offset < offset);
-            self.reading.push((partition, next, offset));
+            self.reading.push(Reading { partition, next, offset, paused: false });
         }
         let mut away = topic.away_until.lock().unwrap_or_else(PoisonError::into_inner);
         if world.strikes(topic.failing * 4) {
@@ -141,7 +154,10 @@ impl SourceReader for SimulatedReader {
         if world.elapsed() < *away || !world.step("poll") {
             return Ok(());
         }
-        for (partition, next, offset) in &mut self.reading {
+        for Reading { partition, next, offset, paused } in &mut self.reading {
+            if *paused {
+                continue;
+            }
             let left = topic.visible(partition).saturating_sub(*next);
             if left == 0 || world.one_in(3) {
                 continue;
@@ -159,7 +175,17 @@ impl SourceReader for SimulatedReader {
     }
 
     fn at_end(&self, partition: &TopicPartition) -> bool {
-        let reading = self.reading.iter().find(|(it, ..)| it == partition);
-        reading.is_some_and(|(_, next, _)| *next >= self.topic.visible(partition))
+        let reading = self.reading.iter().find(|it| it.partition == *partition);
+        reading.is_some_and(|it| it.next >= self.topic.visible(partition))
+    }
+
+    fn pause(&mut self, partition: &TopicPartition) -> Result<()> {
+        self.set_paused(partition, true);
+        Ok(())
+    }
+
+    fn resume(&mut self, partition: &TopicPartition) -> Result<()> {
+        self.set_paused(partition, false);
+        Ok(())
     }
 }
