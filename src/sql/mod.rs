@@ -7,6 +7,7 @@ pub mod compile;
 pub mod database;
 mod ddl;
 pub mod diagnose;
+mod distinct_rows;
 #[cfg(test)]
 mod docs_test;
 pub mod emission;
