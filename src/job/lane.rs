@@ -266,6 +266,7 @@ impl Lane {
             }
             ToLane::Pause => self.course = None,
             ToLane::Cut { epoch, with_state, closes } => self.cut(epoch, with_state, closes)?,
+            ToLane::ReadOn => self.holds = false,
             ToLane::Close(close) => self.close(&close)?,
             ToLane::Stop => {}
         }
@@ -537,7 +538,10 @@ impl Lane {
             if let Some((_, watermark)) = close.inputs.iter().find(|(closing, _)| *closing == input) {
                 if aggregate.revises() {
                     let wanted = close.peek.get(&input.pipeline).map_or(&[][..], Vec::as_slice);
-                    peeked.push((input, aggregate.peek(wanted, *watermark)?));
+                    let (closed, copies) = aggregate.close_and_peek(wanted, *watermark)?;
+                    windows.push((input, closed));
+                    peeked.push((input, copies));
+                    continue;
                 }
                 windows.push((input, aggregate.close(*watermark)?));
             }

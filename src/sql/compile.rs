@@ -42,6 +42,7 @@ pub fn compile(
     // Before now() and the like become constants, so that a restart is the same query.
     let fingerprint = plan.display_indent_schema().to_string();
     let plan = super::nth_value::rewrite(plan, state)?;
+    let plan = super::distinct_rows::rewrite(plan, state)?;
     let rules: Vec<Arc<dyn datafusion::optimizer::OptimizerRule + Send + Sync>> = vec![
         Arc::new(RewriteSetComparison::new()),
         Arc::new(SimplifyExpressions::new()),

@@ -7,6 +7,7 @@ pub mod compile;
 pub mod database;
 mod ddl;
 pub mod diagnose;
+mod distinct_rows;
 #[cfg(test)]
 mod docs_test;
 pub mod emission;
@@ -17,6 +18,7 @@ pub mod interval;
 pub mod metadata;
 mod names;
 mod nth_value;
+mod other_names;
 pub mod pipeline;
 pub mod query;
 pub mod refusal;

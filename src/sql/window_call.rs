@@ -136,14 +136,14 @@ impl WindowFunction {
             let more = positional.len().saturating_sub(open.len()).min(positional.len() - from);
             found.partition_by.extend(positional.drain(from..from + more));
         }
-        let most =
-            if self.named.contains(&"OFFSET") && found.get("OFFSET").is_none() { open.len() + 1 } else { open.len() };
-        if !(open.len()..=most).contains(&positional.len()) {
+        let is_open = |name: &&&str| self.named.contains(*name) && found.get(name).is_none();
+        let optional: Vec<_> = ["OFFSET", "EMITONLYONUPDATE"].iter().filter(is_open).copied().collect();
+        if !(open.len()..=open.len() + optional.len()).contains(&positional.len()) {
             let count = arguments.len();
             let s = if count == 1 { "" } else { "s" };
             return plan_err!("{} has {count} argument{s}; write {}", self.name, self.usage);
         }
-        found.named.extend(open.into_iter().chain(["OFFSET"]).zip(positional));
+        found.named.extend(open.into_iter().chain(optional).zip(positional));
         Ok(found)
     }
 
