@@ -356,6 +356,9 @@ impl Job {
         let manifest = Manifest {
             version: FORMAT_VERSION,
             job: self.settings.name.clone(),
+            // The store knows.
+            number: 0,
+            writer: None,
             started_at,
             epoch: self.epoch,
             made_at,
@@ -370,6 +373,7 @@ impl Job {
             closed: self.closed_of_several(),
             intents,
             state_epoch: self.state_epoch,
+            state_number: 0,
             truncates,
             discovered: self.discovered.clone(),
             finished: self.is_finished(),

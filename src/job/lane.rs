@@ -63,10 +63,10 @@ pub struct Lane {
     /// Batches read beyond a bound, for the next course, and those that wait for the decoder.
     pub(super) held: VecDeque<RawBatch>,
     /// When the decoder is asked again for what it could not get.
-    retry_at: Option<Instant>,
+    retry_at: Option<Duration>,
     pub(super) course: Option<Arc<Course>>,
     /// When the partitions' clocks were last compared.
-    pub(super) aligned: Instant,
+    pub(super) aligned: Duration,
     /// Whether the source has been asked since the lane last had to wait for the job.
     polled: bool,
     epoch: u64,
@@ -153,7 +153,7 @@ impl Lane {
             held: VecDeque::new(),
             retry_at: None,
             course: None,
-            aligned: Instant::now(),
+            aligned: outside.elapsed(),
             polled: false,
             epoch: 0,
             holds: false,
@@ -214,7 +214,7 @@ impl Lane {
             return Ok(Turn::Idle);
         }
         if let Some(at) = self.retry_at {
-            let left = at.saturating_duration_since(Instant::now());
+            let left = at.saturating_sub(self.outside.elapsed());
             if !left.is_zero() {
                 std::thread::sleep(left.min(POLL));
                 return Ok(Turn::Worked);
@@ -341,7 +341,7 @@ impl Lane {
             Ok(()) => self.process_known(batch, &course),
             Err(error) if error.is_transient() => {
                 tracing::warn!("table {}: {error}; trying again", table.plan.table.name);
-                self.retry_at = Some(Instant::now() + RETRY);
+                self.retry_at = Some(self.outside.elapsed() + RETRY);
                 self.held.push_back(batch);
                 Ok(())
             }
