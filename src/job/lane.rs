@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, UInt32Array};
 use tokio::sync::mpsc::Sender;
 
 use super::alignment::Track;
@@ -369,8 +369,16 @@ impl Lane {
             return Ok(());
         }
         let mirrored = table.keeping.apply(&plan, raw, &mut changes)?;
+        if plan.without_snapshot && changes.ops.contains(&Op::Read) {
+            let others = (0..changes.len()).filter(|&row| changes.ops[row] != Op::Read).map(|row| row as u32);
+            let others = changes.take(&UInt32Array::from_iter_values(others))?;
+            changes = ChangeBatch { dead_letters: std::mem::take(&mut changes.dead_letters), ..others };
+        }
         let mut letters = Letters::new(raw, &changes);
-        let times = observe(&plan, &changes, partition, course.windows, &mut letters)?;
+        let times = match plan.reads_clock {
+            true => partition.read_at(self.outside.now(), changes.len()),
+            false => observe(&plan, &changes, partition, course.windows, &mut letters)?,
+        };
         partition.show_clock();
         for pipeline in 0..plan.pipelines.len() {
             self.feed((number, pipeline), &changes, mirrored.as_ref(), &times, course, &mut letters)?;
@@ -444,7 +452,8 @@ impl Lane {
             LaneWork::Window { stages, late, late_columns, .. } if course.windows => {
                 let Some(aggregate) = &mut self.tables[table].windows[number] else { return Ok(()) };
                 let mut uncounted = Uncounted::default();
-                let rows = Rows::all(pipeline.scan.rows(changes)?);
+                let read = times.times.first().copied().unwrap_or(NO_TIME);
+                let rows = Rows::all(pipeline.scan.rows_read_at(changes, read)?);
                 aggregate.push(stages, &rows, times, &changes.source, &mut uncounted)?;
                 letters.refuse(uncounted.refused, changes);
                 for (rows, windows) in uncounted.late {
@@ -476,6 +485,10 @@ impl Lane {
                 state.push((input, aggregate.copy_state()?));
             }
         }
+        let now = self.outside.now();
+        let by_clock = self.partitions.values_mut().filter(|it| self.tables[it.table].plan.reads_clock);
+        // What is read from here on is no earlier: windows up to here are complete.
+        by_clock.for_each(|partition| partition.raise(now));
         let partitions = self.partitions.iter().map(|(name, partition)| PartitionState {
             partition: name.clone(),
             range: partition.range,
@@ -577,6 +590,14 @@ impl Partition {
         self.show_clock();
     }
 
+    /// The event times of records whose time is that of reading them. Never late: wall clocks are set back now and then.
+    fn read_at(&mut self, now: i64, records: usize) -> EventTimes {
+        let times = vec![now.max(self.clock.time()); records];
+        let mut met = Vec::with_capacity(records);
+        self.clock.observe(&times, 0, &mut met);
+        EventTimes { times, met }
+    }
+
     fn show_clock(&self) {
         self.track.iter().for_each(|track| track.set_clock(self.clock.time()));
     }
@@ -602,7 +623,7 @@ fn observe(
 ) -> Result<EventTimes> {
     let Some(event_time) = &plan.event_time else { return Ok(EventTimes::default()) };
     letters.set_range(&event_time.range);
-    let mut times = super::scan::event_times(&event_time.column.of(changes)?, NO_EVENT_TIME)?;
+    let mut times = super::scan::event_times(&event_time.column.of(changes, NO_TIME)?, NO_EVENT_TIME)?;
     for (row, time) in times.iter_mut().enumerate() {
         let arrived = changes.timestamps[row];
         let is_ahead = arrived != NO_TIME && *time > arrived.saturating_add(event_time.max_future);

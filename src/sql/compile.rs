@@ -48,6 +48,7 @@ pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionSta
         Some(aggregate) => compiler.window(&plan, aggregate)?,
         None => compiler.row_wise(&plan, target.as_deref())?,
     };
+    super::processing_time::check(&feed, &work)?;
     let fingerprint = format!("{fingerprint}\n{}", feed.table.fingerprint());
     let output = match work {
         Work::Window(_) => with_window_bounds(&output),
@@ -396,11 +397,7 @@ fn used_columns(
 }
 
 fn stream_table(scan: &TableScan) -> Result<&StreamTable> {
-    use datafusion::datasource::DefaultTableSource;
-    let source = scan.source.as_ref() as &dyn std::any::Any;
-    let provider =
-        source.downcast_ref::<DefaultTableSource>().map(|source| source.table_provider.as_ref() as &dyn std::any::Any);
-    match provider.and_then(|provider| provider.downcast_ref::<StreamTable>()) {
+    match StreamTable::of(scan) {
         Some(stream) => Ok(stream),
         None => refuse(format!("\"{}\" is not a table that can be read as a stream", scan.table_name)),
     }
