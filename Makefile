@@ -63,6 +63,10 @@ test-fast: setup ## Tests that need no services
 bench: setup ## Speed beside librdkafka's own, on 5,000,000 events
 	@PORT_BASE=$(BENCH_PORT_BASE) scripts/bench.sh
 
+.PHONY: compare-flink
+compare-flink: build ## The same windowed queries in Flink SQL (needs Java, installs 1 GB), into docs/semantics.md
+	python3 tests/compare-flink/compare.py --highwater $(or $(CARGO_TARGET_DIR),target)/debug/highwater
+
 ## Trying
 
 .PHONY: demo

@@ -7,6 +7,7 @@
 //! | `EVENTS` | 5,000,000 | how many; the topic `bench.customer.EVENTS` is filled when it is not there |
 //! | `ROUNDS` | 3 | how often each phase runs; the phases take turns |
 //! | `PHASES` | all | some of them, by their names with commas between them |
+//! | `BEFORE` | | another `highwater`, of before a change: each phase of the engine is run with it, too |
 //!
 //! Each phase is a process of its own, so that its memory is its own, and the time is that from its start to its end:
 //! connecting, planning and creating tables included. The engine's phases are `highwater run --bounded`.
@@ -47,6 +48,8 @@ enum Work {
     Drop { lanes: usize },
     /// The INSERTs of the query file into these tables.
     Query(&'static [&'static str]),
+    /// Windows only, over this in place of the query file's.
+    Windows(&'static str),
 }
 
 const PHASES: &[Phase] = &[
@@ -62,6 +65,23 @@ const PHASES: &[Phase] = &[
         name: "whole-file",
         what: "Highwater: raw rows, mirror and windows",
         work: Work::Query(&["customer_changes", "customer_mirror", "registrations_per_store"]),
+    },
+    Phase {
+        name: "hop-60",
+        what: "Highwater: hopping windows of 60 panes",
+        work: Work::Windows(
+            "HOP(CHANGES(customer), create_date, INTERVAL '1' MINUTE, INTERVAL '1' HOUR) WHERE _op IN ('c', 'r')",
+        ),
+    },
+    Phase {
+        name: "table",
+        what: "Highwater: windows over the table, its rows kept",
+        work: Work::Windows("TUMBLE(customer, create_date, INTERVAL '1' MINUTE)"),
+    },
+    Phase {
+        name: "every-change",
+        what: "Highwater: windows over all its change events",
+        work: Work::Windows("TUMBLE(CHANGES(customer), create_date, INTERVAL '1' MINUTE)"),
     },
 ];
 
@@ -188,17 +208,26 @@ impl Place {
         let chosen = variable("PHASES", "");
         let phases: Vec<_> =
             PHASES.iter().filter(|it| chosen.is_empty() || chosen.split(',').any(|name| name == it.name)).collect();
+        let own = PathBuf::from(env!("CARGO_BIN_EXE_highwater"));
+        let before = std::env::var_os("BEFORE").map(PathBuf::from);
+        let binaries = |phase: &Phase| match phase.work {
+            Work::Drop { .. } => vec![("", own.clone())],
+            _ => before.iter().map(|it| ("before: ", it.clone())).chain([("", own.clone())]).collect(),
+        };
+        let phases: Vec<_> =
+            phases.into_iter().flat_map(|phase| binaries(phase).into_iter().map(move |it| (phase, it))).collect();
         let mut runs: Vec<Vec<Run>> = vec![Vec::new(); phases.len()];
         let mut registrations = None;
         for round in 1..=rounds {
-            for (phase, runs) in phases.iter().zip(&mut runs) {
+            for ((phase, (label, binary)), runs) in phases.iter().zip(&mut runs) {
                 client
                     .query_tsv(&format!("DROP DATABASE IF EXISTS {DATABASE} SYNC"))
                     .await
                     .expect("ClickHouse answers");
-                let run = self.run(phase);
+                let run = self.run(phase, binary);
                 let rate = self.events as f64 / run.seconds;
-                println!("round {round}  {:<48} {:>6.2} s  {rate:>10.0} events/s", phase.what, run.seconds);
+                let what = format!("{label}{}", phase.what);
+                println!("round {round}  {what:<56} {:>6.2} s  {rate:>10.0} events/s", run.seconds);
                 runs.push(run);
                 if let Work::Query(tables) = phase.work {
                     let counted = self.check(&client, tables).await;
@@ -211,7 +240,7 @@ impl Place {
         println!("{}", self.report(&phases, &runs));
     }
 
-    fn run(&self, phase: &Phase) -> Run {
+    fn run(&self, phase: &Phase, binary: &Path) -> Run {
         let log = self.folder.join(format!("{}.log", phase.name));
         let mut command = match phase.work {
             Work::Drop { lanes } => {
@@ -219,10 +248,10 @@ impl Place {
                 command.env(DROP_LANES, lanes.to_string());
                 command
             }
-            Work::Query(tables) => {
+            Work::Query(_) | Work::Windows(_) => {
                 let file = self.folder.join(format!("{}.sql", phase.name));
-                fs::write(&file, self.query(tables)).expect("a query file");
-                let mut command = Command::new(env!("CARGO_BIN_EXE_highwater"));
+                fs::write(&file, self.query(&phase.work)).expect("a query file");
+                let mut command = Command::new(binary);
                 command.args(["run", "--bounded", "--set", "WINDOW=1 MINUTE"]).arg(file);
                 command.args(["--set".to_owned(), format!("DATABASE={DATABASE}")]);
                 command.args(["--set".to_owned(), format!("KAFKA_BROKERS={}", self.brokers)]);
@@ -248,8 +277,13 @@ impl Place {
         Run { seconds, cpu_seconds, peak_mb }
     }
 
-    /// The query file with this topic and only some of its INSERTs.
-    fn query(&self, tables: &[&str]) -> String {
+    /// The query file with this topic and only some of its INSERTs, or another.
+    fn query(&self, work: &Work) -> String {
+        let (tables, from): (&[&str], _) = match work {
+            Work::Query(tables) => (tables, None),
+            Work::Windows(from) => (&[], Some(from)),
+            Work::Drop { .. } => (&[], None),
+        };
         let topic = "'topic' = 'shop.sakila.customer'";
         assert!(QUERY.contains(topic), "the query file reads another topic");
         let text = QUERY.replace(topic, &format!("'topic' = '{}'", self.topic));
@@ -261,6 +295,13 @@ impl Place {
             kept += 1;
         }
         assert_eq!(kept, tables.len(), "the query file fills other tables than {tables:?}");
+        if let Some(from) = from {
+            let columns = "window_start, window_end, store_id";
+            let _ = write!(
+                query,
+                "\nINSERT INTO registrations_per_store SELECT {columns}, count(*) AS registrations FROM {from} GROUP BY {columns};"
+            );
+        }
         query
     }
 
@@ -282,11 +323,11 @@ impl Place {
         registrations
     }
 
-    fn report(&self, phases: &[&Phase], runs: &[Vec<Run>]) -> String {
+    fn report(&self, phases: &[(&Phase, (&str, PathBuf))], runs: &[Vec<Run>]) -> String {
         let medians: Vec<Run> = runs.iter().map(|runs| median(runs)).collect();
         let is_drop = |phase: &Phase| matches!(phase.work, Work::Drop { .. });
         let rate = |run: &Run| self.events as f64 / run.seconds;
-        let drops = phases.iter().zip(&medians).filter(|(phase, _)| is_drop(phase));
+        let drops = phases.iter().zip(&medians).filter(|((phase, _), _)| is_drop(phase));
         let limit = drops.map(|(_, run)| rate(run)).fold(f64::NAN, f64::max);
         let mut text = format!(
             "\n{} events, 4 partitions, median of {} rounds; the ratio is to the faster of the first two\n\n\
@@ -294,12 +335,12 @@ impl Place {
             self.events,
             runs.first().map_or(0, Vec::len)
         );
-        for (phase, run) in phases.iter().zip(&medians) {
+        for ((phase, (label, _)), run) in phases.iter().zip(&medians) {
             let Run { seconds, cpu_seconds, peak_mb } = run;
             let (rate, ratio) = (rate(run), rate(run) / limit);
             let _ = writeln!(
                 text,
-                "| {} | {seconds:.2} | {rate:.0} | {ratio:.2} | {cpu_seconds:.2} | {peak_mb:.0} MB |",
+                "| {label}{} | {seconds:.2} | {rate:.0} | {ratio:.2} | {cpu_seconds:.2} | {peak_mb:.0} MB |",
                 phase.what
             );
         }

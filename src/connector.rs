@@ -10,6 +10,7 @@ pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print",
 /// Options that every table may have.
 const COMMON: [&str; 12] = [
     "connector",
+    "allowed-lateness",
     "late-table",
     "dead-letter-table",
     "max-future",

@@ -37,6 +37,14 @@ pub(crate) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     for rows in checkpoint.state.iter().flat_map(|state| &state.keyed) {
         parts.push((Kind::Keyed, encode_batches(&keyed(rows)?)?));
     }
+    if let Some(state) = &checkpoint.state {
+        for (&pipeline, rows) in &state.emitted {
+            parts.push((Kind::Emitted(pipeline), encode_batches(std::slice::from_ref(rows))?));
+        }
+        for (&pipeline, rows) in &state.filled {
+            parts.push((Kind::Filled(pipeline), encode_batches(std::slice::from_ref(rows))?));
+        }
+    }
     let mut bytes =
         Vec::with_capacity(manifest.len() + parts.iter().map(|(_, part)| part.len() + 16).sum::<usize>() + 64);
     bytes.extend(MAGIC);
@@ -84,6 +92,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
         match kind {
             Kind::Rows => rows.push(batches),
             Kind::Keyed => state.keyed.push(unkeyed(&batches)?),
+            Kind::Emitted(pipeline) => state.emitted.extend(batches.into_iter().map(|rows| (pipeline, rows))),
+            Kind::Filled(pipeline) => state.filled.extend(batches.into_iter().map(|rows| (pipeline, rows))),
             Kind::State(input) => {
                 let windows = batches.iter().map(untagged).collect::<Result<_, String>>()?;
                 state.windows.insert(input, windows);
@@ -98,8 +108,13 @@ enum Kind {
     Rows,
     State(InputId),
     Keyed,
+    Emitted(usize),
+    Filled(usize),
 }
 
+/// The tags of what pipelines have beside windows begin here.
+const EMITTED: u32 = 1 << 30;
+const FILLED: u32 = 1 << 31;
 /// How many bits of a tag say the pipeline; those above say which input of it, the first (for long the only one) being 0.
 const PIPELINE_BITS: u32 = 20;
 
@@ -109,6 +124,8 @@ impl Kind {
             Self::Rows => 0,
             Self::State(InputId { pipeline, input }) => (input as u32) << PIPELINE_BITS | (pipeline as u32 + 1),
             Self::Keyed => u32::MAX,
+            Self::Emitted(pipeline) => EMITTED + pipeline as u32,
+            Self::Filled(pipeline) => FILLED + pipeline as u32,
         }
     }
 
@@ -116,6 +133,8 @@ impl Kind {
         match tag {
             0 => Self::Rows,
             u32::MAX => Self::Keyed,
+            FILLED.. => Self::Filled((tag - FILLED) as usize),
+            EMITTED.. => Self::Emitted((tag - EMITTED) as usize),
             tag => {
                 let pipeline = (tag & ((1 << PIPELINE_BITS) - 1)).saturating_sub(1) as usize;
                 Self::State(InputId { pipeline, input: (tag >> PIPELINE_BITS) as usize })
@@ -267,6 +286,8 @@ mod tests {
                     source: TopicPartition { topic: "x".into(), partition: 3 },
                     rows: vec![groups(vec![5]), groups(vec![6])],
                 }],
+                emitted: BTreeMap::from([(0, groups(vec![1])), (3, groups(vec![2, 3]))]),
+                filled: BTreeMap::from([(1, groups(vec![4]))]),
             }),
             rows: vec![vec![groups(vec![8, 9])]],
         }
@@ -316,6 +337,7 @@ mod tests {
         assert_eq!(bounds(&state, 1, 3), [(-60_000, None)]);
         assert_eq!(state.keyed[0].source, expected.keyed[0].source);
         assert_eq!(state.keyed[0].rows, expected.keyed[0].rows);
+        assert_eq!((state.emitted, state.filled), (expected.emitted, expected.filled));
     }
 
     #[test]

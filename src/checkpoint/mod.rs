@@ -19,7 +19,7 @@ use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowState};
 
 /// The version of the format, raised when it changes; older ones stay readable.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// A consistent cut of a job.
 #[derive(Debug, Clone)]
@@ -39,6 +39,10 @@ pub struct State {
     pub windows: BTreeMap<InputId, Vec<WindowState>>,
     /// The rows of the tables whose rows are kept, by partition.
     pub keyed: Vec<PartitionRows>,
+    /// Of each pipeline with early or corrected results, what has been written of windows that may still change.
+    pub emitted: BTreeMap<usize, RecordBatch>,
+    /// Of each pipeline that fills in groups, those that were there of late.
+    pub filled: BTreeMap<usize, RecordBatch>,
 }
 
 /// The part of a checkpoint that people can read: JSON.

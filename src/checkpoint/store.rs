@@ -33,6 +33,8 @@ pub struct Recovered {
     pub last: Checkpoint,
     /// The checkpoint with the open windows: the newest one itself, or one before it.
     pub with_state: Checkpoint,
+    /// Those between the two: the rows that they carry have been written since.
+    pub between: Vec<Checkpoint>,
 }
 
 impl CheckpointStore {
@@ -50,6 +52,11 @@ impl CheckpointStore {
     /// Checkpoints that end with the process, for runs that are not meant to be resumed.
     pub fn in_memory(job: &str) -> Self {
         Self { store: Arc::new(InMemory::new()), folder: Path::from(job), local: None, place: "memory".into() }
+    }
+
+    /// Checkpoints in an object store.
+    pub fn in_store(store: Arc<dyn ObjectStore>, place: impl Into<String>, job: &str) -> Self {
+        Self { store, folder: Path::from(job), local: None, place: place.into() }
     }
 
     /// Saves a checkpoint; it is durable when this returns. Then forgets those that are no longer of use.
@@ -87,7 +94,7 @@ impl CheckpointStore {
         let epochs = self.epochs().await?;
         for &epoch in epochs.iter().rev() {
             let found = match self.load(epoch).await? {
-                Ok(last) => self.with_state(last).await?,
+                Ok(last) => self.with_state(last, &epochs).await?,
                 Err(damage) => Err(damage),
             };
             match found {
@@ -127,11 +134,25 @@ impl CheckpointStore {
         &self.place
     }
 
-    async fn with_state(&self, last: Checkpoint) -> Result<Result<Recovered, String>> {
+    async fn with_state(&self, last: Checkpoint, epochs: &[u64]) -> Result<Result<Recovered, String>> {
         if last.state.is_some() {
-            return Ok(Ok(Recovered { with_state: last.clone(), last }));
+            return Ok(Ok(Recovered { with_state: last.clone(), last, between: Vec::new() }));
         }
-        Ok(self.load(last.manifest.state_epoch).await?.map(|with_state| Recovered { last, with_state }))
+        let (state_epoch, last_epoch) = (last.manifest.state_epoch, last.manifest.epoch);
+        let with_state = match self.load(state_epoch).await? {
+            Ok(with_state) => with_state,
+            Err(damage) => return Ok(Err(damage)),
+        };
+        let mut between = Vec::new();
+        for &epoch in epochs.iter().filter(|epoch| (state_epoch + 1..last_epoch).contains(epoch)) {
+            match self.load(epoch).await? {
+                Ok(checkpoint) => between.push(checkpoint),
+                Err(damage) => {
+                    return Ok(Err(format!("checkpoint {epoch}, which it follows, cannot be used: {damage}")));
+                }
+            }
+        }
+        Ok(Ok(Recovered { last, with_state, between }))
     }
 
     /// A checkpoint that is there already is our own, from a try whose answer was lost, or that of another process.

@@ -1,29 +1,34 @@
 //! The cycle of an epoch: cut, close, complete.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 
+use super::blocking::block_in_place;
 use super::delivery::Delivery;
+use super::emission::Looked;
 use super::epoch::{Cut, blocks, intents};
 use super::input::LanePipeline;
 use super::lanes::Lanes;
 use super::merge::{merge, merge_sessions};
 use super::message::{Close, Takes, ToLane};
+use super::revising::{ChangedWindows, peeks};
 use super::run::Job;
 use super::settings::Ending;
 use super::table_input::TableInput;
 use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::Result;
-use crate::sql::pipeline::{ClosedWindow, Pipeline, Windowed};
+use crate::sql::pipeline::{Bounds, ClosedWindow, Pipeline, Windowed};
 use crate::sql::query::Query;
 use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowPlan, WindowState};
+use crate::window::changed::WindowBounds;
 use crate::window::session_join;
 use crate::window::session_state::Brief;
 use crate::window::watermark::BEGINNING_OF_TIME;
@@ -36,8 +41,23 @@ pub(super) type InputBriefs = Vec<(InputId, Vec<Brief>)>;
 /// Where the current epoch is.
 pub(super) enum Step {
     Gathering,
-    Cutting { waiting: BTreeSet<usize>, state: Option<State> },
-    Closing { waiting: BTreeSet<usize>, state: Option<State>, closed: InputWindows, neighbours: Neighbours },
+    Cutting {
+        waiting: BTreeSet<usize>,
+        state: Option<State>,
+        changed: ChangedWindows,
+    },
+    Closing {
+        waiting: BTreeSet<usize>,
+        state: Option<State>,
+        closed: InputWindows,
+        neighbours: Neighbours,
+        /// Copies of windows that stay open.
+        peeked: InputWindows,
+        /// Why pipelines have been asked for them.
+        looked: BTreeMap<usize, Looked>,
+        /// How far event time has come in each pipeline.
+        watermarks: BTreeMap<usize, i64>,
+    },
     Done,
 }
 
@@ -64,16 +84,17 @@ impl Job {
             return Ok(());
         }
         self.cut_is_last = self.stopping || self.all_reached();
-        let is_due = self.state_saved.elapsed() >= self.settings.checkpoint_interval;
+        let is_due = self.settings.outside.elapsed() >= self.state_saved + self.settings.checkpoint_interval;
         self.apply_truncates()?;
         // What was read by the clock cannot be read again at the same time: every checkpoint has its windows.
         let reads_clock = self.inputs.iter().any(|input| input.plan.reads_clock);
         let with_state = self.cut_is_last || is_due || self.wants_state || reads_clock;
         let epoch = self.epoch;
-        self.order(|| ToLane::Cut { epoch, with_state });
+        self.order(|| ToLane::Cut { epoch, with_state, closes: true });
         self.raise_generations();
         let waiting = self.lanes().collect();
-        self.step = Step::Cutting { waiting, state: with_state.then(State::default) };
+        let (state, changed) = (with_state.then(State::default), ChangedWindows::new());
+        self.step = Step::Cutting { waiting, state, changed };
         Ok(())
     }
 
@@ -90,8 +111,10 @@ impl Job {
         lane: usize,
         windows: Vec<(InputId, Vec<WindowState>)>,
         keyed: Vec<PartitionRows>,
+        have_changed: Vec<(InputId, Vec<WindowBounds>)>,
     ) -> bool {
-        let Step::Cutting { waiting, state } = &mut self.step else { return false };
+        let Step::Cutting { waiting, state, changed } = &mut self.step else { return false };
+        have_changed.into_iter().for_each(|(id, windows)| changed.entry(id.pipeline).or_default().extend(windows));
         if let Some(state) = state {
             let windows = windows.into_iter();
             windows.for_each(|(id, windows)| state.windows.entry(id).or_default().extend(windows));
@@ -101,9 +124,15 @@ impl Job {
         waiting.is_empty()
     }
 
-    pub(super) fn closed_came(&mut self, lane: usize, windows: Vec<(InputId, Vec<WindowState>)>) -> bool {
-        let Step::Closing { waiting, closed, .. } = &mut self.step else { return false };
+    pub(super) fn closed_came(
+        &mut self,
+        lane: usize,
+        windows: Vec<(InputId, Vec<WindowState>)>,
+        looked_at: Vec<(InputId, Vec<WindowState>)>,
+    ) -> bool {
+        let Step::Closing { waiting, closed, peeked, .. } = &mut self.step else { return false };
         windows.into_iter().for_each(|(id, windows)| closed.entry(id).or_default().extend(windows));
+        looked_at.into_iter().for_each(|(id, windows)| peeked.entry(id).or_default().extend(windows));
         waiting.remove(&lane);
         waiting.is_empty()
     }
@@ -176,7 +205,7 @@ impl Job {
 
     /// All lanes stand: moves the watermarks, and asks for the windows behind them.
     pub(super) async fn close(&mut self) -> Result<()> {
-        let Step::Cutting { state, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+        let Step::Cutting { state, changed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
             return Ok(());
         };
         let at_the_end = self.is_finished();
@@ -191,16 +220,26 @@ impl Job {
         let least = self.inputs.iter().filter(|it| it.has_windows()).map(TableInput::watermark).min();
         let least = least.unwrap_or(i64::MAX);
         let earlier = self.watermarks_of_pipelines(|table| of(&before, table));
-        let mut closing = self.watermarks_of_pipelines(|table| of(&after, table));
-        closing.retain(|pipeline, watermark| earlier.get(pipeline).is_none_or(|earlier| *watermark > *earlier));
+        let watermarks = self.watermarks_of_pipelines(|table| of(&after, table));
+        let mut looked = BTreeMap::new();
+        for (&pipeline, &watermark) in &watermarks {
+            if self.revising.revises(pipeline) {
+                looked.insert(pipeline, self.looked(pipeline, &changed, watermark));
+            }
+        }
+        let mut closing = watermarks.clone();
+        closing.retain(|pipeline, watermark| {
+            looked.contains_key(pipeline) || earlier.get(pipeline).is_none_or(|earlier| *watermark > *earlier)
+        });
         let moved = |input: &TableInput| Some(input.watermark()).filter(|it| *it > of(&before, input.name()));
-        let waiting = self.order_close(moved, &closing);
+        let waiting = self.order_close(moved, &closing, &peeks(&looked));
         if !at_the_end && least != i64::MAX {
             self.progress.watermark.store(least, Relaxed);
             metrics::gauge!("highwater_watermark_seconds").set(least as f64 / 1_000.0);
         }
         let nothing_to_close = waiting.is_empty();
-        self.step = Step::Closing { waiting, state, closed: BTreeMap::new(), neighbours: Neighbours::default() };
+        let (closed, peeked, neighbours) = Default::default();
+        self.step = Step::Closing { waiting, state, closed, neighbours, peeked, looked, watermarks };
         if nothing_to_close { self.complete().await } else { Ok(()) }
     }
 
@@ -217,8 +256,9 @@ impl Job {
         &self,
         moved: impl Fn(&TableInput) -> Option<i64>,
         closing: &BTreeMap<usize, i64>,
+        peek: &Arc<BTreeMap<usize, Vec<WindowBounds>>>,
     ) -> BTreeSet<usize> {
-        let mut orders = vec![Close::default(); self.groups.len()];
+        let mut orders = vec![Close { peek: Arc::clone(peek), ..Close::default() }; self.groups.len()];
         for input in &self.inputs {
             let order = &mut orders[input.group];
             order.tables.extend(moved(input).map(|watermark| input.closing(watermark)));
@@ -237,18 +277,31 @@ impl Job {
 
     /// All windows have come in: makes the epoch's blocks and hands them over.
     pub(super) async fn complete(&mut self) -> Result<()> {
-        let Step::Closing { state, closed, mut neighbours, .. } = std::mem::replace(&mut self.step, Step::Gathering)
-        else {
+        let step = std::mem::replace(&mut self.step, Step::Gathering);
+        let Step::Closing { mut state, closed, mut neighbours, peeked, mut looked, watermarks, .. } = step else {
             return Ok(());
         };
         self.progress.set_open_windows(self.open_windows.values().sum());
+        state.as_mut().map(|state| self.revising.save_filled(state)).transpose()?;
         let mut results = BTreeMap::new();
         let mut by_pipeline: BTreeMap<usize, InputWindows> = BTreeMap::new();
         for (id, windows) in closed {
             by_pipeline.entry(id.pipeline).or_default().insert(id, windows);
         }
-        for (pipeline, windows) in by_pipeline {
-            let rows = self.results(pipeline, windows, &mut neighbours.briefs).await?;
+        // Also where no window has closed: rows may be filled in, or be gone.
+        for pipeline in self.revising.filled().chain(looked.keys().copied()) {
+            by_pipeline.entry(pipeline).or_default();
+        }
+        for (pipeline, mut windows) in by_pipeline {
+            let passed = watermarks.get(&pipeline).map_or(i64::MIN, |watermark| self.passed(pipeline, *watermark));
+            if self.revising.fills(pipeline) {
+                let states = windows.entry(InputId { pipeline, input: 0 }).or_default();
+                *states = self.revising.fill(pipeline, std::mem::take(states), passed)?;
+            }
+            for (id, states) in peeked.range(inputs_of(pipeline)) {
+                windows.entry(*id).or_default().extend(states.iter().cloned());
+            }
+            let rows = self.results(pipeline, windows, &mut neighbours.briefs, looked.remove(&pipeline)).await?;
             if !rows.is_empty() {
                 results.insert(self.outputs.of_pipeline(pipeline).number, rows);
             }
@@ -263,7 +316,7 @@ impl Job {
         self.rows = std::mem::take(&mut self.next_rows);
         if is_quiet && !self.cut_is_last && !self.wants_state && self.has_checkpoint {
             self.epoch += 1;
-            self.state_saved = Instant::now();
+            self.state_saved = self.settings.outside.elapsed();
             return Ok(());
         }
         self.note_state(state.is_some());
@@ -291,11 +344,13 @@ impl Job {
             discovered: self.discovered.clone(),
             finished: self.is_finished(),
         };
-        let state = state.map(|mut state| {
+        let state = state.map(|mut state| -> Result<State> {
+            self.revising.save_emitted(&mut state)?;
             state.windows.extend(self.resting.state.windows.clone());
             state.keyed.extend(self.resting.state.keyed.iter().cloned());
-            state
+            Ok(state)
         });
+        let state = state.transpose()?;
         let checkpoint = Checkpoint { manifest, state, rows };
         self.epoch += 1;
         self.delivering = Some(checkpoint.clone());
@@ -318,7 +373,8 @@ impl Job {
 
     fn note_state(&mut self, saved: bool) {
         if saved {
-            (self.state_epoch, self.state_saved, self.wants_state) = (self.epoch, Instant::now(), false);
+            (self.state_epoch, self.wants_state) = (self.epoch, false);
+            self.state_saved = self.settings.outside.elapsed();
         }
     }
 
@@ -328,6 +384,7 @@ impl Job {
         pipeline: usize,
         mut states: InputWindows,
         neighbours: &mut BTreeMap<InputId, Vec<Brief>>,
+        looked: Option<Looked>,
     ) -> Result<Vec<RecordBatch>> {
         let compiled = Arc::clone(&self.query.pipelines[pipeline]);
         let Some(Windowed { inputs, closing, .. }) = compiled.windowed() else { return Ok(Vec::new()) };
@@ -335,16 +392,24 @@ impl Job {
         for (input, plan) in inputs.iter().enumerate() {
             let id = InputId { pipeline, input };
             let neighbours = neighbours.remove(&id).unwrap_or_default();
-            windows.push(self.merged(id, plan, states.remove(&id).unwrap_or_default(), neighbours)?);
+            let states = states.remove(&id).unwrap_or_default();
+            windows.push(self.merged(id, plan, states, neighbours, looked.as_ref())?);
         }
         let output = self.outputs.of_pipeline(pipeline);
         let finished = closing.finish(&windows).await?;
         for (start, rows, message) in &finished.failed {
-            self.refuse_groups(pipeline, *start, rows, DeadReason::ExpressionFailed, message)?;
+            if inputs.iter().any(|plan| is_settled(plan, *start, looked.as_ref())) {
+                self.refuse_groups(pipeline, *start, rows, DeadReason::ExpressionFailed, message)?;
+            }
+        }
+        let visible = Arc::new(Schema::new(output.schema.fields()[..compiled.output.fields().len()].to_vec()));
+        let rows = finished.rows.iter().map(|batch| super::rows::conform(batch.columns(), &visible));
+        let mut rows = rows.collect::<Result<Vec<_>>>()?;
+        if let Some(looked) = &looked {
+            rows = self.revising.revise(pipeline, &rows, looked)?;
         }
         let mut held = Vec::new();
-        for batch in &finished.rows {
-            let rows = super::rows::conform(batch.columns(), &output.schema)?;
+        for rows in rows {
             let (kept, refused) = super::limits::part(rows.clone(), &output.limits)?;
             for (row, message) in refused {
                 let group = rows.slice(row, 1);
@@ -365,22 +430,27 @@ impl Job {
         plan: &WindowPlan,
         states: Vec<WindowState>,
         neighbours: Vec<Brief>,
+        looked: Option<&Looked>,
     ) -> Result<Vec<ClosedWindow>> {
         let (merged, closed_windows) = match &plan.sessions {
             None => {
-                let merged = tokio::task::block_in_place(|| merge(states, plan))?;
-                let closed_windows = merged.windows.len();
+                let merged = block_in_place(|| merge(states, plan))?;
+                let stays = |it: &&ClosedWindow| match (looked, &it.bounds) {
+                    (Some(looked), Bounds::One(_, end)) => plan.closes_at(*end) > looked.watermark,
+                    _ => false,
+                };
+                let closed_windows = merged.windows.len() - merged.windows.iter().filter(stays).count();
                 (merged, closed_windows)
             }
             Some(sessions) => {
                 let join = || session_join::join(&states, neighbours, plan, sessions);
-                let joined = tokio::task::block_in_place(join)?;
+                let joined = block_in_place(join)?;
                 self.put_back(id, joined.held);
-                (tokio::task::block_in_place(|| merge_sessions(&joined.closed, plan))?, joined.sessions)
+                (block_in_place(|| merge_sessions(&joined.closed, plan))?, joined.sessions)
             }
         };
         self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);
-        for (start, group, message) in &merged.failed {
+        for (start, group, message) in merged.failed.iter().filter(|(start, ..)| is_settled(plan, *start, looked)) {
             self.refuse_groups(id.pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
         }
         Ok(merged.windows)
@@ -420,6 +490,16 @@ impl Job {
         self.rows.add(output.number, source, rows);
         Ok(())
     }
+}
+
+/// Whether what failed in a window is said: of one that is looked at again and again, once, when nothing changes any more.
+fn is_settled(plan: &WindowPlan, start: i64, looked: Option<&Looked>) -> bool {
+    looked.is_none_or(|it| plan.closes_at(plan.windows.last_window(start).1) <= it.watermark)
+}
+
+/// All inputs of a pipeline.
+fn inputs_of(pipeline: usize) -> RangeInclusive<InputId> {
+    InputId { pipeline, input: 0 }..=InputId { pipeline, input: usize::MAX }
 }
 
 /// The plan of each pipeline in words.

@@ -9,7 +9,9 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
+use super::outside::Outside;
 use super::progress::Progress;
+use super::settings::Settings;
 use crate::checkpoint::{Checkpoint, CheckpointStore};
 use crate::error::{Error, Result};
 use crate::sink::{Block, OutputTable, Sink};
@@ -37,14 +39,15 @@ pub struct Deliverer {
 impl Deliverer {
     /// Starts delivering to these sinks, one per output.
     pub fn start(
-        store: CheckpointStore,
+        settings: &Settings,
         sinks: Vec<Box<dyn Sink>>,
         tables: Vec<OutputTable>,
         progress: Arc<Progress>,
     ) -> Self {
         let (epochs, inbox) = channel(1);
         let (outbox, delivered) = channel(4);
-        let worker = Worker { store, sinks, tables, progress };
+        let (store, outside) = (settings.checkpoints.clone(), Arc::clone(&settings.outside));
+        let worker = Worker { store, sinks, tables, progress, outside };
         Self { epochs: Some(epochs), delivered, task: tokio::spawn(worker.run(inbox, outbox)) }
     }
 
@@ -71,6 +74,7 @@ struct Worker {
     sinks: Vec<Box<dyn Sink>>,
     tables: Vec<OutputTable>,
     progress: Arc<Progress>,
+    outside: Arc<dyn Outside>,
 }
 
 impl Worker {
@@ -91,7 +95,7 @@ impl Worker {
     async fn deliver(&mut self, delivery: Delivery) -> Result<u64> {
         if !delivery.again {
             let store = self.store.clone();
-            let mut patience = Patience::new("the checkpoint store");
+            let mut patience = Patience::new("the checkpoint store", &self.outside);
             while let Err(error) = store.save(&delivery.checkpoint).await {
                 patience.wait(error).await?;
             }
@@ -102,7 +106,7 @@ impl Worker {
         for (output, sink) in self.sinks.iter_mut().enumerate() {
             if let Some(blocks) = blocks.remove(&output) {
                 let (table, again) = (&self.tables[output], delivery.again);
-                writes.push(Box::pin(write_all(sink.as_mut(), table, blocks, again, &self.progress)));
+                writes.push(Box::pin(write_all(sink.as_mut(), table, blocks, again, &self.progress, &self.outside)));
             }
         }
         // Tables know nothing of each other; with hundreds of them, one after the other takes too long.
@@ -121,9 +125,10 @@ async fn write_all(
     blocks: Vec<&Block>,
     again: bool,
     progress: &Progress,
+    outside: &Arc<dyn Outside>,
 ) -> Result<()> {
     for block in blocks {
-        write(sink, table, block, again, progress).await?;
+        write(sink, table, block, again, progress, outside).await?;
     }
     Ok(())
 }
@@ -136,9 +141,10 @@ async fn write(
     block: &Block,
     mut again: bool,
     progress: &Progress,
+    outside: &Arc<dyn Outside>,
 ) -> Result<()> {
     let name = table.name().to_owned();
-    let mut patience = Patience::new(&name);
+    let mut patience = Patience::new(&name, outside);
     loop {
         let outcome = if again { sink.write_again(block).await } else { sink.write(block).await };
         match outcome {
@@ -156,14 +162,15 @@ async fn write(
 struct Patience {
     what: String,
     pause: Duration,
+    outside: Arc<dyn Outside>,
 }
 
 impl Patience {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(10);
 
-    fn new(what: &str) -> Self {
-        Self { what: what.to_owned(), pause: Self::FIRST }
+    fn new(what: &str, outside: &Arc<dyn Outside>) -> Self {
+        Self { what: what.to_owned(), pause: Self::FIRST, outside: Arc::clone(outside) }
     }
 
     async fn wait(&mut self, error: Error) -> Result<()> {
@@ -171,7 +178,7 @@ impl Patience {
             return Err(error);
         }
         tracing::warn!(target: "highwater::delivery", "{}: {error}; trying again in {:?}", self.what, self.pause);
-        tokio::time::sleep(self.pause).await;
+        self.outside.sleep(self.pause).await;
         self.pause = (self.pause * 2).min(Self::LONGEST);
         Ok(())
     }

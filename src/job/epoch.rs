@@ -108,7 +108,7 @@ fn reversed_hash(text: &str) -> u32 {
 pub fn is_inline(form: &TableForm) -> bool {
     match form {
         TableForm::Log | TableForm::Mirror | TableForm::Multiset => false,
-        TableForm::Results | TableForm::Late | TableForm::DeadLetters => true,
+        TableForm::Results | TableForm::Revised | TableForm::Late | TableForm::DeadLetters => true,
     }
 }
 

@@ -181,6 +181,7 @@ fn form(form: &TableForm) -> &'static str {
         TableForm::Mirror => "one row per primary key, the newest",
         TableForm::Multiset => "each row as often as the table has it",
         TableForm::Results => "each window and group once, final",
+        TableForm::Revised => "one row per window and group, the newest",
         TableForm::Late => "each late row once",
         TableForm::DeadLetters => "each record once",
     }

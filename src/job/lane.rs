@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use datafusion::arrow::array::{RecordBatch, UInt32Array};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::alignment::Track;
 use super::discovery::Drift;
@@ -42,6 +43,17 @@ const POLL: Duration = Duration::from_millis(20);
 /// How long a lane waits before it asks again for what its decoder could not get.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How a lane's turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It goes on at once.
+    Worked,
+    /// It has nothing to do before its next order.
+    Idle,
+    /// It was told to stop, or has failed.
+    Ended,
+}
+
 /// A lane, to be moved to its thread.
 pub struct Lane {
     number: usize,
@@ -58,7 +70,13 @@ pub struct Lane {
     /// Whether the source has been asked since the lane last had to wait for the job.
     polled: bool,
     epoch: u64,
+    /// Whether it has said what has changed, and waits to be asked for it before it reads on.
+    holds: bool,
     orders: Receiver<ToLane>,
+    /// The order that it was woken by.
+    order: Option<ToLane>,
+    /// What was read, kept for its memory.
+    batches: Vec<RawBatch>,
     reports: Sender<FromLane>,
     pub(super) progress: Arc<Progress>,
     pub(super) outside: Arc<dyn Outside>,
@@ -138,67 +156,84 @@ impl Lane {
             aligned: Instant::now(),
             polled: false,
             epoch: 0,
+            holds: false,
             orders,
+            order: None,
+            batches: Vec::new(),
             reports,
             progress,
             outside,
         })
     }
 
-    /// Works until told to stop. An error ends the lane and is reported, as is a panic: the job would wait for this
-    /// lane for ever.
+    /// Works until told to stop.
     pub fn work(mut self) {
+        loop {
+            match self.turn() {
+                Turn::Worked => {}
+                Turn::Idle => match self.orders.recv_timeout(Duration::from_secs(1)) {
+                    Ok(order) => self.order = Some(order),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                },
+                Turn::Ended => return,
+            }
+        }
+    }
+
+    /// Heeds its orders and takes what the source has for it. An error ends the lane and is reported, as is a panic: the job
+    /// would wait for this lane for ever.
+    pub fn turn(&mut self) -> Turn {
         let reports = self.reports.clone();
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.run()));
-        self.progress.count_paused(-(self.partitions.values().filter(|it| it.paused.is_some()).count() as i64));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.try_turn()));
+        if !matches!(outcome, Ok(Ok(Turn::Worked | Turn::Idle))) {
+            let paused = self.partitions.values().filter(|it| it.paused.is_some()).count();
+            self.progress.count_paused(-(paused as i64));
+        }
         let error = match outcome {
-            Ok(Ok(())) => return,
+            Ok(Ok(turn)) => return turn,
             Ok(Err(error)) => error,
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
                 Error::internal(format!("a lane panicked: {}", text.unwrap_or("without words")))
             }
         };
-        let _ = reports.blocking_send(FromLane::Failed(error));
+        let _ = send(&reports, FromLane::Failed(error));
+        Turn::Ended
     }
 
-    fn run(&mut self) -> Result<()> {
-        let mut batches = Vec::new();
+    fn try_turn(&mut self) -> Result<Turn> {
         loop {
-            loop {
-                match self.orders.try_recv() {
-                    Ok(ToLane::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
-                    Ok(order) => self.obey(order)?,
-                    Err(TryRecvError::Empty) => break,
-                }
+            match self.order.take().map_or_else(|| self.orders.try_recv(), Ok) {
+                Ok(ToLane::Stop) | Err(TryRecvError::Disconnected) => return Ok(Turn::Ended),
+                Ok(order) => self.obey(order)?,
+                Err(TryRecvError::Empty) => break,
             }
-            if self.course.is_none() {
-                match self.orders.recv_timeout(Duration::from_secs(1)) {
-                    Ok(ToLane::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                    Ok(order) => self.obey(order)?,
-                    Err(RecvTimeoutError::Timeout) => {}
-                }
-                continue;
-            }
-            if let Some(at) = self.retry_at {
-                let left = at.saturating_duration_since(Instant::now());
-                if !left.is_zero() {
-                    std::thread::sleep(left.min(POLL));
-                    continue;
-                }
-                self.retry_at = None;
-                self.take_in_held()?;
-                self.check_bounds()?;
-                continue;
-            }
-            self.align()?;
-            self.reader.poll(POLL, &mut batches)?;
-            self.polled = true;
-            for batch in batches.drain(..) {
-                self.take_in(batch)?;
-            }
-            self.check_bounds()?;
         }
+        if self.course.is_none() || self.holds {
+            return Ok(Turn::Idle);
+        }
+        if let Some(at) = self.retry_at {
+            let left = at.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                std::thread::sleep(left.min(POLL));
+                return Ok(Turn::Worked);
+            }
+            self.retry_at = None;
+            self.take_in_held()?;
+            self.check_bounds()?;
+            return Ok(Turn::Worked);
+        }
+        self.align()?;
+        let mut batches = std::mem::take(&mut self.batches);
+        self.reader.poll(POLL, &mut batches)?;
+        self.polled = true;
+        for batch in batches.drain(..) {
+            self.take_in(batch)?;
+        }
+        self.batches = batches;
+        self.check_bounds()?;
+        Ok(Turn::Worked)
     }
 
     fn obey(&mut self, order: ToLane) -> Result<()> {
@@ -230,7 +265,7 @@ impl Lane {
                 self.check_bounds()?;
             }
             ToLane::Pause => self.course = None,
-            ToLane::Cut { epoch, with_state } => self.cut(epoch, with_state)?,
+            ToLane::Cut { epoch, with_state, closes } => self.cut(epoch, with_state, closes)?,
             ToLane::Close(close) => self.close(&close)?,
             ToLane::Stop => {}
         }
@@ -471,10 +506,11 @@ impl Lane {
         Ok(())
     }
 
-    fn cut(&mut self, epoch: u64, with_state: bool) -> Result<()> {
+    fn cut(&mut self, epoch: u64, with_state: bool, closes: bool) -> Result<()> {
         self.epoch = epoch + 1;
         let mut state = Vec::new();
         let mut open_windows = 0;
+        let mut changed = Vec::new();
         let mut keyed = Vec::new();
         for table in self.tables.iter().filter(|_| with_state) {
             keyed.extend(table.keeping.save(&table.plan.table.name)?);
@@ -483,6 +519,9 @@ impl Lane {
             open_windows += aggregate.open_windows();
             if with_state {
                 state.push((input, aggregate.copy_state()?));
+            }
+            if aggregate.revises() {
+                changed.push((input, aggregate.changed()));
             }
         }
         let now = self.outside.now();
@@ -499,7 +538,8 @@ impl Lane {
             last_arrival: partition.last_arrival,
         });
         let partitions = partitions.collect();
-        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open_windows })
+        self.holds = closes && !changed.is_empty();
+        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open_windows, changed })
     }
 
     /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
@@ -508,14 +548,19 @@ impl Lane {
             let own = self.partitions.values_mut().filter(|partition| partition.table == table);
             own.for_each(|partition| partition.raise(watermark));
         }
-        let mut windows = Vec::new();
+        self.holds = false;
+        let (mut windows, mut peeked) = (Vec::new(), Vec::new());
         for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
             if let Some((_, watermark)) = close.inputs.iter().find(|(closing, _)| *closing == input) {
+                if aggregate.revises() {
+                    let wanted = close.peek.get(&input.pipeline).map_or(&[][..], Vec::as_slice);
+                    peeked.push((input, aggregate.peek(wanted, *watermark)?));
+                }
                 windows.push((input, aggregate.close(*watermark)?));
             }
         }
         let open_windows = self.tables.iter_mut().flat_map(LaneTable::aggregates).map(|it| it.1.open_windows()).sum();
-        self.report(FromLane::Closed { lane: self.number, windows, open_windows })
+        self.report(FromLane::Closed { lane: self.number, windows, open_windows, peeked })
     }
 
     fn generation(&self, source: &TopicPartition) -> u64 {
@@ -569,13 +614,13 @@ impl Lane {
     /// partitions: their silence does not count it.
     fn report(&mut self, report: FromLane) -> Result<()> {
         let before = Instant::now();
-        let sent = self.reports.blocking_send(report);
+        let sent = send(&self.reports, report);
         let waited = self.outside.since(before);
         if waited > POLL {
             self.polled = false;
             self.partitions.values_mut().for_each(|partition| partition.last_arrival += waited.as_millis() as i64);
         }
-        sent.map_err(|_| Error::internal("the job ended before its lane"))
+        sent
     }
 }
 
@@ -601,6 +646,15 @@ impl Partition {
     fn show_clock(&self) {
         self.track.iter().for_each(|track| track.set_clock(self.clock.time()));
     }
+}
+
+/// Waits where it must: only on a thread of its own.
+fn send(reports: &Sender<FromLane>, report: FromLane) -> Result<()> {
+    let sent = match reports.try_send(report) {
+        Err(TrySendError::Full(report)) => reports.blocking_send(report).is_ok(),
+        sent => sent.is_ok(),
+    };
+    if sent { Ok(()) } else { Err(Error::internal("the job ended before its lane")) }
 }
 
 /// Why a truncate is not applied.

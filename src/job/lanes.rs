@@ -41,8 +41,7 @@ impl Lanes {
             let (orders, inbox) = unbounded();
             let lane =
                 Lane::new(number, plans, reader, inbox, reports.clone(), Arc::clone(progress), Arc::clone(outside))?;
-            let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || lane.work());
-            let thread = Some(thread.map_err(|cause| Error::permanent("cannot start a thread", cause))?);
+            let thread = outside.start_lane(number, lane)?;
             handles.push(LaneHandle { number, orders, thread, partitions: 0 });
         }
         Ok(Self { handles })

@@ -12,6 +12,7 @@ use crate::checkpoint::Truncate;
 use crate::error::Error;
 use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowState};
+use crate::window::changed::WindowBounds;
 use crate::window::session_state::Brief;
 
 /// From the job to a lane. Handled between two batches.
@@ -47,6 +48,8 @@ pub enum ToLane {
         epoch: u64,
         /// Whether a copy of the open windows is wanted.
         with_state: bool,
+        /// Whether a `Close` follows, which may ask for windows as they are at this cut.
+        closes: bool,
     },
     /// Watermarks have moved: answer with `Closed`.
     Close(Close),
@@ -63,6 +66,8 @@ pub struct Close {
     pub tables: Vec<(usize, i64)>,
     /// Those of inputs: windows that end at or before them close.
     pub inputs: Vec<(InputId, i64)>,
+    /// Windows that have changed, per pipeline: what there is of them is wanted, as far as they stay open.
+    pub peek: Arc<BTreeMap<usize, Vec<WindowBounds>>>,
 }
 
 impl Close {
@@ -146,6 +151,9 @@ pub enum FromLane {
         keyed: Vec<PartitionRows>,
         /// How many windows are open.
         open_windows: usize,
+        /// The windows of each input with early or corrected results that have changed since they were last looked at. A lane that
+        /// has such inputs reads on after the `Close`, so that what is looked at is of this cut.
+        changed: Vec<(InputId, Vec<WindowBounds>)>,
     },
     /// The answer to `Close`.
     Closed {
@@ -155,6 +163,8 @@ pub enum FromLane {
         windows: Vec<(InputId, Vec<WindowState>)>,
         /// How many windows are still open.
         open_windows: usize,
+        /// Copies of windows that stay open: those that were asked for, and those that have ended.
+        peeked: Vec<(InputId, Vec<WindowState>)>,
     },
     /// The answer to `ToLane::Neighbours`.
     Neighbours {

@@ -1,12 +1,15 @@
 //! A running query: its lanes, its clock, its epochs.
 
 pub mod alignment;
+pub mod blocking;
 pub mod check;
 mod cycle;
 pub mod delivery;
 pub mod discovery;
+pub mod emission;
 pub mod epoch;
 pub mod explain;
+mod filling;
 pub mod generation;
 pub mod input;
 pub mod keeping;
@@ -25,10 +28,12 @@ pub mod outputs;
 pub mod outside;
 pub mod progress;
 pub mod recovery;
+mod revising;
 pub mod rows;
 pub mod run;
 pub mod scan;
 pub mod settings;
 pub mod table_input;
+pub mod ticker;
 mod truncates;
 mod waiting;

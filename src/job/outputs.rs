@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
+use super::emission::added_fields;
 use super::input::OutputRef;
 use super::rows::window_time_type;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::sink::limits::Limits;
-use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, ROW_HASH, TableForm, VERSION};
+use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, ROW_HASH, ROW_NUMBER, TableForm, VERSION};
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::{Pipeline, Windowed, Work};
 use crate::sql::query::Query;
@@ -117,17 +118,40 @@ fn main_table(pipeline: &Pipeline, job: &str) -> Result<OutputTable> {
             (TableForm::Mirror, key, event_time, format!("the current rows of {}", source.name))
         }
         Work::Window(windowed) => {
-            let key = key_names(&fields, &windowed.key);
+            let identity = windowed.identity.as_ref();
+            let key = key_names(&fields, identity.map_or(&windowed.key, |it| &it.key));
             fields = result_fields(&fields, windowed, &options);
             let is_time = |field: &Field| field.name() == "window_start" && !field.is_nullable();
             let time = fields.iter().any(is_time).then(|| "window_start".to_owned());
-            (TableForm::Results, key, time, format!("results of {} over {names}", windows_in_words(windowed)))
+            let comment = format!("results of {} over {names}", windows_in_words(windowed));
+            match identity {
+                None => (TableForm::Results, key, time, comment),
+                Some(identity) => {
+                    let added = added_fields(identity.numbered);
+                    refuse_own_columns(pipeline, &fields, &added)?;
+                    fields.extend(added);
+                    let number = identity.numbered.then(|| ROW_NUMBER.to_owned());
+                    (TableForm::Revised, key.into_iter().chain(number).collect(), time, comment)
+                }
+            }
         }
     };
     let schema = Arc::new(Schema::new(fields));
     let is_left_out = pipeline.target.as_ref().is_some_and(|target| target.columns.fields().is_empty());
     let evolves = source.open && is_alone && is_left_out && matches!(form, TableForm::Log | TableForm::Mirror);
     Ok(OutputTable { options, form, schema, visible, key, event_time, comments, comment, evolves, job: job.to_owned() })
+}
+
+/// Columns that are Highwater's own in the table.
+fn refuse_own_columns(pipeline: &Pipeline, fields: &[Field], own: &[Field]) -> Result<()> {
+    match fields.iter().find(|field| own.iter().any(|own| own.name() == field.name())) {
+        None => Ok(()),
+        Some(field) => Err(Error::config(format!(
+            "table \"{}\": the column \"{}\" is Highwater's own where results are early or corrected; give yours another name with AS",
+            pipeline.target_name(),
+            field.name()
+        ))),
+    }
 }
 
 /// The windows of a query, each kind once.

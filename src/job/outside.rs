@@ -3,9 +3,14 @@
 //! A running job has the [`World`]. Tests of queries put something else in its place and get the same job.
 
 use std::fmt::Debug;
+use std::sync::LazyLock;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use futures::future::BoxFuture;
+
+use super::lane::Lane;
+use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::sink::{self, OutputTable, Sink};
 use crate::source::{self, Source};
@@ -14,6 +19,17 @@ use crate::source::{self, Source};
 pub trait Outside: Debug + Send + Sync {
     /// The wall clock, milliseconds since the epoch.
     fn now(&self) -> i64;
+
+    /// Time that only goes forward, since some beginning.
+    fn elapsed(&self) -> Duration {
+        static BEGINNING: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGINNING.elapsed()
+    }
+
+    /// Waits.
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(time))
+    }
 
     /// How much of the time since `start` the silence of a source is to be forgiven, when it was spent waiting for the job.
     fn since(&self, start: Instant) -> Duration {
@@ -28,6 +44,17 @@ pub trait Outside: Debug + Send + Sync {
 
     /// The sink of an output. `resume` when the job goes on from a checkpoint.
     fn sink(&self, table: &OutputTable, resume: bool) -> Result<Box<dyn Sink>>;
+
+    /// Has a lane work beside the job until it is told to stop; the thread to wait for, if it has one.
+    fn start_lane(&self, number: usize, lane: Lane) -> Result<Option<JoinHandle<()>>> {
+        let thread = std::thread::Builder::new().name(format!("lane-{number}")).spawn(move || lane.work());
+        thread.map(Some).map_err(|cause| Error::permanent("cannot start a thread", cause))
+    }
+
+    /// How many reports of lanes may wait for the job. Few: a report may be a batch of rows, some megabytes.
+    fn reports(&self) -> usize {
+        8
+    }
 }
 
 /// This machine's clock, and the connectors that the tables name.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::blocking::block_in_place;
 use super::delivery::Delivery;
 use super::epoch::{Cut, EpochRows, blocks, inline_blocks, is_inline};
 use super::message::{Course, FromLane, Takes, ToLane};
@@ -27,7 +28,7 @@ impl Job {
         let state_is_last = last.epoch == with_state.epoch;
         tracing::info!("going on from checkpoint {} in {}", last.epoch, self.settings.checkpoints.place());
         let start: fn(&Position) -> i64 = if state_is_last { |it| it.from } else { |it| it.offset };
-        tokio::task::block_in_place(|| {
+        block_in_place(|| {
             let groups = &mut self.groups;
             self.inputs.iter_mut().try_for_each(|it| it.assign(&mut groups[it.group], Some(with_state), start))
         })?;
@@ -45,6 +46,8 @@ impl Job {
         let mut rows = self.replay(last, |position| position.offset, !state_is_last, true).await?;
         let carried: BTreeSet<usize> = last.intents.iter().filter(|it| it.inline).map(|it| it.output).collect();
         rows.retain_outputs(|output| !is_inline(&self.outputs.tables[output].form) && !carried.contains(&output));
+        self.inputs.iter_mut().for_each(|input| input.note_clocks(last));
+        self.revising.restore(recovered, &self.outputs)?;
         self.forget_closed(last).await?;
 
         let ranges: BTreeMap<TopicPartition, OffsetRange> = last.positions.iter().map(range_of).collect();
@@ -122,13 +125,20 @@ impl Job {
         let watermark = |table: &str| last.watermarks.get(table).copied().unwrap_or(BEGINNING_OF_TIME);
         let moved = |input: &TableInput| input.has_windows().then(|| watermark(input.name()));
         let watermarks = self.watermarks_of_pipelines(watermark);
-        let mut waiting = self.order_close(moved, &watermarks);
+        let mut waiting = self.order_close(moved, &watermarks, &Arc::default());
         let mut closed: BTreeMap<InputId, Vec<WindowState>> = BTreeMap::new();
         while !waiting.is_empty() {
             if let FromLane::Closed { lane, windows, .. } = self.next_report().await? {
                 waiting.remove(&lane);
                 windows.into_iter().for_each(|(id, states)| closed.entry(id).or_default().extend(states));
             }
+        }
+        for (&pipeline, &watermark) in &watermarks {
+            self.revising.stand_at(pipeline, watermark);
+            // Which groups were there is known from the windows that have been closed since the state was saved.
+            let states = closed.get(&InputId { pipeline, input: 0 }).cloned().unwrap_or_default();
+            let passed = self.passed(pipeline, watermark);
+            self.revising.fill(pipeline, states, passed)?;
         }
         self.hold_sessions(&closed).await
     }

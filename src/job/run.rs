@@ -12,12 +12,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{mpsc, watch};
 
 use super::alignment::align_together;
+use super::blocking::block_in_place;
 use super::cycle::{Step, fingerprints};
 use super::delivery::{Deliverer, Delivery};
 use super::discovery::{Discovery, Drift};
@@ -27,9 +28,12 @@ use super::input::{FeedOf, InputPlan};
 use super::lanes::Lanes;
 use super::message::{Course, FromLane, ToLane};
 use super::outputs::Outputs;
+use super::outside::Outside;
 use super::progress::Progress;
+use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
+use super::ticker::Ticker;
 use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered, SavedSchemas, State, Truncate};
 use crate::error::{Error, Result};
 use crate::sink;
@@ -39,8 +43,6 @@ use crate::sql::query::Query;
 use crate::sql::submission::Submission;
 use crate::window::aggregate::InputId;
 
-/// How many reports of lanes may wait for the job. Few: a report may be a batch of rows, some megabytes.
-const REPORTS: usize = 8;
 /// How often the source's client gets its turn, and the lag is measured.
 const MAINTENANCE: Duration = Duration::from_secs(1);
 /// How many tables are created or checked at once.
@@ -71,8 +73,8 @@ pub struct Job {
     /// The positions of the epoch that is being delivered.
     pub(super) delivering: Option<Checkpoint>,
     pub(super) state_epoch: u64,
-    pub(super) state_saved: Instant,
-    looked_around: Instant,
+    pub(super) state_saved: Duration,
+    looked_around: Duration,
     pub(super) wants_state: bool,
     /// Truncates to be applied to the other partitions of their topics, with the epochs that read them.
     pub(super) truncates: BTreeSet<(u64, Truncate)>,
@@ -92,6 +94,8 @@ pub struct Job {
     /// Whether it ends only to go on with another plan.
     replans: bool,
     pub(super) resting: Resting,
+    /// What has been written of windows that may still change.
+    pub(super) revising: Revising,
     /// Held so that a job without lanes yet does not end.
     #[expect(dead_code, reason = "held, not used")]
     own_reports: mpsc::Sender<FromLane>,
@@ -168,7 +172,7 @@ async fn learn(discovery: &mut Discovery, settings: &Settings, stop: &mut watch:
     let mut said = false;
     loop {
         if !discovery.is_known() {
-            match tokio::task::block_in_place(|| discovery.look()) {
+            match block_in_place(|| discovery.look()) {
                 Err(error) if error.is_transient() && settings.ending == Ending::Endless => {
                     tracing::warn!("{error}; trying again");
                 }
@@ -209,12 +213,13 @@ async fn life(
 ) -> Result<(End, Option<Discovery>)> {
     let mut stop = stop;
     let mut job = tokio::select! {
+        biased;
         job = Job::start(query, settings, progress, discovery) => job?,
         // Nothing has been read yet that a checkpoint or the topic does not have.
         () = told(&mut stop) => return Ok((End { outcome: Outcome::Stopped, goes_on: false, drifts: Vec::new() }, None)),
     };
     let outcome = job.work(stop).await;
-    tokio::task::block_in_place(|| {
+    block_in_place(|| {
         // Lanes may be waiting to report.
         job.reports.close();
         job.groups.iter_mut().for_each(Lanes::stop);
@@ -249,11 +254,13 @@ impl Job {
             check_compatible(&recovered.last.manifest, (!is_same).then_some(&query), &settings)?;
         }
         let (is_resumed, tables) = (recovered.is_some(), outputs.tables.clone());
-        let prepared = tables.into_iter().map(|table| prepared(settings.outside.sink(&table, is_resumed), table));
+        let outside = &settings.outside;
+        let prepared =
+            tables.into_iter().map(|table| prepared(outside.sink(&table, is_resumed), table, outside.as_ref()));
         let sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
-        let (reports_in, reports) = mpsc::channel(REPORTS);
+        let (reports_in, reports) = mpsc::channel(settings.outside.reports());
         let mut plans = Vec::new();
         let is_read = |table: &Table| !discovery.as_ref().is_some_and(|it| it.stopped().contains_key(&table.name));
         for (table, feeds) in by_table(&query.pipelines).into_iter().filter(|(table, _)| is_read(table)) {
@@ -262,10 +269,10 @@ impl Job {
         align_together(&mut plans);
         let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
         let open = || open_inputs(&plans, &settings, &reports_in, &progress);
-        let (inputs, groups) = tokio::task::block_in_place(open)?;
-        let deliverer =
-            Deliverer::start(settings.checkpoints.clone(), sinks, outputs.tables.clone(), Arc::clone(&progress));
-        let now = settings.outside.now();
+        let (inputs, groups) = block_in_place(open)?;
+        let deliverer = Deliverer::start(&settings, sinks, outputs.tables.clone(), Arc::clone(&progress));
+        let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
+        let revising = Revising::new(&query, &outputs, now)?;
         let mut job = Self {
             query,
             outputs,
@@ -284,8 +291,8 @@ impl Job {
             step: Step::Gathering,
             delivering: None,
             state_epoch: 0,
-            state_saved: Instant::now(),
-            looked_around: Instant::now(),
+            state_saved: clock,
+            looked_around: clock,
             wants_state: true,
             truncates: BTreeSet::new(),
             reached: BTreeSet::new(),
@@ -299,6 +306,7 @@ impl Job {
             drifts: Vec::new(),
             replans: false,
             resting: Resting::default(),
+            revising,
             own_reports: reports_in,
         };
         match recovered {
@@ -309,7 +317,7 @@ impl Job {
                 job.state_epoch = recovered.with_state.manifest.epoch;
                 job.epoch = recovered.last.manifest.epoch + 1;
             }
-            None => tokio::task::block_in_place(|| {
+            None => block_in_place(|| {
                 let (inputs, groups) = (&mut job.inputs, &mut job.groups);
                 inputs.iter_mut().try_for_each(|it| it.assign(&mut groups[it.group], None, |it| it.offset))
             })?,
@@ -323,7 +331,7 @@ impl Job {
         let inputs = &mut self.inputs;
         let find =
             || inputs.iter_mut().map(|input| input.renewed(&recovered.last.manifest)).collect::<Result<Vec<_>>>();
-        let renewed: Vec<_> = tokio::task::block_in_place(find)?.into_iter().flatten().collect();
+        let renewed: Vec<_> = block_in_place(find)?.into_iter().flatten().collect();
         generation::renew(recovered, &renewed, self.settings.new_generation)
     }
 
@@ -343,6 +351,7 @@ impl Job {
             state: State {
                 windows: windows.map(|(id, windows)| (*id, windows.clone())).collect(),
                 keyed: keyed.cloned().collect(),
+                ..State::default()
             },
         };
     }
@@ -351,13 +360,13 @@ impl Job {
     fn set_out(&mut self) -> Result<()> {
         let is_bounded = self.settings.ending != Ending::Endless;
         for input in &mut self.inputs {
-            self.ends.extend(tokio::task::block_in_place(|| input.end_offsets())?);
+            self.ends.extend(block_in_place(|| input.end_offsets())?);
         }
         let bounds = is_bounded.then(|| self.ends.clone());
         self.order(|| ToLane::Run(Course { windows: true, rows: true, bounds: bounds.clone() }));
         // The lanes' count of epochs starts with the first cut.
         let epoch = self.epoch - 1;
-        self.order(|| ToLane::Cut { epoch, with_state: false });
+        self.order(|| ToLane::Cut { epoch, with_state: false, closes: false });
         Ok(())
     }
 
@@ -386,25 +395,26 @@ impl Job {
     }
 
     async fn work(&mut self, mut stop: watch::Receiver<bool>) -> Result<Outcome> {
-        let mut flush = tokio::time::interval(self.settings.flush_interval);
-        let mut maintenance = tokio::time::interval(MAINTENANCE);
-        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        maintenance.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut flush = Ticker::new(&self.settings.outside, self.settings.flush_interval);
+        let mut maintenance = Ticker::new(&self.settings.outside, MAINTENANCE);
         while !matches!(self.step, Step::Done) {
             let is_full = self.rows.rows >= self.settings.flush_rows || self.rows.bytes >= self.settings.flush_bytes;
             if is_full || self.all_reached() || self.stopping {
                 self.begin_cut()?;
             }
             let is_blocked = is_full && self.delivering.is_some() && matches!(self.step, Step::Gathering);
+            // In this order, so that lanes that always have something to say keep nothing else from its turn, and so that a
+            // simulation goes the same way again.
             tokio::select! {
+                biased;
+                delivered = self.deliverer.delivered(), if self.delivering.is_some() => self.delivered(delivered?).await?,
+                () = flush.tick() => self.begin_cut()?,
+                () = maintenance.tick() => self.maintain()?,
+                () = told(&mut stop), if !self.stopping => self.stop_reading(),
                 report = self.reports.recv(), if !is_blocked => match report {
                     Some(report) => self.heed(report).await?,
                     None => return Err(Error::internal("all lanes have ended")),
                 },
-                delivered = self.deliverer.delivered(), if self.delivering.is_some() => self.delivered(delivered?).await?,
-                _ = flush.tick() => self.begin_cut()?,
-                _ = maintenance.tick() => self.maintain()?,
-                () = told(&mut stop), if !self.stopping => self.stop_reading(),
             }
         }
         Ok(if self.all_reached() { Outcome::Finished } else { Outcome::Stopped })
@@ -433,16 +443,16 @@ impl Job {
                 self.replan();
             }
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
-            FromLane::Cut { lane, partitions, state, keyed, open_windows, .. } => {
+            FromLane::Cut { lane, partitions, state, keyed, open_windows, changed, .. } => {
                 self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
                 self.open_windows.insert(lane, open_windows);
-                if self.cut_came(lane, state, keyed) {
+                if self.cut_came(lane, state, keyed, changed) {
                     self.close().await?;
                 }
             }
-            FromLane::Closed { lane, windows, open_windows } => {
+            FromLane::Closed { lane, windows, open_windows, peeked } => {
                 self.open_windows.insert(lane, open_windows);
-                if self.closed_came(lane, windows) && self.ask_neighbours()? {
+                if self.closed_came(lane, windows, peeked) && self.ask_neighbours()? {
                     self.complete().await?;
                 }
             }
@@ -460,7 +470,7 @@ impl Job {
         debug_assert_eq!(checkpoint.manifest.epoch, epoch, "epochs are delivered in order");
         let positions = &checkpoint.manifest.positions;
         for input in &mut self.inputs {
-            if let Err(error) = tokio::task::block_in_place(|| input.commit(positions)) {
+            if let Err(error) = block_in_place(|| input.commit(positions)) {
                 tracing::debug!("offsets were not committed to Kafka, which only tools look at: {error}");
             }
         }
@@ -490,19 +500,19 @@ impl Job {
 
     fn maintain(&mut self) -> Result<()> {
         // Asking the brokers takes its time, in which nothing else happens here: seldom, and not when the end is near.
-        let looks_around = self.looked_around.elapsed() >= LOOK_AROUND && !self.stopping;
+        let looks_around = self.settings.outside.elapsed() >= self.looked_around + LOOK_AROUND && !self.stopping;
         let is_endless = self.settings.ending == Ending::Endless;
         let mut lag = 0;
         let groups = &mut self.groups;
         for input in &mut self.inputs {
-            tokio::task::block_in_place(|| input.maintain())?;
+            block_in_place(|| input.maintain())?;
             if is_endless {
                 self.ends.extend(input.known_ends());
             }
             if is_endless && looks_around {
-                self.looked_around = Instant::now();
-                tokio::task::block_in_place(|| input.check_topics())?;
-                match tokio::task::block_in_place(|| input.notice_partitions(&mut groups[input.group])) {
+                self.looked_around = self.settings.outside.elapsed();
+                block_in_place(|| input.check_topics())?;
+                match block_in_place(|| input.notice_partitions(&mut groups[input.group])) {
                     Ok(appeared) => self.wants_state |= appeared,
                     Err(error) if error.is_transient() => tracing::debug!("cannot look for new partitions: {error}"),
                     Err(error) => tracing::warn!("{error}"),
@@ -523,8 +533,8 @@ impl Job {
     /// Whether databases have got tables that the plan does not have.
     fn looks_for_tables(&mut self) -> Result<bool> {
         let Some(discovery) = self.discovery.as_mut().filter(|it| it.may_grow()) else { return Ok(false) };
-        self.looked_around = Instant::now();
-        match tokio::task::block_in_place(|| discovery.look()) {
+        self.looked_around = self.settings.outside.elapsed();
+        match block_in_place(|| discovery.look()) {
             Err(error) if error.is_transient() => {
                 tracing::debug!("cannot look for new tables: {error}");
                 Ok(false)
@@ -593,19 +603,23 @@ fn check_compatible(manifest: &Manifest, query: Option<&Query>, settings: &Setti
 }
 
 /// A table's sink, ready to be written to.
-async fn prepared(sink: Result<Box<dyn sink::Sink>>, table: sink::OutputTable) -> Result<Box<dyn sink::Sink>> {
+async fn prepared(
+    sink: Result<Box<dyn sink::Sink>>,
+    table: sink::OutputTable,
+    outside: &dyn Outside,
+) -> Result<Box<dyn sink::Sink>> {
     let mut sink = sink?;
-    prepare(sink.as_mut(), &table).await?;
+    prepare(sink.as_mut(), &table, outside).await?;
     Ok(sink)
 }
 
-async fn prepare(sink: &mut dyn sink::Sink, table: &sink::OutputTable) -> Result<()> {
+async fn prepare(sink: &mut dyn sink::Sink, table: &sink::OutputTable, outside: &dyn Outside) -> Result<()> {
     let mut pause = Duration::from_millis(200);
     loop {
         match sink.prepare().await {
             Err(error) if error.is_transient() => {
                 tracing::warn!("table {}: {error}; trying again in {pause:?}", table.options.table());
-                tokio::time::sleep(pause).await;
+                outside.sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(10));
             }
             outcome => return outcome,

@@ -34,6 +34,8 @@ pub struct TableInput {
     generation: u64,
     /// What tells its topics from others of their names.
     topic_ids: BTreeMap<String, String>,
+    /// The greatest clock that a partition has had.
+    greatest_clock: i64,
     /// Whether the run ends with all windows closed: then a partition that has been read to its bound holds none back.
     closes_at_the_end: bool,
 }
@@ -76,6 +78,7 @@ impl TableInput {
             standing: BTreeMap::new(),
             generation,
             topic_ids: BTreeMap::new(),
+            greatest_clock: BEGINNING_OF_TIME,
             closes_at_the_end,
         })
     }
@@ -246,6 +249,7 @@ impl TableInput {
             standing.range = OffsetRange { from: standing.range.to, to: state.range.to };
             standing.clock = state.clock;
             standing.generation = state.generation;
+            self.greatest_clock = greater(self.greatest_clock, state.clock);
             let is_done = self.closes_at_the_end && state.at_bound;
             let clock = if is_done { END_OF_TIME } else { state.clock };
             let report = PartitionReport { clock, at_end: state.at_end, last_arrival: state.last_arrival };
@@ -262,6 +266,17 @@ impl TableInput {
         }
         let saved = manifest.watermarks.get(self.name()).copied();
         self.raise_watermark(saved.unwrap_or(BEGINNING_OF_TIME));
+    }
+
+    /// How far event time has come in the partition that is ahead of all others.
+    pub fn greatest_clock(&self) -> i64 {
+        self.greatest_clock
+    }
+
+    /// Takes over the clocks of a saved cut.
+    pub fn note_clocks(&mut self, manifest: &Manifest) {
+        let own = manifest.positions.iter().filter(|it| it.table == self.name());
+        self.greatest_clock = own.map(|it| it.clock).fold(self.greatest_clock, greater);
     }
 
     /// Its watermark for the lanes that read it.
@@ -341,4 +356,9 @@ impl TableInput {
         let offsets = own.map(|it| (it.source(), it.offset));
         self.source.commit(&offsets.collect())
     }
+}
+
+/// The greater of two clocks. At the end of a run clocks are put to the end of time, which no event has brought.
+fn greater(one: i64, other: i64) -> i64 {
+    if other == END_OF_TIME { one } else { one.max(other) }
 }

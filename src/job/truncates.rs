@@ -19,7 +19,7 @@ impl Job {
         for (epoch, mut truncate) in std::mem::take(&mut self.truncates) {
             let Some(input) = self.inputs.iter_mut().find(|input| input.name() == truncate.table) else { continue };
             if truncate.after.is_none() {
-                match tokio::task::block_in_place(|| input.written_before(&truncate)) {
+                match super::blocking::block_in_place(|| input.written_before(&truncate)) {
                     Ok(after) => truncate.after = Some(after),
                     Err(error) if error.is_transient() => {
                         tracing::warn!("table {}: a truncate waits, because {error}; trying again", truncate.table);

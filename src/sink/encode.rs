@@ -57,11 +57,13 @@ pub(super) fn extension(path: &str) -> Option<&str> {
 }
 
 /// How many leading columns are written: what the query selected. A mirror's rows mean nothing without the two columns that say
-/// which of them is current and whether it was deleted, and keep them.
+/// which of them is current and whether it was deleted, and keep them. Of revised results the last one written is current, so they
+/// need no version.
 pub(super) fn shown(table: &OutputTable) -> usize {
     match table.form {
         TableForm::Mirror => table.schema.fields().len(),
         TableForm::Multiset => table.visible + 2,
+        TableForm::Revised => table.schema.fields().len() - 1,
         _ => table.visible,
     }
 }

@@ -35,16 +35,26 @@ pub enum TableForm {
     Multiset,
     /// Results of windows, each group once, final when written.
     Results,
+    /// Results of windows that come early or are corrected: a row takes the place of the one before of its window and group. After the
+    /// query's columns come [`ROW_NUMBER`] where a window may have several rows with one key, [`IS_FINAL`], [`REVISION`],
+    /// [`IS_DELETED`] and [`VERSION`].
+    Revised,
     /// Rows that came after their windows had closed.
     Late,
     /// Records that could not be used.
     DeadLetters,
 }
 
-/// The mirror's version column: `generation << 48 | offset`, UInt64. The greatest of a key is its current row.
+/// The version column of mirrors (`generation << 48 | offset`) and revised results, UInt64. The greatest of a key is its current row.
 pub const VERSION: &str = "_version";
-/// The mirror's tombstone column, UInt8: 1 for a row that was deleted.
+/// The tombstone column of mirrors and revised results, UInt8: 1 for a row that is gone.
 pub const IS_DELETED: &str = "_is_deleted";
+/// Of revised results, UInt8: 1 when the window is closed and the row settled, but for corrections.
+pub const IS_FINAL: &str = "is_final";
+/// Of revised results, UInt32: how often the row was written before.
+pub const REVISION: &str = "revision";
+/// Of revised results, UInt32: tells rows of one window and key from each other.
+pub const ROW_NUMBER: &str = "_row";
 /// Of a multiset: a hash of the row, by which equal rows lie together. UInt64.
 pub const ROW_HASH: &str = "_row_hash";
 /// Of a multiset: 1 for a row that came, -1 for one that went. Int8.
@@ -54,6 +64,13 @@ pub const COUNT: &str = "_count";
 pub const EMPTIED: u8 = 2;
 /// Position columns of [`TableForm::Log`], [`TableForm::Late`] and [`TableForm::DeadLetters`]: Utf8, Int32, Int64, not null.
 pub const POSITION: [&str; 3] = ["_topic", "_partition", "_offset"];
+
+impl TableForm {
+    /// Whether a row takes the place of the one before with its key.
+    pub fn keeps_versions(&self) -> bool {
+        matches!(self, Self::Mirror | Self::Revised)
+    }
+}
 
 /// An output table as the job wants it.
 #[derive(Debug, Clone)]

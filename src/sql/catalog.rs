@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, TokenWithSpan};
 
 use super::database::{DatabaseMirror, SourceDatabase};
 use super::diagnose::unknown_column;
+use super::emission::EmitClause;
 use super::metadata::Metadata;
 use crate::error::{Place, Result};
 use crate::format::infer::RowSchema;
@@ -75,6 +76,8 @@ pub struct Insert {
     pub place: Location,
     /// Its tokens, for the places of errors.
     pub tokens: Vec<TokenWithSpan>,
+    /// Its `EMIT` clause.
+    pub emit: EmitClause,
 }
 
 /// Everything that a query file defines.

@@ -21,6 +21,7 @@ use datafusion::physical_expr::utils::collect_columns;
 
 use super::catalog::Table;
 use super::closing::{ClosedInput, ClosedRows, Closing};
+use super::emission::{Emission, EmitClause, row_identity};
 use super::grouping::{Grouping, check_window_columns, grouping};
 use super::pipeline::{Feed, Pipeline, ResultColumn, Windowed, Work};
 use super::refusal::{Result, check_above, function_name, not_row_wise, refuse, refuse_at, several_inputs};
@@ -34,7 +35,12 @@ use crate::window::session_state::SessionPlan;
 use crate::window::stage::{Stage, output_schema};
 
 /// Compiles the plan of an INSERT's query. `target` is what it fills.
-pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionState) -> Result<Pipeline> {
+pub fn compile(
+    plan: LogicalPlan,
+    target: Option<Arc<Table>>,
+    emit: &EmitClause,
+    state: &SessionState,
+) -> Result<Pipeline> {
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     // Before now() and the like become constants, so that a restart is the same query.
     let fingerprint = plan.display_indent_schema().to_string();
@@ -43,7 +49,7 @@ pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionSta
         vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())];
     let plan = Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?;
     let output = Arc::new(plan.schema().as_arrow().clone());
-    let compiler = Compiler { state };
+    let compiler = Compiler { state, target: target.as_deref(), emit };
     let (feed, work) = match window_aggregation(&plan)? {
         Some(aggregate) => compiler.window(&plan, aggregate)?,
         None => compiler.row_wise(&plan, target.as_deref())?,
@@ -54,7 +60,13 @@ pub fn compile(plan: LogicalPlan, target: Option<Arc<Table>>, state: &SessionSta
         Work::Window(_) => with_window_bounds(&output),
         _ => output,
     };
-    Ok(Pipeline { feeds: vec![feed], work, output, target, fingerprint })
+    let emission = compiler.emission(&feed.table)?;
+    let windows = match &work {
+        Work::Window(windowed) => windowed.inputs.first().map(|input| input.windows),
+        _ => None,
+    };
+    emission.check(emit, windows)?;
+    Ok(Pipeline { feeds: vec![feed], work, output, target, emission, fingerprint })
 }
 
 /// The columns of results: a window always has bounds.
@@ -101,9 +113,16 @@ struct Aggregates {
 
 struct Compiler<'a> {
     state: &'a SessionState,
+    target: Option<&'a Table>,
+    emit: &'a EmitClause,
 }
 
 impl Compiler<'_> {
+    /// When the results over a table come.
+    fn emission(&self, source: &Table) -> Result<Emission> {
+        Ok(Emission::of(self.emit, self.target, &[source])?)
+    }
+
     /// A query without aggregation: every row for itself.
     fn row_wise(&self, plan: &LogicalPlan, target: Option<&Table>) -> Result<(Feed, Work)> {
         let (stages, bottom) = self.stages(plan)?;
@@ -176,6 +195,7 @@ impl Compiler<'_> {
         let LogicalPlan::TableScan(scan) = bottom else { return not_row_wise(bottom) };
         let stream = stream_table(scan)?;
         self.check_window(node, scan, stream)?;
+        let emission = self.emission(&stream.table)?;
 
         let width = node.input.schema().fields().len();
         let Grouping { columns, keys: key_expressions, sets } = grouping(aggregate, node)?;
@@ -207,12 +227,14 @@ impl Compiler<'_> {
             filters,
             layout,
             grouping_sets: sets,
-            allowed_lateness: 0,
+            allowed_lateness: emission.allowed_lateness,
+            revises: emission.revises(),
         });
         check_above(plan, aggregate, &columns, node.windows)?;
+        let identity = emission.revises().then(|| row_identity(plan, aggregate, &columns, node.windows)).transpose()?;
         let closing = Arc::new(self.closing(plan, aggregate, columns, node)?);
         let key = (0..plan.schema().fields().len()).filter(|&column| is_group_key(plan, column)).collect();
-        Ok((feed(scan, before)?, Work::Window(Windowed { inputs: vec![lane], closing, key })))
+        Ok((feed(scan, before)?, Work::Window(Windowed { inputs: vec![lane], closing, key, identity })))
     }
 
     fn check_window(&self, node: &WindowNode, scan: &TableScan, stream: &StreamTable) -> Result<()> {

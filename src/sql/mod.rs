@@ -8,6 +8,7 @@ mod ddl;
 pub mod diagnose;
 #[cfg(test)]
 mod docs_test;
+pub mod emission;
 #[cfg(test)]
 mod errors_test;
 mod grouping;

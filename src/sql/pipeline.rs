@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 
 use super::catalog::Table;
 use super::closing::Closing;
+use super::emission::Emission;
 use super::relation::Reading;
 use crate::window::aggregate::WindowPlan;
 use crate::window::stage::Stage;
@@ -22,6 +23,8 @@ pub struct Pipeline {
     pub output: SchemaRef,
     /// The table that is filled; `None` prints.
     pub target: Option<Arc<Table>>,
+    /// When its results come.
+    pub emission: Emission,
     /// The plan in words: a job resumes from a checkpoint only when it is the same.
     pub fingerprint: String,
 }
@@ -67,6 +70,20 @@ pub struct Windowed {
     pub closing: Arc<Closing>,
     /// Which columns of the output are group keys.
     pub key: Vec<usize>,
+    /// What tells rows from each other, when they may be revised.
+    pub identity: Option<RowIdentity>,
+}
+
+/// What tells the rows of a query's result from each other, so that a later row replaces an earlier one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowIdentity {
+    /// Where the output has the columns of [`WINDOW_COLUMNS`](crate::window::aggregate::WINDOW_COLUMNS): enough of them to tell a
+    /// row's window.
+    pub bounds: [Option<usize>; 3],
+    /// Which columns of the output are bounds or group keys.
+    pub key: Vec<usize>,
+    /// Whether a window may have several rows with one key. Then they are numbered.
+    pub numbered: bool,
 }
 
 /// Where a column of the aggregation's result comes from.

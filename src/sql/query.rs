@@ -126,7 +126,7 @@ impl Planner {
         };
         let plan = self.plan(&insert.query, &insert.tokens).await.map_err(refused)?;
         let plan = fit(plan, insert, target.as_deref()).map_err(refused)?;
-        compile::compile(plan, target, &self.context.state()).map_err(refused)
+        compile::compile(plan, target, &insert.emit, &self.context.state()).map_err(refused)
     }
 
     fn target(&self, text: &Text, insert: &Insert, name: &str) -> Result<Arc<Table>> {

@@ -10,7 +10,7 @@ use super::catalog::{Insert, Script, View};
 use super::names::Names;
 use super::syntax::tokenizer_message;
 use super::text::Text;
-use super::tokens::{StatementReader, is_unquoted};
+use super::tokens::StatementReader;
 use crate::error::{Place, Result};
 
 /// Reads all statements of a text into `script`, whose earlier tables and views they may use.
@@ -41,6 +41,11 @@ impl StatementReader<'_> {
             let name = self.name("the view's name")?;
             refuse_twice(script, &name, &place)?;
             self.expect_word("AS")?;
+            if let Some(place) = self.emission()?.place {
+                let message =
+                    format!("a view has no emission of its own; write EMIT in the INSERT that reads \"{name}\"");
+                return Err(self.text.error(place, message).into());
+            }
             let (query, tokens) = self.query(script)?;
             script.views.push(View { name, query, tokens });
         } else if self.take_words(&["INSERT", "INTO"]) {
@@ -55,12 +60,14 @@ impl StatementReader<'_> {
                     ))
                     .into());
             }
+            let emit = self.emission()?;
             let (query, tokens) = self.query(script)?;
             let columns = columns.into_iter().map(|(name, place)| (name, self.text.place(place))).collect();
-            script.inserts.push(Insert { target, columns, query, place, tokens });
+            script.inserts.push(Insert { target, columns, query, place, tokens, emit });
         } else if self.is_word("SELECT") || self.is_word("WITH") {
+            let emit = self.emission()?;
             let (query, tokens) = self.query(script)?;
-            script.inserts.push(Insert { target: None, columns: Vec::new(), query, place, tokens });
+            script.inserts.push(Insert { target: None, columns: Vec::new(), query, place, tokens, emit });
         } else {
             let known = "statements are CREATE TABLE, CREATE VIEW, CREATE DATABASE, INSERT INTO … SELECT, and SELECT";
             return Err(self.error(format!("cannot read {} here; {known}", self.found())).into());
@@ -70,7 +77,6 @@ impl StatementReader<'_> {
 
     /// The rest of the statement as a query. Unquoted names are put in the case in which they were defined.
     fn query(&mut self, script: &Script) -> Result<(Box<SqlQuery>, Vec<TokenWithSpan>)> {
-        self.emission()?;
         let rewritten = super::window_words::rewrite(&self.tokens[self.at..]);
         self.tokens.splice(self.at.., rewritten);
         let names = Names::of(script);
@@ -86,34 +92,6 @@ impl StatementReader<'_> {
         super::spark::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
         self.end()?;
         Ok((query, tokens))
-    }
-
-    /// Takes an `EMIT …` clause off the end of the statement.
-    fn emission(&mut self) -> Result<()> {
-        let mut depth = 0_i32;
-        let emit = (self.at..self.tokens.len()).find(|&at| {
-            match &self.tokens[at].token {
-                Token::LParen => depth += 1,
-                Token::RParen => depth -= 1,
-                _ => {}
-            }
-            // `SELECT emit FROM …` is a column.
-            let is_name = |next: &TokenWithSpan| ["FROM", "AS"].iter().any(|word| is_unquoted(&next.token, word));
-            let is_clause = |next: &TokenWithSpan| matches!(next.token, Token::Word(_)) && !is_name(next);
-            let follows = self.tokens.get(at + 1).is_none_or(is_clause);
-            depth == 0 && at > self.at && is_unquoted(&self.tokens[at].token, "EMIT") && follows
-        });
-        let Some(emit) = emit else { return Ok(()) };
-        let clause = self.tokens.split_off(emit);
-        let words: Vec<_> = clause.iter().map(|it| it.token.to_string().to_ascii_uppercase()).collect();
-        if words == ["EMIT", "ON", "WINDOW", "CLOSE"] {
-            return Ok(());
-        }
-        let message = match words.get(1).map(String::as_str) {
-            Some("CHANGES") => "EMIT CHANGES (early results) is not supported yet; use EMIT ON WINDOW CLOSE",
-            _ => "cannot read this EMIT clause; use EMIT ON WINDOW CLOSE",
-        };
-        Err(self.text.error(clause[0].span.start, message).into())
     }
 }
 

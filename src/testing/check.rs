@@ -42,7 +42,7 @@ pub fn outputs(came: &Came) -> Result<Vec<Output<'_>>> {
         let name = if twice == 0 { name.to_owned() } else { format!("{name}_{}", twice + 1) };
         let rows = batches.iter().map(cells).collect::<Result<Vec<_>>>()?.concat();
         let rows = match table.form {
-            TableForm::Mirror => current(table, rows)?,
+            TableForm::Mirror | TableForm::Revised => current(table, rows)?,
             TableForm::Multiset => counted(table, rows)?,
             _ => rows,
         };

@@ -16,4 +16,6 @@ pub mod collect;
 mod oracle;
 pub mod record;
 pub mod run;
+#[cfg(test)]
+mod simulation;
 pub mod update;

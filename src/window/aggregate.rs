@@ -10,6 +10,7 @@ use crate::error::Result;
 
 use super::NO_EVENT_TIME;
 use super::assigner::PaneKey;
+use super::changed::WindowBounds;
 use super::plan::Prepared;
 pub use super::plan::{GroupingSet, WINDOW_COLUMNS, WindowPlan};
 use super::session::Sessions;
@@ -96,6 +97,11 @@ impl WindowAggregate {
         Ok(Self { plan, open })
     }
 
+    /// Whether results of windows that may still change are wanted.
+    pub fn revises(&self) -> bool {
+        self.plan.revises
+    }
+
     /// Number of open panes or sessions.
     pub fn open_windows(&self) -> usize {
         match &self.open {
@@ -147,6 +153,22 @@ impl WindowAggregate {
         match &mut self.open {
             Open::Slices(slices) => slices.close(watermark),
             Open::Sessions(sessions, _) => sessions.close(watermark),
+        }
+    }
+
+    /// The windows that have changed since they were last asked for; of sessions, one that stands for all.
+    pub fn changed(&mut self) -> Vec<WindowBounds> {
+        match &mut self.open {
+            Open::Slices(slices) => slices.changed(),
+            Open::Sessions(..) => Vec::new(),
+        }
+    }
+
+    /// What there is of these windows, and of all that end at or before the watermark for the first time, as far as they stay open.
+    pub fn peek(&mut self, wanted: &[WindowBounds], watermark: i64) -> Result<Vec<WindowState>> {
+        match &mut self.open {
+            Open::Slices(slices) => slices.peek(wanted, watermark),
+            Open::Sessions(..) => Ok(Vec::new()),
         }
     }
 

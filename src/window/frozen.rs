@@ -67,8 +67,21 @@ impl Frozen {
 
     /// States that are all panes together.
     pub(super) fn states(&mut self, layout: &Arc<PaneLayout>) -> Result<Vec<RecordBatch>> {
-        let (mut at, end) = (self.first, self.first + self.panes.len() as u64);
         let mut states: Vec<_> = self.stragglers.iter().map(|(_, state)| state.clone()).collect();
+        states.extend(self.stretches(layout, self.first, self.first + self.panes.len() as u64)?);
+        Ok(states)
+    }
+
+    /// States that are the panes from one slice up to another together, stragglers not among them.
+    pub(super) fn states_between(&mut self, layout: &Arc<PaneLayout>, from: i64, to: i64) -> Result<Vec<RecordBatch>> {
+        let place = |slice: i64| self.first + self.panes.partition_point(|(key, _)| key.slice < slice) as u64;
+        let (from, to) = (place(from), place(to));
+        self.stretches(layout, from, to)
+    }
+
+    /// States that are the panes from one number up to another together.
+    fn stretches(&mut self, layout: &Arc<PaneLayout>, mut at: u64, end: u64) -> Result<Vec<RecordBatch>> {
+        let mut states = Vec::new();
         while at < end {
             let level = at.trailing_zeros().min((end - at).ilog2());
             states.push(self.stretch(layout, level, at >> level)?);

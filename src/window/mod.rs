@@ -3,6 +3,7 @@
 pub mod aggregate;
 pub mod assigner;
 pub mod calendar;
+pub mod changed;
 mod frozen;
 pub mod pane;
 pub mod plan;

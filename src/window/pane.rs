@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -156,6 +156,22 @@ impl Pane {
             columns.extend(accumulator.state(EmitTo::All)?);
         }
         self.emptied(&self.layout.state.clone(), columns, rows)
+    }
+
+    /// The state that these groups, each once, have without any rows. `arguments` are the types of each aggregate's.
+    pub fn empty_groups(
+        layout: &Arc<PaneLayout>,
+        keys: Vec<ArrayRef>,
+        arguments: &[Vec<DataType>],
+        rows: usize,
+    ) -> Result<RecordBatch> {
+        let nulls = |types: &Vec<DataType>| types.iter().map(|it| new_null_array(it, rows)).collect();
+        // As if a filter had left out a row of each: accumulators know then that they have seen nothing.
+        let none: BooleanArray = std::iter::repeat_n(Some(false), rows).collect();
+        let filters = vec![Some(none); arguments.len()];
+        let mut pane = Self::new(layout)?;
+        pane.update(&PaneInput { keys, arguments: arguments.iter().map(nulls).collect(), filters, rows })?;
+        pane.take_state()
     }
 
     /// A copy of the state. DataFusion's accumulators give their state away, so it is taken out and merged back.

@@ -46,6 +46,8 @@ pub struct WindowPlan {
     pub grouping_sets: Vec<GroupingSet>,
     /// How long a closed window may still change, in milliseconds.
     pub allowed_lateness: i64,
+    /// Whether results are also wanted of windows that may still change: then it is noted which have.
+    pub revises: bool,
 }
 
 /// One of several groupings of the same rows.

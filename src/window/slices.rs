@@ -8,6 +8,7 @@ use datafusion::arrow::array::RecordBatch;
 
 use super::aggregate::{WindowPlan, WindowState};
 use super::assigner::{PaneKey, Windows};
+use super::changed::Changed;
 use super::frozen::Frozen;
 use super::pane::{Pane, PaneInput};
 use super::watermark::BEGINNING_OF_TIME;
@@ -15,15 +16,17 @@ use crate::error::Result;
 
 /// Panes by slice.
 pub(super) struct Slices {
-    plan: Arc<WindowPlan>,
+    pub(super) plan: Arc<WindowPlan>,
     /// Panes that still take rows.
-    live: BTreeMap<PaneKey, Pane>,
+    pub(super) live: BTreeMap<PaneKey, Pane>,
     /// Hopping: panes that take none any more, because a window that they are in has closed.
-    frozen: Frozen,
+    pub(super) frozen: Frozen,
     /// Cumulating: what the closed windows of a period have, by the period's start.
-    carried: BTreeMap<i64, RecordBatch>,
+    pub(super) carried: BTreeMap<i64, RecordBatch>,
     /// Windows that close up to here have been closed.
-    closed_to: i64,
+    pub(super) closed_to: i64,
+    /// Which windows have changed, when anybody wants to know.
+    pub(super) changed: Option<Changed>,
 }
 
 impl Slices {
@@ -34,6 +37,7 @@ impl Slices {
             frozen: Frozen::default(),
             carried: BTreeMap::new(),
             closed_to: BEGINNING_OF_TIME,
+            changed: plan.revises.then(Changed::default),
         }
     }
 
@@ -48,6 +52,9 @@ impl Slices {
     }
 
     fn pane(&mut self, key: PaneKey) -> Result<&mut Pane> {
+        if let Some(changed) = &mut self.changed {
+            changed.note(key);
+        }
         Ok(match self.live.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Pane::new(&self.plan.layout)?),

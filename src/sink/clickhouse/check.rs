@@ -5,7 +5,7 @@ use super::ddl::{Extra, TableName, columns, extras, written_at};
 use super::split::Parting;
 use super::types::{ChType, fits, holds_null};
 use crate::error::{Error, Result};
-use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+use crate::sink::{COUNT, IS_DELETED, IS_FINAL, OutputTable, POSITION, REVISION, TableForm, VERSION};
 
 /// A table as the server knows it.
 #[derive(Debug, Clone, Default)]
@@ -269,9 +269,12 @@ pub(super) fn check(
 /// Positions are ours, not the query's: a table that a user made need not have them.
 fn is_optional(output: &OutputTable, index: usize) -> bool {
     let name = output.schema.field(index).name().as_str();
+    if output.form == TableForm::Revised {
+        return index >= output.visible && [IS_FINAL, REVISION].contains(&name);
+    }
     POSITION.contains(&name)
         && match output.form {
-            TableForm::Mirror | TableForm::Multiset => false,
+            TableForm::Mirror | TableForm::Multiset | TableForm::Revised => false,
             TableForm::Late | TableForm::DeadLetters => true,
             TableForm::Log | TableForm::Results => index >= output.visible,
         }

@@ -6,6 +6,7 @@
 //! | results | `MergeTree` by window and group, each row once |
 //! | mirror without a key | `MergeTree` named `<table>_versions` with a signed count, and a view `<table>` that shows each row as often as it is there |
 //! | mirror | `ReplacingMergeTree` named `<table>_versions`, and a view `<table>` that hides the machinery |
+//! | early or corrected results | the same, by window and group, in the months of `window_start` |
 //!
 //! In every form the plain name is what an analyst queries, without FINAL.
 
@@ -14,7 +15,7 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use super::client::{quote_identifier, quote_string};
 use super::types::{ChType, of_field};
 use crate::error::{Error, Result};
-use crate::sink::{COUNT, IS_DELETED, OutputTable, POSITION, TableForm, VERSION};
+use crate::sink::{COUNT, IS_DELETED, IS_FINAL, OutputTable, POSITION, REVISION, ROW_NUMBER, TableForm, VERSION};
 
 /// How many inserts ClickHouse remembers by their tokens, per table.
 const DEDUPLICATION_WINDOW: u32 = 10_000;
@@ -166,6 +167,15 @@ impl Extra {
         }
     }
 
+    /// Whether the rows of a form get it from the sink. Those of revised results say themselves whether they are final.
+    fn is_of(self, form: &TableForm) -> bool {
+        match form {
+            TableForm::Results => true,
+            TableForm::Revised => matches!(self, Self::UpdatedAt | Self::Job),
+            _ => false,
+        }
+    }
+
     fn comment(self) -> &'static str {
         match self {
             Self::IsFinal => "1: the window is closed and the row settled",
@@ -192,7 +202,7 @@ impl Extra {
 pub(super) fn extras(output: &OutputTable) -> impl Iterator<Item = Extra> + '_ {
     Extra::ALL
         .into_iter()
-        .filter(|extra| output.form == TableForm::Results && output.schema.column_with_name(extra.name()).is_none())
+        .filter(|extra| extra.is_of(&output.form) && output.schema.column_with_name(extra.name()).is_none())
 }
 
 /// A column as it is created.
@@ -219,6 +229,23 @@ impl ColumnDdl {
     }
 }
 
+/// Whether rows are of windows and groups.
+fn is_result(form: &TableForm) -> bool {
+    matches!(form, TableForm::Results | TableForm::Revised)
+}
+
+/// What the columns mean that revised results have besides the query's.
+fn own_comment(column: &str) -> &'static str {
+    match column {
+        IS_FINAL => "1: the window is closed and the row settled, but for corrections by late rows",
+        REVISION => "how often the row was written before",
+        ROW_NUMBER => "tells rows of one window and key from each other",
+        VERSION => "the greatest of a key is its current row",
+        IS_DELETED => "1: the row is gone",
+        _ => "",
+    }
+}
+
 /// The columns of an output table with the types that they are created with, the sink's own at the end.
 pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDdl>> {
     let mut columns = Vec::with_capacity(output.schema.fields().len() + Extra::ALL.len());
@@ -236,7 +263,7 @@ pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDd
                 field.data_type()
             ))
         })?;
-        let is_result = output.form == TableForm::Results;
+        let is_result = is_result(&output.form);
         if REPEATED.contains(&name.as_str()) || is_result && output.key.contains(name) {
             ch_type = ch_type.low_cardinality();
         }
@@ -251,6 +278,9 @@ pub(super) fn columns(output: &OutputTable, time64: bool) -> Result<Vec<ColumnDd
             ch_type = own;
         }
         let mut comment = output.comments.get(name).cloned().unwrap_or_default();
+        if output.form == TableForm::Revised && comment.is_empty() {
+            comment = own_comment(name).to_owned();
+        }
         if matches!(field.data_type(), DataType::Time32(_) | DataType::Time64(_)) && !time64 {
             let separator = if comment.is_empty() { "" } else { "; " };
             comment = format!("{comment}{separator}time of day in microseconds");
@@ -283,24 +313,24 @@ pub(super) fn create_table(output: &OutputTable, name: &TableName, time64: bool)
     let find = |wanted: &str| columns.iter().find(|column| column.name == wanted);
     let order = sorting_key(output, &|name| find(name).is_some())?;
     let mut lines: Vec<String> = columns.iter().map(|column| format!("    {}", column.text())).collect();
-    let is_log = !matches!(output.form, TableForm::Mirror | TableForm::Results);
+    let is_log = !matches!(output.form, TableForm::Mirror | TableForm::Results | TableForm::Revised);
     if is_log && find(POSITION[2]).is_some() {
         lines.push(format!("    INDEX `_offset_range` {} TYPE minmax GRANULARITY 1", quote_identifier(POSITION[2])));
     }
     let own = Own::new(&output.options)?;
     let engine = match (&output.form, own.engine) {
         // Of another engine it would be no mirror; nor would any other order be its key.
-        (TableForm::Mirror, None) => {
+        (TableForm::Mirror | TableForm::Revised, None) => {
             format!("ReplacingMergeTree({}, {})", quote_identifier(VERSION), quote_identifier(IS_DELETED))
         }
-        (TableForm::Mirror, Some(_)) => return Err(not_of_mirrors(output, "clickhouse.engine")),
+        (TableForm::Mirror | TableForm::Revised, Some(_)) => return Err(not_of_mirrors(output, "clickhouse.engine")),
         (_, own) => own.unwrap_or("MergeTree").to_owned(),
     };
     let mut sql =
         format!("CREATE TABLE IF NOT EXISTS {}\n(\n{}\n)\nENGINE = {engine}", name.quoted(), lines.join(",\n"));
     let partition = partition_column(output);
     match (own.partition_by, partition) {
-        (Some(_), _) if output.form == TableForm::Mirror => {
+        (Some(_), _) if output.form.keeps_versions() => {
             return Err(not_of_mirrors(output, "clickhouse.partition-by"));
         }
         (Some(own), _) => sql.push_str(&format!("\nPARTITION BY {own}")),
@@ -309,7 +339,7 @@ pub(super) fn create_table(output: &OutputTable, name: &TableName, time64: bool)
     }
     let quoted: Vec<String> = order.iter().map(|name| quote_identifier(name)).collect();
     sql.push_str(&match own.order_by {
-        Some(_) if output.form == TableForm::Mirror => return Err(not_of_mirrors(output, "clickhouse.order-by")),
+        Some(_) if output.form.keeps_versions() => return Err(not_of_mirrors(output, "clickhouse.order-by")),
         Some(own) => format!("\nORDER BY ({own})"),
         None if quoted.is_empty() => "\nORDER BY tuple()".to_owned(),
         None => format!("\nORDER BY ({})", quoted.join(", ")),
@@ -333,20 +363,26 @@ pub(super) fn create_table(output: &OutputTable, name: &TableName, time64: bool)
 
 /// Whether the rows go into a table beside a view of its name.
 pub(super) fn has_view(output: &OutputTable) -> bool {
-    matches!(output.form, TableForm::Mirror | TableForm::Multiset)
+    matches!(output.form, TableForm::Mirror | TableForm::Multiset | TableForm::Revised)
 }
 
 fn not_of_mirrors(output: &OutputTable, option: &str) -> Error {
-    Error::config(format!(
-        "table \"{}\": option '{option}' is not for mirrors, whose rows are replaced by their primary key; leave it out",
-        output.options.table()
-    ))
+    let what = match output.form {
+        TableForm::Revised => "early or corrected results, whose rows are replaced by their window and group",
+        _ => "mirrors, whose rows are replaced by their primary key",
+    };
+    let table = output.options.table();
+    Error::config(format!("table \"{table}\": option '{option}' is not for {what}; leave it out"))
 }
 
 /// `CREATE VIEW` over a mirror's versions: current rows only, without the machinery.
 pub(super) fn create_view(output: &OutputTable, name: &TableName, replace: bool) -> String {
     let fields = output.schema.fields().iter().take(output.visible).map(|field| field.name().as_str());
-    let shown = fields.filter(|name| ![VERSION, IS_DELETED].contains(name)).map(quote_identifier);
+    let is_revised = output.form == TableForm::Revised;
+    let added = if is_revised { &[IS_FINAL, REVISION, "updated_at", "_job"][..] } else { &[] };
+    let added =
+        added.iter().filter(|name| output.schema.fields()[..output.visible].iter().all(|it| it.name() != **name));
+    let shown = fields.filter(|name| ![VERSION, IS_DELETED].contains(name)).chain(added.copied()).map(quote_identifier);
     let shown = shown.collect::<Vec<_>>().join(", ");
     let versions = name.versions().quoted();
     let rows = match output.form {
@@ -361,6 +397,10 @@ pub(super) fn create_view(output: &OutputTable, name: &TableName, replace: bool)
     };
     let create = if replace { "CREATE OR REPLACE VIEW" } else { "CREATE VIEW IF NOT EXISTS" };
     let mut sql = format!("{create} {}\nAS SELECT {shown}\nFROM {rows}", name.quoted());
+    if is_revised && partition_column(output).is_some() {
+        // The month is a function of the key: versions of a row are all in one partition.
+        sql.push_str("\nSETTINGS do_not_merge_across_partitions_select_final = 1");
+    }
     if !output.comment.is_empty() {
         sql.push_str(&format!("\nCOMMENT {}", quote_string(&output.comment)));
     }
@@ -370,7 +410,7 @@ pub(super) fn create_view(output: &OutputTable, name: &TableName, replace: bool)
 /// The column that tells a row's time: as the job says, or by its name.
 pub(super) fn time_column(output: &OutputTable) -> Option<&str> {
     let by_name = match output.form {
-        TableForm::Results => Some("window_start"),
+        TableForm::Results | TableForm::Revised => Some("window_start"),
         TableForm::DeadLetters => Some("_timestamp"),
         _ => None,
     };
@@ -378,14 +418,18 @@ pub(super) fn time_column(output: &OutputTable) -> Option<&str> {
 }
 
 /// The column whose month parts the table. None for a mirror: the event time of a row may change, and versions of one
-/// row in two partitions would never meet.
+/// row in two partitions would never meet. The start of a window is part of its rows' key.
 fn partition_column(output: &OutputTable) -> Option<&str> {
     let is_time = |name: &&str| {
         output.schema.field_with_name(name).is_ok_and(|field| {
             matches!(field.data_type(), DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
         })
     };
-    time_column(output).filter(|_| !has_view(output)).filter(is_time)
+    let is_fixed = |name: &&str| match output.form {
+        TableForm::Revised => output.key.iter().any(|key| key == name),
+        _ => !has_view(output),
+    };
+    time_column(output).filter(is_fixed).filter(is_time)
 }
 
 /// The columns that rows are sorted by.
@@ -405,6 +449,8 @@ fn sorting_key(output: &OutputTable, exists: &dyn Fn(&str) -> bool) -> Result<Ve
             keys.collect()
         }
         TableForm::Results => ["window_start", "window_end"].into_iter().chain(time).chain(keys).collect(),
+        // Nothing but the key: rows that differ in anything else are versions of one.
+        TableForm::Revised => keys.collect(),
         TableForm::Multiset => keys.chain(POSITION[1..].iter().copied()).collect(),
         TableForm::Log if !output.key.is_empty() => keys.chain(POSITION[1..].iter().copied()).collect(),
         TableForm::Log | TableForm::Late => time.into_iter().chain(POSITION[1..].iter().copied()).collect(),

@@ -20,7 +20,7 @@ use crate::sink::{Block, IS_DELETED};
 
 /// By what the rows of a block are found again in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Identity {
+pub(crate) enum Identity {
     /// `_topic`, `_partition`, `_offset` at these indexes of the sent rows.
     Positions([usize; 3]),
     /// `_job` and `_epoch`, and the window's start at this index.
@@ -160,7 +160,7 @@ fn without_tombstones(batch: &RecordBatch) -> Result<RecordBatch> {
 
 /// The query id of an insert: a function of its token, so that a successor finds it in `system.processes`, and the
 /// server refuses to run it twice at a time.
-pub(super) fn query_id(token: &str) -> String {
+pub(crate) fn query_id(token: &str) -> String {
     // FNV-1a: ids of different tokens differ, whatever was cut off or replaced.
     let hash = token
         .bytes()

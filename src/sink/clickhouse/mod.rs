@@ -4,7 +4,7 @@
 //!  Block ──► wire     columns in the types that the table has
 //!        ──► split    at most a million rows and a hundred ClickHouse partitions an insert
 //!        ──► insert   Arrow IPC stream, LZ4, synchronous, under a token that is a function of the block
-//!        ──► look     after a crash: the rows themselves say what is there
+//!        ──► repeat   after a crash: the rows themselves say what is there (look)
 //! ```
 
 mod check;
@@ -15,28 +15,32 @@ mod encode;
 mod evolve;
 mod insert;
 mod look;
-mod split;
+pub(crate) mod repeat;
+pub(crate) mod split;
 #[cfg(test)]
 mod tests;
 mod types;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use async_trait::async_trait;
 use clickhouse::Compression;
+use datafusion::arrow::array::RecordBatch;
 
 use self::check::{Existing, From, WrittenColumn, check};
 pub use self::client::{ClickHouseClient, quote_identifier, quote_string};
 use self::ddl::{Extra, TableName, create_database, create_table, create_view, time_column};
 use self::evolve::alteration;
-use self::insert::{Identity, Plan, insert_settings, query_id};
+use self::insert::{Identity, Plan, insert_settings};
 use self::look::wait_for_running;
-use self::split::{CHUNK_ROWS, Parting, Piece, split};
+use self::repeat::{Attempts, Server};
+use self::split::{CHUNK_ROWS, Part, Piece, split};
 use self::types::limit;
 use crate::error::{Error, Result};
 use crate::sink::limits::{Limit, Limits};
-use crate::sink::{Block, IS_DELETED, OutputTable, POSITION, Sink, TableForm, VERSION};
+use crate::sink::{Block, IS_DELETED, OutputTable, POSITION, ROW_NUMBER, Sink, TableForm, VERSION};
 
 /// The options that this sink reads.
 pub const OPTIONS: &[&str] = &[
@@ -64,8 +68,8 @@ pub struct ClickHouseSink {
     compression: Compression,
     /// How to write, once [`Sink::prepare`] has found out.
     plan: Option<Plan>,
-    /// The token of a block whose last attempt failed: it may be there all the same.
-    uncertain: Option<String>,
+    /// What is known of a block whose last attempt failed: it may be there all the same.
+    attempts: Attempts,
     /// Rows of one insert at most; less in tests.
     chunk_rows: usize,
     /// What the table's columns cannot hold.
@@ -98,7 +102,7 @@ impl ClickHouseSink {
             client: ClickHouseClient::from_options(options)?,
             compression,
             plan: None,
-            uncertain: None,
+            attempts: Attempts::default(),
             chunk_rows: CHUNK_ROWS,
             limits: Limits::default(),
             warned: false,
@@ -125,8 +129,8 @@ impl ClickHouseSink {
     async fn create_or_find(&self, time64: bool) -> Result<(TableName, Existing)> {
         let found = Existing::look_up(&self.client, &self.name).await?;
         let target = match (&self.output.form, &found) {
-            (TableForm::Mirror, Some(table)) if table.keeps_versions() => self.name.clone(),
-            (TableForm::Mirror | TableForm::Multiset, _) => self.name.versions(),
+            (form, Some(table)) if form.keeps_versions() && table.keeps_versions() => self.name.clone(),
+            (TableForm::Mirror | TableForm::Multiset | TableForm::Revised, _) => self.name.versions(),
             (_, Some(table)) if table.engine == "View" => {
                 return Err(Error::config(format!(
                     "{} at {} is a view and cannot be written; give the option 'table' another name",
@@ -150,7 +154,7 @@ impl ClickHouseSink {
         if let Some(table) = &found
             && (versions.is_none() || !table.is_view_over(&target))
         {
-            // Only of a mirror: everything else has returned by now.
+            // Only of what has a view: everything else has returned by now.
             return Err(self.in_the_way(&self.name, &table.engine));
         }
         let is_multiset = self.output.form == TableForm::Multiset;
@@ -185,7 +189,7 @@ impl ClickHouseSink {
         }
         if *name != self.name {
             let view = Existing::look_up(&self.client, &self.name).await?;
-            let is_machinery = |name: &str| [VERSION, IS_DELETED].contains(&name);
+            let is_machinery = |name: &str| [VERSION, IS_DELETED, ROW_NUMBER].contains(&name);
             let mut shown = self.output.schema.fields().iter().map(|field| field.name()).filter(|it| !is_machinery(it));
             if view.is_some_and(|view| shown.any(|column| view.type_of(column) != evolved.type_of(column))) {
                 self.client.query_tsv(&create_view(&self.output, &self.name, true)).await?;
@@ -206,9 +210,14 @@ impl ClickHouseSink {
                 self.name
             ));
         }
+        let what = match self.output.form {
+            TableForm::Revised => "results that come early or are corrected",
+            _ => "a mirror",
+        };
+        let which = if self.output.form == TableForm::Revised { "which are" } else { "which is" };
         Error::config(format!(
-            "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of a mirror, \
-             which is a table {} and a view {} over it; drop or rename it, and Highwater creates both; \
+            "the ClickHouse table {table} at {} has the engine {engine} and cannot be part of {what}, \
+             {which} a table {} and a view {} over it; drop or rename it, and Highwater creates both; \
              or make {} a ReplacingMergeTree(_version, _is_deleted) with these two columns, and it is written directly; \
              or give the option 'table' another name",
             self.client.place(),
@@ -223,7 +232,7 @@ impl ClickHouseSink {
         let place = |name: &str| columns.iter().position(|column| column.name == name);
         let sent = |extra: Extra| columns.iter().any(|column| column.from == From::Extra(extra));
         match self.output.form {
-            TableForm::Mirror => Identity::Versions,
+            TableForm::Mirror | TableForm::Revised => Identity::Versions,
             TableForm::Results if sent(Extra::Job) && sent(Extra::Epoch) => {
                 Identity::Epoch(time_column(&self.output).and_then(place))
             }
@@ -248,7 +257,7 @@ impl ClickHouseSink {
                 self.client.query_tsv(sql).await?.trim().parse().unwrap_or(0)
             }
         };
-        if window == 0 && self.output.form != TableForm::Mirror {
+        if window == 0 && !self.output.form.keeps_versions() {
             tracing::warn!(
                 "the ClickHouse table {name} does not remember inserts, so that an insert repeated in the same moment may \
                  be there twice; run ALTER TABLE {} MODIFY SETTING non_replicated_deduplication_window = 10000",
@@ -290,47 +299,54 @@ impl ClickHouseSink {
         self.plan.as_ref().ok_or_else(|| Error::internal(format!("{} is written before it is prepared", self.name)))
     }
 
-    /// Sends every chunk of a block, in order.
-    async fn send_all(&self, block: &Block) -> Result<()> {
+    /// Sends a block, or of one that was sent before what is missing.
+    async fn send(&mut self, block: &Block, again: bool) -> Result<()> {
+        let mut attempts = std::mem::take(&mut self.attempts);
+        let sent = self.try_send(block, again, &mut attempts).await;
+        self.attempts = attempts;
+        sent
+    }
+
+    async fn try_send(&self, block: &Block, again: bool, attempts: &mut Attempts) -> Result<()> {
         let plan = self.plan()?;
         let (rest, emptied) = match self.output.form {
             TableForm::Mirror => emptied::take_out(block)?,
             _ => (None, Vec::new()),
         };
-        for chunk in split(plan.rows(rest.as_ref().unwrap_or(block), &self.output.job)?, plan.parting, self.chunk_rows)?
-        {
-            let pieces: Vec<&Piece> = chunk.pieces.iter().collect();
-            plan.send(&self.client, &pieces, &format!("{}{}", block.token, chunk.suffix)).await?;
-        }
+        let block = rest.as_ref().unwrap_or(block);
+        let rows = plan.rows(block, &self.output.job)?;
+        let chunks = split(rows.clone(), plan.parting, self.chunk_rows)?;
+        let table = Table { plan, client: &self.client, rows: &rows, block, job: &self.output.job };
+        let folds = plan.identity == Identity::Versions;
+        attempts.send(&table, &chunks, &block.token, (plan.parting, again, folds)).await?;
         for version in emptied {
             plan.empty(&self.client, version).await?;
         }
         Ok(())
     }
+}
 
-    /// Sends what the table does not have of a block.
-    async fn send_missing(&self, block: &Block) -> Result<()> {
-        let plan = self.plan()?;
-        let rows = plan.rows(block, &self.output.job)?;
-        let chunks = split(rows.clone(), plan.parting, self.chunk_rows)?;
-        let token = |suffix: &str| format!("{}{suffix}", block.token);
-        let ids: Vec<String> = chunks.iter().map(|chunk| query_id(&token(&chunk.suffix))).collect();
-        for ids in ids.chunks(100) {
-            wait_for_running(&self.client, ids).await?;
-        }
-        let found = plan.found(&self.client, &rows, block, &self.output.job).await?;
-        // A piece is there whole or not at all, and those of one partition went one after the other: so the number of its
-        // rows says how many of them are there. One that is alone is there if any of its rows is, even if some were
-        // deleted since; unless the table's own parting may have torn it apart.
-        let is_missing = |piece: &&Piece| {
-            let needed = if piece.alone && plan.parting != Parting::Other { 1 } else { piece.rows_until };
-            found.as_ref().is_none_or(|found| found.get(&piece.part).is_none_or(|count| *count < needed))
-        };
-        for chunk in &chunks {
-            let missing: Vec<&Piece> = chunk.pieces.iter().filter(is_missing).collect();
-            plan.send(&self.client, &missing, &token(&chunk.suffix)).await?;
-        }
-        Ok(())
+/// The server's table, as blocks are sent to it.
+struct Table<'a> {
+    plan: &'a Plan,
+    client: &'a ClickHouseClient,
+    rows: &'a [RecordBatch],
+    block: &'a Block,
+    job: &'a str,
+}
+
+#[async_trait]
+impl Server for Table<'_> {
+    async fn settled(&self, query_ids: &[String]) -> Result<()> {
+        wait_for_running(self.client, query_ids).await
+    }
+
+    async fn found(&self) -> Result<Option<BTreeMap<Part, u64>>> {
+        self.plan.found(self.client, self.rows, self.block, self.job).await
+    }
+
+    async fn insert(&self, pieces: &[&Piece], token: &str) -> Result<()> {
+        self.plan.send(self.client, pieces, token).await
     }
 }
 
@@ -388,12 +404,7 @@ impl Sink for ClickHouseSink {
     }
 
     async fn write(&mut self, block: &Block) -> Result<()> {
-        if self.uncertain.as_deref() == Some(&block.token) {
-            return self.write_again(block).await;
-        }
-        let sent = self.send_all(block).await;
-        self.uncertain = sent.is_err().then(|| block.token.clone());
-        sent
+        self.send(block, false).await
     }
 
     async fn write_again(&mut self, block: &Block) -> Result<()> {
@@ -407,9 +418,6 @@ impl Sink for ClickHouseSink {
                 if self.output.form == TableForm::Results { "_job, _epoch" } else { "_topic, _partition, _offset" }
             );
         }
-        let sent =
-            if identity == Identity::Versions { self.send_all(block).await } else { self.send_missing(block).await };
-        self.uncertain = sent.is_err().then(|| block.token.clone());
-        sent
+        self.send(block, true).await
     }
 }

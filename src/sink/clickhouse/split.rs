@@ -16,7 +16,7 @@ pub(super) const CHUNK_PARTS: usize = 100;
 
 /// How the table is parted, as far as it matters to an insert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Parting {
+pub(crate) enum Parting {
     /// One partition.
     Whole,
     /// `toYYYYMM` of the column at this index of the sent rows.
@@ -29,7 +29,7 @@ pub(super) enum Parting {
 
 /// Which partition rows belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// The only one, or unknown.
     Any,
     /// `yyyymm` or `yyyymmdd`.
@@ -40,21 +40,21 @@ pub(super) enum Part {
 
 /// One insert: under one token, whole months or a part of one.
 #[derive(Debug)]
-pub(super) struct Chunk {
+pub(crate) struct Chunk {
     /// What the block's token is continued with, empty where the block is one chunk.
-    pub(super) suffix: String,
-    pub(super) pieces: Vec<Piece>,
+    pub(crate) suffix: String,
+    pub(crate) pieces: Vec<Piece>,
 }
 
 /// Rows of one partition within one insert. The server makes them one part, which is there whole or not at all.
 #[derive(Debug)]
-pub(super) struct Piece {
-    pub(super) part: Part,
-    pub(super) rows: Vec<RecordBatch>,
+pub(crate) struct Piece {
+    pub(crate) part: Part,
+    pub(crate) rows: Vec<RecordBatch>,
     /// How many rows of the block its partition has once this piece is in, given that the pieces go in their order.
-    pub(super) rows_until: u64,
+    pub(crate) rows_until: u64,
     /// Whether these are all of the block's rows of the partition.
-    pub(super) alone: bool,
+    pub(crate) alone: bool,
 }
 
 impl Piece {
@@ -65,7 +65,7 @@ impl Piece {
 
 /// Cuts rows by partition and then by number, and gathers small partitions into one insert.
 /// The same rows are always cut the same way.
-pub(super) fn split(rows: Vec<RecordBatch>, parting: Parting, chunk_rows: usize) -> Result<Vec<Chunk>> {
+pub(crate) fn split(rows: Vec<RecordBatch>, parting: Parting, chunk_rows: usize) -> Result<Vec<Chunk>> {
     let rows: Vec<RecordBatch> = rows.into_iter().filter(|batch| batch.num_rows() > 0).collect();
     if rows.is_empty() {
         return Ok(Vec::new());

@@ -3,16 +3,17 @@
 use super::scenario::{Event, Item, Shape};
 
 /// A small generator of numbers: they must only be various, and the same for a seed.
-pub(super) struct Random(u64);
+#[derive(Debug)]
+pub(in crate::testing) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::testing) fn new(seed: u64) -> Self {
         let mut random = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03);
         random.below(2);
         random
     }
 
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub(in crate::testing) fn below(&mut self, bound: u64) -> u64 {
         // xorshift64*
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -20,11 +21,11 @@ impl Random {
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % bound
     }
 
-    pub(super) fn one_in(&mut self, count: u64) -> bool {
+    pub(in crate::testing) fn one_in(&mut self, count: u64) -> bool {
         self.below(count) == 0
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, values: &[T]) -> T {
+    pub(in crate::testing) fn pick<T: Copy>(&mut self, values: &[T]) -> T {
         values[self.below(values.len() as u64) as usize]
     }
 }

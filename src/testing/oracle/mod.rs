@@ -8,7 +8,7 @@
 //! HIGHWATER_FIRST_SEED=4711    where to begin
 //! ```
 
-mod generate;
+pub(super) mod generate;
 mod model;
 mod scenario;
 mod shrink;

@@ -90,7 +90,10 @@ impl<'a> Model<'a> {
         }
         let Some(time) = event.time else { return Verdict::Timeless };
         let windows = self.shape.window.of(time);
-        let open: Vec<_> = windows.into_iter().filter(|&(_, end)| met.is_none_or(|clock| end > clock)).collect();
+        let open: Vec<_> = windows
+            .into_iter()
+            .filter(|&(_, end)| met.is_none_or(|clock| end + self.shape.emission.lateness > clock))
+            .collect();
         for &(start, end) in &open {
             self.groups.entry((start, end, self.shape.keys.of(event))).or_default().push(event.clone());
         }
@@ -123,7 +126,11 @@ impl<'a> Model<'a> {
 
     fn results(&self) -> Vec<Vec<String>> {
         let mut windows: BTreeMap<(i64, i64), Vec<_>> = BTreeMap::new();
-        for (group, events) in &self.groups {
+        let mut all = self.groups.clone();
+        if let Some(count) = self.shape.emission.fill {
+            all.extend(self.filled(count).into_iter().map(|group| (group, Vec::new())));
+        }
+        for (group, events) in &all {
             if self.shape.having.is_none_or(|most| events.len() as i64 > most) {
                 windows.entry((group.0, group.1)).or_default().push((group, events));
             }
@@ -141,6 +148,28 @@ impl<'a> Model<'a> {
             rows.extend(groups.into_iter().map(|(group, events)| self.row(group, events)));
         }
         rows
+    }
+
+    /// The groups that have no rows in a window, but in one of the `count` before it; of windows that event time has passed, or
+    /// that lie before one with rows.
+    fn filled(&self, count: u64) -> Vec<Group> {
+        let clock = self.partitions.values().filter_map(|(clock, _)| *clock).max();
+        let last = self.groups.keys().map(|group| (group.1, group.0)).max();
+        let passed = |(start, end): (i64, i64)| {
+            clock.is_some_and(|clock| end <= clock) || last.is_some_and(|it| (end, start) <= it)
+        };
+        let mut filled = BTreeSet::new();
+        for (start, end, keys) in self.groups.keys() {
+            let mut window = (*start, *end);
+            for _ in 0..count {
+                window = self.shape.window.following(window);
+                let group = (window.0, window.1, keys.clone());
+                if passed(window) && !self.groups.contains_key(&group) {
+                    filled.insert(group);
+                }
+            }
+        }
+        filled.into_iter().collect()
     }
 
     fn row(&self, (start, end, keys): &Group, events: &[Event]) -> Vec<String> {
@@ -172,6 +201,18 @@ impl Window {
                 let ends = (1..=size / step).map(|count| start + count * step);
                 ends.filter(|&end| end > time).map(|end| (start, end)).collect()
             }
+        }
+    }
+}
+
+impl Window {
+    /// The window that closes next after another.
+    fn following(self, (start, end): (i64, i64)) -> (i64, i64) {
+        match self {
+            Self::Tumble { size, .. } => (end, end + size),
+            Self::Hop { slide, .. } => (start + slide, end + slide),
+            Self::Cumulate { step, size, .. } if end == start + size => (end, end + step),
+            Self::Cumulate { step, .. } => (start, end + step),
         }
     }
 }

@@ -76,6 +76,15 @@ pub(super) struct Shape {
     pub(super) having: Option<i64>,
     /// The groups with most rows of each window, so many.
     pub(super) top: Option<usize>,
+    pub(super) emission: Emission,
+}
+
+/// When results come. Milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Emission {
+    pub(super) every: Option<i64>,
+    pub(super) lateness: i64,
+    pub(super) fill: Option<u64>,
 }
 
 /// A row that comes.
@@ -128,6 +137,7 @@ impl Shape {
             aggregates,
             having: random.one_in(4).then(|| random.below(3) as i64),
             top: random.one_in(4).then(|| 1 + random.below(3) as usize),
+            emission: Emission::random(random),
         }
     }
 
@@ -142,6 +152,7 @@ impl Shape {
             aggregates: vec![Aggregate::Rows],
             having: None,
             top: None,
+            emission: Emission::default(),
             ..self.clone()
         };
     }
@@ -192,13 +203,39 @@ impl Shape {
              WITH ('connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'none:9092', 'format' = '{format}', \
              'idle-close' = '{} ms', '{MAX_DRIFT}' = '{} ms');\n\
              CREATE TABLE results WITH ('connector' = 'blackhole');\n\
-             INSERT INTO results\nSELECT {}\nFROM {window}\n{filter}\nGROUP BY window_start, window_end{keys}\n{having}\n{top};\n",
+             INSERT INTO results\nSELECT {}\nFROM {window}\n{filter}\nGROUP BY window_start, window_end{keys}\n{having}\n{top}\n{};\n",
             seconds(self.delay),
             seconds(self.idle_timeout),
             self.idle_close,
             self.max_drift,
             selected.join(", "),
+            self.emission.sql(),
         )
+    }
+}
+
+impl Emission {
+    fn random(random: &mut Random) -> Self {
+        let fill = random.one_in(6).then(|| 1 + random.below(4));
+        let every = (fill.is_none() && random.one_in(3)).then(|| random.pick(&[1_000, 5_000]));
+        let is_late = fill.is_none() && random.one_in(3);
+        let lateness = if is_late { random.pick(&[1_500, 10_000, 40_000]) } else { 0 };
+        Self { every, lateness, fill }
+    }
+
+    fn sql(self) -> String {
+        let interval = |time: i64| format!("INTERVAL '{time}' MILLISECOND");
+        let mut sql = match self.every {
+            Some(every) => format!("EMIT CHANGES EVERY {}", interval(every)),
+            None => "EMIT ON WINDOW CLOSE".to_owned(),
+        };
+        if self.lateness > 0 {
+            sql.push_str(&format!(" ALLOWED LATENESS {}", interval(self.lateness)));
+        }
+        if let Some(fill) = self.fill {
+            sql.push_str(&format!(" FILL EMPTY WINDOWS FOR {fill}"));
+        }
+        sql
     }
 }
 

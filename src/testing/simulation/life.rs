@@ -1,0 +1,287 @@
+//! One life: what the world is like, when the process dies, and that it always starts again.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::model::{Event, Model, payload};
+use super::store::SimulatedStore;
+use super::tables::{Tables, Temper};
+use super::topic::{Record, Topic};
+use super::world::{BEGINNING, Death, World};
+use crate::change::TopicPartition;
+use crate::checkpoint::CheckpointStore;
+use crate::error::{Error, Result};
+use crate::job::lane::{Lane, Turn};
+use crate::job::outside::Outside;
+use crate::job::run::{Outcome, run};
+use crate::job::settings::{Ending, Settings};
+use crate::options::Options;
+use crate::sink::{OutputTable, Sink};
+use crate::source::{self, Source};
+use crate::sql::query::{Query, load_texts};
+use crate::sql::text::Variables;
+use crate::testing::oracle::generate::Random;
+
+/// A changelog, windows and a mirror of one table; so there are late rows and dead letters too.
+const QUERY: &str = "
+CREATE TABLE t (id BIGINT, name STRING, value BIGINT, at TIMESTAMP(3), PRIMARY KEY (id) NOT ENFORCED,
+  WATERMARK FOR at AS at - INTERVAL '3' HOUR)
+WITH ('connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'none:9092', 'format' = 'debezium-json',
+  'idle-timeout' = '500 ms', 'idle-close' = '1 s');
+CREATE TABLE changes WITH ('connector' = 'blackhole');
+CREATE TABLE results WITH ('connector' = 'blackhole');
+CREATE TABLE mirror WITH ('connector' = 'blackhole');
+INSERT INTO changes SELECT * FROM CHANGES(t);
+INSERT INTO results SELECT window_start, name, count(*) AS n, sum(value) AS total
+FROM TUMBLE(CHANGES(t), at, INTERVAL '1' HOUR) GROUP BY window_start, name;
+INSERT INTO mirror SELECT * FROM t;
+";
+/// How often a process dies before it is let live.
+const DEATHS: u64 = 5;
+/// A process that has not come to its end by then has gone astray.
+const LONGEST: Duration = Duration::from_secs(3_600);
+
+pub(super) async fn query() -> Query {
+    load_texts(vec![("simulation.sql".into(), QUERY.into())], &Variables::none()).await.unwrap()
+}
+
+/// A runtime of one thread, which calls this when all its tasks wait.
+pub(super) fn runtime(idle: impl Fn() + Send + Sync + 'static) -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().on_thread_park(idle).build().unwrap()
+}
+
+pub(super) struct Life {
+    world: Arc<World>,
+    outside: Arc<SimulatedOutside>,
+    settings: Settings,
+    model: Model,
+    /// How many things a process mostly does before it dies.
+    span: u64,
+}
+
+impl Life {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let model = Model::random(&mut random);
+        let pace = random.pick(&[1_000, 20_000, 100_000]);
+        let failing = random.pick(&[10, 30, 200]);
+        let temper = Temper {
+            failing: random.pick(&[3, 10, 60]),
+            window: random.pick(&[1_000, 1_000, 30]),
+            chunk_rows: random.pick(&[3, 20, 1_000]),
+            by_day: random.one_in(2),
+        };
+        let lanes = 1 + random.below(3) as usize;
+        let flush_rows = random.pick(&[1, 20, 250_000, 250_000]);
+        let flush = random.pick(&[10, 50, 200]);
+        let checkpoint = random.pick(&[0, 300, 1_000, 1_000]);
+        let span = random.pick(&[15, 60, 300]);
+        let mut partitions: BTreeMap<TopicPartition, Vec<Record>> = BTreeMap::new();
+        for (number, events) in model.partitions.iter().enumerate() {
+            let mut at = Duration::ZERO;
+            let record = |event: &Event| {
+                at += Duration::from_micros(random.below(pace));
+                Record { offset: event.offset, at, key: b"{}".to_vec(), value: payload(event) }
+            };
+            let records = events.iter().map(record).collect();
+            partitions.insert(TopicPartition { topic: "t".into(), partition: number as i32 }, records);
+        }
+        let world = World::new(random);
+        let partitions = partitions.into_iter().map(|(it, records)| (it, Arc::new(records))).collect();
+        let topic = Topic { world: Arc::clone(&world), partitions, failing: failing * 3, away_until: Mutex::default() };
+        let outside = Arc::new(SimulatedOutside {
+            tables: Tables::new(&world, temper),
+            topic: Arc::new(topic),
+            world: Arc::clone(&world),
+            opened: AtomicUsize::new(0),
+        });
+        let store = SimulatedStore::new(&world, failing);
+        let store = CheckpointStore::in_store(store, "the simulated store", "j");
+        let mut settings = Settings::new("j", Ending::Endless, store);
+        settings.lanes = lanes;
+        settings.flush_rows = flush_rows;
+        settings.flush_interval = Duration::from_millis(flush);
+        settings.checkpoint_interval = Duration::from_millis(checkpoint);
+        settings.outside = Arc::clone(&outside) as Arc<dyn Outside>;
+        Self { world, outside, settings, model, span }
+    }
+
+    /// Lives it to its end. An error is what is wrong with it.
+    pub(super) fn live(&self, query: &Query) -> Result<(), String> {
+        let world = &self.world;
+        let mut deaths = 0;
+        loop {
+            let dies = deaths < DEATHS && !world.one_in(6);
+            // The last runs go to the end, whatever it takes.
+            let ending = if deaths >= DEATHS || world.one_in(8) { Ending::Bounded } else { Ending::Endless };
+            let ending = if ending == Ending::Bounded && !self.all_visible() { Ending::UntilCaughtUp } else { ending };
+            let steps = dies.then(|| 1 + world.below(self.span * 4));
+            world.begin(steps);
+            world.note(&format!("=== {ending:?}"));
+            let stops_after = (ending == Ending::Endless).then(|| world.moment(3_000));
+            let ended = self.process(query, ending, stops_after);
+            world.note(&format!("=== {ended:?}"));
+            match ended {
+                End::Died if dies => deaths += 1,
+                End::Died => return Err("the process does not come to an end".into()),
+                End::Stuck => return Err("the process hangs: nothing will ever happen in it".into()),
+                End::Ended(Ok(Outcome::Finished)) if ending == Ending::Bounded => break,
+                End::Ended(Ok(_)) => {}
+                // Somebody starts it again.
+                End::Ended(Err(error)) if error.is_transient() => {}
+                // The end was saved before its process died.
+                End::Ended(Err(error)) if error.to_string().contains("has run to its end") => break,
+                End::Ended(Err(error)) => return Err(error.to_string()),
+            }
+            self.between();
+        }
+        world.pass(Duration::from_secs(10));
+        let of = |output: usize| self.outside.tables.rows(output);
+        self.model.check(&Outcomes { changes: of(0), results: of(1), late: of(2), mirror: of(3), dead: of(4) })
+    }
+
+    /// No process runs: the world goes on.
+    fn between(&self) {
+        let world = &self.world;
+        self.outside.tables.cut_connections();
+        if world.one_in(3) {
+            world.pass(world.moment(5_000));
+        }
+        if world.one_in(3) {
+            self.outside.tables.forget_tokens();
+        }
+        if world.one_in(4) {
+            world.skew(world.below(7_200_000) as i64 - 3_600_000);
+        }
+    }
+
+    fn all_visible(&self) -> bool {
+        let now = self.world.elapsed();
+        self.outside.topic.partitions.values().all(|records| records.last().is_none_or(|it| it.at <= now))
+    }
+
+    fn process(&self, query: &Query, ending: Ending, stops_after: Option<Duration>) -> End {
+        let world = Arc::clone(&self.world);
+        let runtime = runtime(move || world.go_on());
+        let mut settings = self.settings.clone();
+        settings.ending = ending;
+        self.outside.opened.store(0, SeqCst);
+        let (stop, stopped) = watch::channel(false);
+        let world = &self.world;
+        let stopping = async {
+            match stops_after {
+                Some(time) => world.sleep(time).await,
+                None => std::future::pending().await,
+            }
+            let _ = stop.send(true);
+            std::future::pending::<()>().await;
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = world.sleep(LONGEST) => End::Died,
+                death = world.death() => match death {
+                    Death::Killed => End::Died,
+                    Death::Stuck => End::Stuck,
+                },
+                () = stopping => End::Died,
+                outcome = run(query.clone(), settings, Arc::default(), stopped) => End::Ended(outcome),
+            }
+        })
+    }
+
+    pub(super) fn trace(&self) -> (u64, Vec<String>) {
+        self.world.trace()
+    }
+}
+
+/// The rows of all tables.
+pub(super) struct Outcomes {
+    pub(super) changes: Vec<super::tables::Row>,
+    pub(super) results: Vec<super::tables::Row>,
+    pub(super) late: Vec<super::tables::Row>,
+    pub(super) mirror: Vec<super::tables::Row>,
+    pub(super) dead: Vec<super::tables::Row>,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+enum End {
+    Died,
+    Stuck,
+    Ended(Result<Outcome>),
+}
+
+#[derive(Debug)]
+struct SimulatedOutside {
+    world: Arc<World>,
+    topic: Arc<Topic>,
+    tables: Arc<Tables>,
+    /// How many sinks this process has opened: they are opened in the order of the outputs.
+    opened: AtomicUsize,
+}
+
+impl Outside for SimulatedOutside {
+    fn now(&self) -> i64 {
+        self.world.wall_clock().max(BEGINNING / 2)
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.world.elapsed()
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(self.world.sleep(time))
+    }
+
+    fn since(&self, _: Instant) -> Duration {
+        Duration::ZERO
+    }
+
+    fn groups(&self, tables: &[&Options]) -> Vec<Vec<usize>> {
+        source::groups(tables)
+    }
+
+    fn sources(&self, _: &[&Options]) -> Result<Vec<Box<dyn Source>>> {
+        Ok(vec![self.topic.source()])
+    }
+
+    fn sink(&self, table: &OutputTable, _: bool) -> Result<Box<dyn Sink>> {
+        Ok(self.tables.sink(self.opened.fetch_add(1, SeqCst), table))
+    }
+
+    fn start_lane(&self, _: usize, mut lane: Lane) -> Result<Option<JoinHandle<()>>> {
+        let world = Arc::clone(&self.world);
+        let runtime = tokio::runtime::Handle::try_current().map_err(Error::internal)?;
+        runtime.spawn(async move {
+            let mut idle = 0;
+            loop {
+                let turn = lane.turn();
+                world.point("").await;
+                match turn {
+                    Turn::Worked => {
+                        idle = 0;
+                        world.sleep(world.moment(20)).await;
+                    }
+                    // Less often, when it lasts.
+                    Turn::Idle => {
+                        idle = (idle * 2 + 1).min(200);
+                        world.sleep(Duration::from_millis(idle)).await;
+                    }
+                    Turn::Ended => return,
+                }
+            }
+        });
+        Ok(None)
+    }
+
+    fn reports(&self) -> usize {
+        100_000
+    }
+}

@@ -1,0 +1,345 @@
+//! A simulated ClickHouse: rows are physically there, tokens are remembered for so many parts, inserts fail in every way.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type};
+
+use super::world::World;
+use crate::error::{Error, Result};
+use crate::sink::clickhouse::repeat::{Attempts, Server, query_id};
+use crate::sink::clickhouse::split::{Part, Parting, Piece, split};
+use crate::sink::{Block, OutputTable, POSITION, Sink, TableForm};
+use crate::testing::cells::cells;
+
+/// How the server misbehaves.
+#[derive(Debug, Clone)]
+pub(super) struct Temper {
+    /// One in so many inserts meets a fault.
+    pub(super) failing: u64,
+    /// How many parts' tokens a table remembers.
+    pub(super) window: usize,
+    /// Rows of one insert at most.
+    pub(super) chunk_rows: usize,
+    /// Whether tables are parted by days.
+    pub(super) by_day: bool,
+}
+
+/// Place of a record: topic, partition, offset.
+pub(super) type Place = (String, i32, i64);
+
+/// A row that is there.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    part: Part,
+    pub(super) place: Option<Place>,
+    epoch: u64,
+    made_at: i64,
+    window: Option<i64>,
+    pub(super) cells: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    rows: Vec<Row>,
+    remembered: VecDeque<(String, Part)>,
+}
+
+/// An insert that the server, or the network, still has.
+#[derive(Debug)]
+struct Pending {
+    output: usize,
+    token: String,
+    /// When it is done; the server runs it until then.
+    lands: Duration,
+    /// Whether the server knows of it already.
+    runs: bool,
+    pieces: Vec<(Part, Vec<Row>)>,
+}
+
+/// All tables of a server.
+#[derive(Debug)]
+pub(super) struct Tables {
+    world: Arc<World>,
+    temper: Temper,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    tables: BTreeMap<usize, Table>,
+    pending: Vec<Pending>,
+    down_until: Duration,
+    /// How many parts were known already.
+    dropped: usize,
+}
+
+impl Tables {
+    pub(super) fn new(world: &Arc<World>, temper: Temper) -> Arc<Self> {
+        Arc::new(Self { world: Arc::clone(world), temper, inner: Mutex::default() })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.settle(self.world.elapsed(), self.temper.window);
+        inner
+    }
+
+    /// The rows of an output.
+    pub(super) fn rows(&self, output: usize) -> Vec<Row> {
+        self.inner().tables.get(&output).map(|table| table.rows.clone()).unwrap_or_default()
+    }
+
+    /// The server forgets which tokens it has seen. Only while it has no insert whose answer is still open and that it does
+    /// not run: against those nothing else helps.
+    pub(super) fn forget_tokens(&self) {
+        let mut inner = self.inner();
+        if inner.pending.iter().all(|it| it.runs) {
+            self.world.note("tokens are forgotten");
+            inner.tables.values_mut().for_each(|table| table.remembered.clear());
+        }
+    }
+
+    /// Connections of a process that is dead: what had not arrived may never.
+    pub(super) fn cut_connections(&self) {
+        let lost = self.world.one_in(2);
+        self.inner().pending.retain(|it| it.runs || !lost);
+    }
+
+    /// The sink of an output.
+    pub(super) fn sink(self: &Arc<Self>, output: usize, table: &OutputTable) -> Box<dyn Sink> {
+        let days =
+            table.schema.fields().iter().position(|field| matches!(field.name().as_str(), "window_start" | "at"));
+        let parting = days.filter(|_| self.temper.by_day).map_or(Parting::Whole, Parting::Day);
+        Box::new(SimulatedSink {
+            tables: Arc::clone(self),
+            output,
+            form: table.form.clone(),
+            parting,
+            attempts: Attempts::default(),
+        })
+    }
+
+    fn check_up(&self) -> Result<()> {
+        if self.world.elapsed() < self.inner().down_until { Err(failed("connection refused")) } else { Ok(()) }
+    }
+}
+
+impl Inner {
+    fn settle(&mut self, now: Duration, window: usize) {
+        let mut due: Vec<Pending> = Vec::new();
+        for pending in std::mem::take(&mut self.pending) {
+            if pending.lands <= now { due.push(pending) } else { self.pending.push(pending) }
+        }
+        due.sort_by_key(|pending| pending.lands);
+        for pending in due {
+            let table = self.tables.entry(pending.output).or_default();
+            for (part, rows) in pending.pieces {
+                let token = (pending.token.clone(), part);
+                if table.remembered.contains(&token) {
+                    self.dropped += 1;
+                    continue;
+                }
+                table.rows.extend(rows);
+                table.remembered.push_back(token);
+                while table.remembered.len() > window {
+                    table.remembered.pop_front();
+                }
+            }
+        }
+    }
+}
+
+fn failed(what: &str) -> Error {
+    Error::transient("cannot insert into the simulated table", what.to_owned())
+}
+
+/// What becomes of an insert.
+enum Fate {
+    Lands,
+    Refused,
+    /// It is there, or some of its parts are; the answer is lost.
+    Unanswered {
+        parts: usize,
+    },
+    /// The client gives up while the server still works.
+    Outlives(Duration),
+    /// The client gives up before the server has got it.
+    Wanders(Duration),
+}
+
+struct SimulatedSink {
+    tables: Arc<Tables>,
+    output: usize,
+    form: TableForm,
+    parting: Parting,
+    attempts: Attempts,
+}
+
+impl SimulatedSink {
+    async fn send(&mut self, block: &Block, again: bool) -> Result<()> {
+        let chunks = split(block.rows.clone(), self.parting, self.tables.temper.chunk_rows)?;
+        let mut attempts = std::mem::take(&mut self.attempts);
+        let server = Connection { sink: self, block };
+        let folds = self.form == TableForm::Mirror;
+        let sent = attempts.send(&server, &chunks, &block.token, (self.parting, again, folds)).await;
+        self.attempts = attempts;
+        sent
+    }
+}
+
+#[async_trait]
+impl Sink for SimulatedSink {
+    async fn prepare(&mut self) -> Result<()> {
+        self.tables.world.point("prepare").await;
+        self.tables.check_up()
+    }
+
+    async fn write(&mut self, block: &Block) -> Result<()> {
+        self.send(block, false).await
+    }
+
+    async fn write_again(&mut self, block: &Block) -> Result<()> {
+        self.send(block, true).await
+    }
+}
+
+struct Connection<'a> {
+    sink: &'a SimulatedSink,
+    block: &'a Block,
+}
+
+impl Connection<'_> {
+    fn fate(&self, parts: usize) -> Fate {
+        let world = &self.sink.tables.world;
+        if !world.strikes(self.sink.tables.temper.failing) {
+            return Fate::Lands;
+        }
+        match world.below(6) {
+            0 => Fate::Refused,
+            1 => {
+                self.sink.tables.inner().down_until = world.elapsed() + world.moment(3_000);
+                Fate::Refused
+            }
+            2 => Fate::Unanswered { parts },
+            3 => Fate::Unanswered { parts: world.below(parts as u64 + 1) as usize },
+            4 => Fate::Outlives(world.moment(800)),
+            _ => Fate::Wanders(world.moment(800)),
+        }
+    }
+}
+
+#[async_trait]
+impl Server for Connection<'_> {
+    async fn settled(&self, query_ids: &[String]) -> Result<()> {
+        let (tables, world) = (&self.sink.tables, &self.sink.tables.world);
+        loop {
+            world.point("look for running inserts").await;
+            tables.check_up()?;
+            let runs = |it: &Pending| it.runs && query_ids.contains(&query_id(&it.token));
+            if !tables.inner().pending.iter().any(runs) {
+                return Ok(());
+            }
+            world.sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    async fn found(&self) -> Result<Option<BTreeMap<Part, u64>>> {
+        let (tables, world) = (&self.sink.tables, &self.sink.tables.world);
+        world.point("count").await;
+        world.sleep(world.moment(3)).await;
+        tables.check_up()?;
+        let mine: Vec<Row> = rows(&self.block.rows, Part::Any, self.block)?;
+        let inner = tables.inner();
+        let there = inner.tables.get(&self.sink.output).map(|table| table.rows.as_slice()).unwrap_or_default();
+        let mut found = BTreeMap::new();
+        let mut count = |row: &Row| *found.entry(row.part).or_insert(0) += 1;
+        if self.sink.form == TableForm::Results {
+            let windows: BTreeSet<_> = mine.iter().map(|row| row.window).collect();
+            let (least, greatest) = (windows.first(), windows.last());
+            let is_own = |row: &&Row| {
+                row.epoch == self.block.epoch
+                    && row.made_at / 1_000 == self.block.made_at / 1_000
+                    && Some(&row.window) >= least
+                    && Some(&row.window) <= greatest
+            };
+            there.iter().filter(is_own).for_each(&mut count);
+            return Ok(Some(found));
+        }
+        let mut ranges: BTreeMap<(String, i32), (i64, i64)> = BTreeMap::new();
+        for (source, range) in &self.block.ranges {
+            ranges.insert((source.topic.to_string(), source.partition), (range.from, range.to - 1));
+        }
+        if ranges.is_empty() {
+            for (topic, partition, offset) in mine.into_iter().filter_map(|row| row.place) {
+                let range = ranges.entry((topic, partition)).or_insert((offset, offset));
+                *range = (range.0.min(offset), range.1.max(offset));
+            }
+        }
+        let is_own = |row: &&Row| {
+            row.place.as_ref().is_some_and(|(topic, partition, offset)| {
+                ranges.get(&(topic.clone(), *partition)).is_some_and(|(first, last)| (first..=last).contains(&offset))
+            })
+        };
+        there.iter().filter(is_own).for_each(&mut count);
+        Ok(Some(found))
+    }
+
+    async fn insert(&self, pieces: &[&Piece], token: &str) -> Result<()> {
+        let (tables, world) = (&self.sink.tables, &self.sink.tables.world);
+        world.point(&format!("insert {token} {}", pieces.len())).await;
+        world.sleep(world.moment(10)).await;
+        tables.check_up()?;
+        if tables.inner().pending.iter().any(|it| it.runs && it.token == token) {
+            return Err(failed("Code: 216. DB::Exception: Query with the same id is already running"));
+        }
+        let parts = pieces.iter().map(|piece| Ok((piece.part, rows(&piece.rows, piece.part, self.block)?)));
+        let mut pieces = parts.collect::<Result<Vec<_>>>()?;
+        let fate = self.fate(pieces.len());
+        let (lands, runs, answer) = match fate {
+            Fate::Refused => return Err(failed("Code: 252. DB::Exception: Too many parts")),
+            Fate::Lands => (Duration::ZERO, true, Ok(())),
+            Fate::Unanswered { parts } => {
+                pieces.truncate(parts);
+                (Duration::ZERO, true, Err(failed("connection reset")))
+            }
+            Fate::Outlives(time) => (time, true, Err(failed("timed out"))),
+            Fate::Wanders(time) => (time, false, Err(failed("timed out"))),
+        };
+        world.note(&format!("  lands in {lands:?} with {} parts, {}", pieces.len(), answer.is_ok()));
+        let (token, lands) = (token.to_owned(), world.elapsed() + lands);
+        tables.inner().pending.push(Pending { output: self.sink.output, token, lands, runs, pieces });
+        drop(tables.inner());
+        world.point("answered").await;
+        answer
+    }
+}
+
+fn rows(batches: &[RecordBatch], part: Part, block: &Block) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let column = |name: &str, data_type| batch.column_by_name(name).map(|it| cast(it, &data_type)).transpose();
+        let topics = column(POSITION[0], DataType::Utf8)?;
+        let partitions = column(POSITION[1], DataType::Int32)?;
+        let offsets = column(POSITION[2], DataType::Int64)?;
+        let windows = column("window_start", DataType::Int64)?;
+        for (at, cells) in cells(batch)?.into_iter().enumerate() {
+            let place = match (&topics, &partitions, &offsets) {
+                (Some(topics), Some(partitions), Some(offsets)) => Some((
+                    topics.as_string::<i32>().value(at).to_owned(),
+                    partitions.as_primitive::<Int32Type>().value(at),
+                    offsets.as_primitive::<Int64Type>().value(at),
+                )),
+                _ => None,
+            };
+            let window = windows.as_ref().filter(|it| it.is_valid(at));
+            let window = window.map(|it| it.as_primitive::<Int64Type>().value(at));
+            rows.push(Row { part, place, epoch: block.epoch, made_at: block.made_at, window, cells });
+        }
+    }
+    Ok(rows)
+}
