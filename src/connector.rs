@@ -8,7 +8,7 @@ use crate::source::{file as file_source, kafka};
 pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];
 
 /// Options that every table may have.
-const COMMON: [&str; 12] = [
+const COMMON: [&str; 13] = [
     "connector",
     "allowed-lateness",
     "late-table",

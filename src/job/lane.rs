@@ -65,8 +65,8 @@ pub struct Lane {
     /// When the decoder is asked again for what it could not get.
     retry_at: Option<Instant>,
     pub(super) course: Option<Arc<Course>>,
-    /// When the partitions' clocks were last compared.
-    pub(super) aligned: Instant,
+    /// Counts polls.
+    pub(super) turn: u32,
     /// Whether the source has been asked since the lane last had to wait for the job.
     polled: bool,
     epoch: u64,
@@ -153,7 +153,7 @@ impl Lane {
             held: VecDeque::new(),
             retry_at: None,
             course: None,
-            aligned: Instant::now(),
+            turn: 0,
             polled: false,
             epoch: 0,
             holds: false,
@@ -227,6 +227,10 @@ impl Lane {
         self.align()?;
         let mut batches = std::mem::take(&mut self.batches);
         self.reader.poll(POLL, &mut batches)?;
+        if batches.is_empty() {
+            // A partition at its end is not to be waited for: the others should know soon.
+            self.turn = u32::MAX;
+        }
         self.polled = true;
         for batch in batches.drain(..) {
             self.take_in(batch)?;

@@ -1,14 +1,12 @@
 //! A lane's part in the alignment of partitions: which of its own wait, and which the others wait for.
 
-use std::time::{Duration, Instant};
-
 use super::lane::Lane;
 use crate::change::TopicPartition;
 use crate::error::Result;
 use crate::source::RawBatch;
 
-/// How often clocks are compared.
-const INTERVAL: Duration = Duration::from_millis(2);
+/// After how many polls clocks are compared, while none of the lane's partitions waits.
+const TURNS: u32 = 8;
 /// How many records are read between two looks at the others, where a partition comes near its limit.
 pub(super) const PIECE: usize = 1_000;
 /// The same, far from the limit: about what is fetched at a time.
@@ -17,10 +15,11 @@ const LONG_PIECE: usize = 16_000;
 impl Lane {
     /// Says which partitions have something to read, and lets those go on that the others have come near.
     pub(super) fn align(&mut self) -> Result<()> {
-        if self.aligned.elapsed() < INTERVAL || self.partitions.values().all(|partition| partition.track.is_none()) {
+        let mut tracked = self.partitions.values().filter(|partition| partition.track.is_some()).peekable();
+        self.turn = self.turn.wrapping_add(1);
+        if tracked.peek().is_none() || (self.turn % TURNS != 0 && tracked.all(|partition| partition.paused.is_none())) {
             return Ok(());
         }
-        self.aligned = Instant::now();
         let alignments = || self.tables.iter().map(|table| table.plan.alignment.as_ref());
         let laggards: Vec<_> = alignments().map(|it| it.and_then(|alignment| alignment.laggards())).collect();
         for (name, partition) in &self.partitions {

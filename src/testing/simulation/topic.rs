@@ -1,6 +1,6 @@
 //! A simulated topic: records appear as time passes, and come in stretches of any length, or not for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ impl Source for SimulatedSource {
     fn reader(&mut self) -> Result<Box<dyn SourceReader>> {
         let inbox = Inbox::default();
         self.lanes.push(Arc::clone(&inbox));
-        Ok(Box::new(SimulatedReader { topic: Arc::clone(&self.topic), inbox, reading: Vec::new() }))
+        Ok(Box::new(SimulatedReader { topic: Arc::clone(&self.topic), inbox, reading: Vec::new(), paused: BTreeSet::new() }))
     }
 
     fn assign(&mut self, lane: usize, partition: &TopicPartition, from: i64) -> Result<()> {
@@ -112,6 +112,7 @@ struct SimulatedReader {
     inbox: Inbox,
     /// Partition, place of the next record, next offset.
     reading: Vec<(TopicPartition, usize, i64)>,
+    paused: BTreeSet<TopicPartition>,
 }
 
 struct Stretch {
@@ -143,7 +144,7 @@ impl SourceReader for SimulatedReader {
         }
         for (partition, next, offset) in &mut self.reading {
             let left = topic.visible(partition).saturating_sub(*next);
-            if left == 0 || world.one_in(3) {
+            if left == 0 || self.paused.contains(partition) || world.one_in(3) {
                 continue;
             }
             let most = [1, 3, 20, 1_000][world.below(4) as usize];
@@ -161,5 +162,15 @@ impl SourceReader for SimulatedReader {
     fn at_end(&self, partition: &TopicPartition) -> bool {
         let reading = self.reading.iter().find(|(it, ..)| it == partition);
         reading.is_some_and(|(_, next, _)| *next >= self.topic.visible(partition))
+    }
+
+    fn pause(&mut self, partition: &TopicPartition) -> Result<()> {
+        self.paused.insert(partition.clone());
+        Ok(())
+    }
+
+    fn resume(&mut self, partition: &TopicPartition) -> Result<()> {
+        self.paused.remove(partition);
+        Ok(())
     }
 }
