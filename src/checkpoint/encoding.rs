@@ -17,6 +17,7 @@ use super::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::change::TopicPartition;
 use crate::error::{Error, Result};
 use crate::state::PartitionRows;
+use crate::state::rows_map::Part;
 use crate::window::aggregate::{InputId, WindowState};
 
 const MAGIC: &[u8; 4] = b"HWCP";
@@ -197,13 +198,16 @@ fn keyed(rows: &PartitionRows) -> Result<Vec<RecordBatch>> {
         ("table", rows.table.clone()),
         ("topic", rows.source.topic.to_string()),
         ("partition", rows.source.partition.to_string()),
+        ("whole", rows.part.whole.to_string()),
+        ("since", rows.part.since.map_or(String::new(), |since| since.to_string())),
+        ("gone", rows.gone.len().to_string()),
     ];
     let place: HashMap<String, String> = place.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let tagged = |batch: &RecordBatch| {
         let schema = batch.schema().as_ref().clone().with_metadata(place.clone());
         Ok(RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec())?)
     };
-    rows.rows.iter().map(tagged).collect()
+    rows.rows.iter().chain(&rows.gone).map(tagged).collect()
 }
 
 fn unkeyed(rows: &[RecordBatch]) -> Result<PartitionRows, String> {
@@ -213,11 +217,14 @@ fn unkeyed(rows: &[RecordBatch]) -> Result<PartitionRows, String> {
     let source = TopicPartition { topic: place("topic")?.into(), partition };
     let plain = Arc::new(Schema::new(schema.fields().clone()));
     let rows = rows.iter().map(|batch| RecordBatch::try_new(Arc::clone(&plain), batch.columns().to_vec()));
-    Ok(PartitionRows {
-        table: place("table")?,
-        source,
-        rows: rows.collect::<Result<_, _>>().map_err(|error| error.to_string())?,
-    })
+    let mut rows = rows.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    // Before version 4 all rows were in every checkpoint.
+    let number = |name: &str| schema.metadata().get(name).and_then(|it| it.parse::<u64>().ok());
+    let gone = number("gone").unwrap_or(0) as usize;
+    let gone = rows.split_off(rows.len().checked_sub(gone).ok_or("the rows of a partition are missing")?);
+    let whole = schema.metadata().get("whole").is_none_or(|it| it == "true");
+    let part = Part { whole, since: number("since") };
+    Ok(PartitionRows { table: place("table")?, source, rows, gone, part })
 }
 
 fn encode_batches(batches: &[RecordBatch]) -> Result<Vec<u8>> {
@@ -270,6 +277,7 @@ mod tests {
                 watermarks: BTreeMap::from([("t".into(), i64::MAX)]),
                 intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
                 state_epoch: 7,
+                rows_epochs: vec![3, 5],
                 truncates: Vec::new(),
                 discovered: None,
                 finished: false,
@@ -285,6 +293,8 @@ mod tests {
                     table: "t".into(),
                     source: TopicPartition { topic: "x".into(), partition: 3 },
                     rows: vec![groups(vec![5]), groups(vec![6])],
+                    gone: vec![groups(vec![7, 8])],
+                    part: Part { whole: false, since: Some(3) },
                 }],
                 emitted: BTreeMap::from([(0, groups(vec![1])), (3, groups(vec![2, 3]))]),
                 filled: BTreeMap::from([(1, groups(vec![4]))]),
@@ -337,6 +347,8 @@ mod tests {
         assert_eq!(bounds(&state, 1, 3), [(-60_000, None)]);
         assert_eq!(state.keyed[0].source, expected.keyed[0].source);
         assert_eq!(state.keyed[0].rows, expected.keyed[0].rows);
+        assert_eq!((&state.keyed[0].gone, state.keyed[0].part), (&expected.keyed[0].gone, expected.keyed[0].part));
+        assert_eq!(copy.manifest.rows_epochs, [3, 5]);
         assert_eq!((state.emitted, state.filled), (expected.emitted, expected.filled));
     }
 

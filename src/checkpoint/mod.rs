@@ -19,7 +19,7 @@ use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowState};
 
 /// The version of the format, raised when it changes; older ones stay readable.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// A consistent cut of a job.
 #[derive(Debug, Clone)]
@@ -69,6 +69,10 @@ pub struct Manifest {
     pub intents: Vec<Intent>,
     /// The epoch whose checkpoint has the open windows from which this one follows.
     pub state_epoch: u64,
+    /// The epochs whose checkpoints have, with this one, the kept rows, when this one has state: each has what changed since the one
+    /// before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows_epochs: Vec<u64>,
     /// Truncates that this epoch has read, and that are to be applied to the other partitions of their topics.
     #[serde(default)]
     pub truncates: Vec<Truncate>,

@@ -1,7 +1,8 @@
 //! Where checkpoints are kept: a folder or bucket per job, one object per epoch.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
@@ -9,9 +10,10 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use super::Checkpoint;
+use super::{Checkpoint, Manifest};
 use super::encoding::{decode, encode};
 use crate::error::{Error, Result};
+use crate::state::PartitionRows;
 
 /// How many checkpoints with state are kept, besides those that follow the newest of them.
 const KEPT: usize = 3;
@@ -24,6 +26,8 @@ pub struct CheckpointStore {
     /// The folder on this machine, whose files are flushed to disk: the store itself does not.
     local: Option<PathBuf>,
     place: String,
+    /// The epochs on whose kept rows a checkpoint builds, of those with state.
+    chains: Arc<Mutex<BTreeMap<u64, Vec<u64>>>>,
 }
 
 /// What was found when a job starts: the newest checkpoint, and the one with the state that it follows from.
@@ -46,17 +50,17 @@ impl CheckpointStore {
         };
         std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.into()))?;
-        Ok(Self { store: Arc::new(store), folder: Path::from(job), local: Some(folder.join(job)), place })
+        Ok(Self { store: Arc::new(store), folder: Path::from(job), local: Some(folder.join(job)), place, chains: Arc::default() })
     }
 
     /// Checkpoints that end with the process, for runs that are not meant to be resumed.
     pub fn in_memory(job: &str) -> Self {
-        Self { store: Arc::new(InMemory::new()), folder: Path::from(job), local: None, place: "memory".into() }
+        Self { store: Arc::new(InMemory::new()), folder: Path::from(job), local: None, place: "memory".into(), chains: Arc::default() }
     }
 
     /// Checkpoints in an object store.
     pub fn in_store(store: Arc<dyn ObjectStore>, place: impl Into<String>, job: &str) -> Self {
-        Self { store, folder: Path::from(job), local: None, place: place.into() }
+        Self { store, folder: Path::from(job), local: None, place: place.into(), chains: Arc::default() }
     }
 
     /// Saves a checkpoint; it is durable when this returns. Then forgets those that are no longer of use.
@@ -84,6 +88,7 @@ impl CheckpointStore {
             flush.await.map_err(Error::internal)?.map_err(|error: std::io::Error| unflushed(error))?;
         }
         if checkpoint.state.is_some() {
+            self.chains().insert(epoch, checkpoint.manifest.rows_epochs.clone());
             self.forget_before(epoch).await?;
         }
         Ok(())
@@ -136,10 +141,15 @@ impl CheckpointStore {
 
     async fn with_state(&self, last: Checkpoint, epochs: &[u64]) -> Result<Result<Recovered, String>> {
         if last.state.is_some() {
-            return Ok(Ok(Recovered { with_state: last.clone(), last, between: Vec::new() }));
+            let with_rows = self.with_rows(last.clone()).await?;
+            return Ok(with_rows.map(|with_state| Recovered { with_state, last, between: Vec::new() }));
         }
         let (state_epoch, last_epoch) = (last.manifest.state_epoch, last.manifest.epoch);
         let with_state = match self.load(state_epoch).await? {
+            Ok(with_state) => self.with_rows(with_state).await?,
+            Err(damage) => Err(damage),
+        };
+        let with_state = match with_state {
             Ok(with_state) => with_state,
             Err(damage) => return Ok(Err(damage)),
         };
@@ -153,6 +163,36 @@ impl CheckpointStore {
             }
         }
         Ok(Ok(Recovered { last, with_state, between }))
+    }
+
+    /// The checkpoint with the kept rows of those that it builds on, in their order.
+    async fn with_rows(&self, mut checkpoint: Checkpoint) -> Result<Result<Checkpoint, String>> {
+        let Manifest { epoch, rows_epochs, .. } = &checkpoint.manifest;
+        let mut keyed: Vec<PartitionRows> = Vec::new();
+        let mut add = |parts: Vec<PartitionRows>| {
+            for part in parts {
+                if part.part.whole {
+                    keyed.retain(|it| it.table != part.table || it.source != part.source);
+                }
+                keyed.push(part);
+            }
+        };
+        for &earlier in rows_epochs {
+            match self.load(earlier).await? {
+                Ok(earlier) => add(earlier.state.map(|state| state.keyed).unwrap_or_default()),
+                Err(damage) => return Ok(Err(format!("its kept rows are partly in checkpoint {earlier}: {damage}"))),
+            }
+        }
+        self.chains().insert(*epoch, rows_epochs.clone());
+        if let Some(state) = &mut checkpoint.state {
+            add(std::mem::take(&mut state.keyed));
+            state.keyed = keyed;
+        }
+        Ok(Ok(checkpoint))
+    }
+
+    fn chains(&self) -> MutexGuard<'_, BTreeMap<u64, Vec<u64>>> {
+        self.chains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A checkpoint that is there already is our own, from a try whose answer was lost, or that of another process.
@@ -193,12 +233,18 @@ impl CheckpointStore {
         Ok(epochs)
     }
 
-    /// Keeps the last few: all that follow the oldest kept state.
+    /// Keeps the last few: all that follow the oldest kept state, and those that they build on.
     async fn forget_before(&self, epoch: u64) -> Result<()> {
         let epochs = self.epochs().await?;
         let before: Vec<u64> = epochs.into_iter().filter(|it| *it < epoch).collect();
-        for old in before.iter().take(before.len().saturating_sub(KEPT * 4)) {
+        let (old, kept) = before.split_at(before.len().saturating_sub(KEPT * 4));
+        let needed: BTreeSet<u64> = {
+            let chains = self.chains();
+            kept.iter().chain([&epoch]).filter_map(|it| chains.get(it)).flatten().copied().collect()
+        };
+        for old in old.iter().filter(|old| !needed.contains(old)) {
             self.delete(*old).await?;
+            self.chains().remove(old);
         }
         Ok(())
     }

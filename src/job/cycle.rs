@@ -314,7 +314,9 @@ impl Job {
             self.rows.is_empty() && results.is_empty() && ranges.values().all(|range| range.from == range.to);
         let blocks = blocks(&cut, &self.outputs.tables, std::mem::take(&mut self.rows), results);
         self.rows = std::mem::take(&mut self.next_rows);
-        if is_quiet && !self.cut_is_last && !self.wants_state && self.has_checkpoint {
+        // What the lanes have handed over of their kept rows is not handed over again.
+        let has_rows = state.iter().flat_map(|state| &state.keyed).any(|rows| !rows.is_empty());
+        if is_quiet && !has_rows && !self.cut_is_last && !self.wants_state && self.has_checkpoint {
             self.epoch += 1;
             self.state_saved = self.settings.outside.elapsed();
             return Ok(());
@@ -323,6 +325,7 @@ impl Job {
         let epoch = self.epoch;
         let truncates = self.truncates.iter().filter(|(read, _)| *read <= epoch).map(|(_, it)| it.clone()).collect();
         let kept = state.as_ref().map(|state| self.kept_outputs(state)).unwrap_or_default();
+        let rows_epochs = state.as_ref().map(|state| self.note_kept_rows(state)).unwrap_or_default();
         let (intents, rows) = intents(&blocks, &self.outputs.tables, &kept);
         let manifest = Manifest {
             version: FORMAT_VERSION,
@@ -340,6 +343,7 @@ impl Job {
             watermarks: self.watermarks(),
             intents,
             state_epoch: self.state_epoch,
+            rows_epochs,
             truncates,
             discovered: self.discovered.clone(),
             finished: self.is_finished(),
@@ -355,6 +359,18 @@ impl Job {
         self.epoch += 1;
         self.delivering = Some(checkpoint.clone());
         self.deliverer.deliver(Delivery { checkpoint, blocks, again: false }).await
+    }
+
+    /// Notes where kept rows are; returns the epochs before this one whose checkpoints are needed for them.
+    fn note_kept_rows(&mut self, state: &State) -> Vec<u64> {
+        let first = self.rows_epochs.first().copied().unwrap_or(self.epoch);
+        let since = state.keyed.iter().map(|rows| rows.part.since.unwrap_or(first)).min();
+        self.rows_epochs.retain(|epoch| since.is_some_and(|since| *epoch >= since));
+        let before = self.rows_epochs.clone();
+        if since.is_some() {
+            self.rows_epochs.push(self.epoch);
+        }
+        before
     }
 
     /// The outputs of tables whose rows are kept: their rows cannot be made again from rows that are kept as they were

@@ -73,6 +73,7 @@ impl Keeping {
             _ => None,
         };
         let rows = rows.map(|key| KeyedRows::new(std::sync::Arc::clone(columns), key)).transpose()?;
+        let rows = rows.map(|rows| rows.within(plan.memory.clone()));
         let mode = if rows.is_some() { mode } else { BeforeImages::Trusted };
         Ok(Self { truncation: Truncation::of(options)?, has_mirror, mode, rows })
     }
@@ -157,10 +158,10 @@ impl Keeping {
         }
     }
 
-    /// A copy of the rows, if they are kept.
-    pub fn save(&self, table: &str) -> Result<Vec<PartitionRows>> {
-        match &self.rows {
-            Some(rows) if self.mode == BeforeImages::Kept => rows.save(table),
+    /// What a checkpoint must have of the rows, if they are kept.
+    pub fn save(&mut self, table: &str, number: u64) -> Result<Vec<PartitionRows>> {
+        match &mut self.rows {
+            Some(rows) if self.mode == BeforeImages::Kept => rows.save(table, number),
             _ => Ok(Vec::new()),
         }
     }

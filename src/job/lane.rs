@@ -516,8 +516,8 @@ impl Lane {
         let mut open_windows = 0;
         let mut changed = Vec::new();
         let mut keyed = Vec::new();
-        for table in self.tables.iter().filter(|_| with_state) {
-            keyed.extend(table.keeping.save(&table.plan.table.name)?);
+        for table in self.tables.iter_mut().filter(|_| with_state) {
+            keyed.extend(table.keeping.save(&table.plan.table.name, epoch)?);
         }
         for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
             open_windows += aggregate.open_windows();

@@ -41,6 +41,7 @@ use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
 use crate::sql::submission::Submission;
+use crate::state::memory::Memory;
 use crate::window::aggregate::InputId;
 
 /// How often the source's client gets its turn, and the lag is measured.
@@ -73,6 +74,8 @@ pub struct Job {
     /// The positions of the epoch that is being delivered.
     pub(super) delivering: Option<Checkpoint>,
     pub(super) state_epoch: u64,
+    /// The epochs whose checkpoints have the kept rows together.
+    pub(super) rows_epochs: Vec<u64>,
     pub(super) state_saved: Duration,
     looked_around: Duration,
     pub(super) wants_state: bool,
@@ -267,6 +270,8 @@ impl Job {
             plans.push(InputPlan::new(&table, &feeds, &outputs, &settings.name)?);
         }
         align_together(&mut plans);
+        let memory = Memory::new(settings.state_memory, &settings.state_folder);
+        plans.iter_mut().for_each(|plan| plan.memory = Some(Arc::clone(&memory)));
         let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
         let open = || open_inputs(&plans, &settings, &reports_in, &progress);
         let (inputs, groups) = block_in_place(open)?;
@@ -291,6 +296,7 @@ impl Job {
             step: Step::Gathering,
             delivering: None,
             state_epoch: 0,
+            rows_epochs: Vec::new(),
             state_saved: clock,
             looked_around: clock,
             wants_state: true,
@@ -315,6 +321,8 @@ impl Job {
                 job.rest(&recovered);
                 job.recover(&recovered).await?;
                 job.state_epoch = recovered.with_state.manifest.epoch;
+                job.rows_epochs.clone_from(&recovered.with_state.manifest.rows_epochs);
+                job.rows_epochs.push(job.state_epoch);
                 job.epoch = recovered.last.manifest.epoch + 1;
             }
             None => block_in_place(|| {

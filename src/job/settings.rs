@@ -1,5 +1,6 @@
 //! How a job runs, besides its query.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,10 @@ pub struct Settings {
     pub flush_bytes: usize,
     /// How often the open windows are saved.
     pub checkpoint_interval: Duration,
+    /// How many bytes of memory kept rows may take; more go to disk.
+    pub state_memory: usize,
+    /// Where they go then.
+    pub state_folder: PathBuf,
     /// Its clock, sources and sinks.
     pub outside: Arc<dyn Outside>,
 }
@@ -58,6 +63,8 @@ impl Settings {
             flush_rows: 250_000,
             flush_bytes: 64 << 20,
             checkpoint_interval: Duration::from_secs(10),
+            state_memory: 256 << 20,
+            state_folder: ".highwater/state".into(),
             outside: Arc::new(World),
         }
     }

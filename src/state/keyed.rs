@@ -13,7 +13,8 @@ use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{HashMap, HashSet};
 
-use super::rows_map::{Keyed, RowsMap};
+use super::memory::Memory;
+use super::rows_map::{Keyed, Part, RowsMap};
 use crate::change::{Before, ChangeBatch, NO_TIME, Op, TopicPartition};
 use crate::error::Result;
 
@@ -27,6 +28,8 @@ pub struct KeyedRows {
     keys: RowConverter,
     images: RowConverter,
     partitions: HashMap<TopicPartition, Partition>,
+    /// What the rows may take.
+    memory: Option<Arc<Memory>>,
 }
 
 /// The rows of one partition.
@@ -53,8 +56,19 @@ pub struct PartitionRows {
     pub table: String,
     /// The partition.
     pub source: TopicPartition,
-    /// The row that the last change deleted, or none; then the rows.
+    /// The row that the last change deleted, or none; then the rows that are all, or have changed since the save before.
     pub rows: Vec<RecordBatch>,
+    /// The keys that were there at the save before, and are no more: rows with nothing else.
+    pub gone: Vec<RecordBatch>,
+    /// Which of the rows these are.
+    pub part: Part,
+}
+
+impl PartitionRows {
+    /// Whether it says nothing that the save before does not.
+    pub fn is_empty(&self) -> bool {
+        !self.part.whole && self.gone.is_empty() && self.rows.len() <= 1
+    }
 }
 
 /// Changes made whole.
@@ -93,7 +107,13 @@ impl KeyedRows {
         let field = |place: usize| SortField::new(schema.field(place).data_type().clone());
         let keys = RowConverter::new(key.iter().map(|&place| field(place)).collect())?;
         let images = RowConverter::new((0..schema.fields().len()).map(field).collect())?;
-        Ok(Self { schema, key, keys, images, partitions: HashMap::default() })
+        Ok(Self { schema, key, keys, images, partitions: HashMap::default(), memory: None })
+    }
+
+    /// The same, with rows on disk when there are more than this memory holds.
+    pub fn within(mut self, memory: Option<Arc<Memory>>) -> Self {
+        self.memory = memory;
+        self
     }
 
     /// How many rows there are.
@@ -110,6 +130,7 @@ impl KeyedRows {
     /// the table's changes, so that what follows each other in it did so in the table.
     pub fn apply(&mut self, changes: &ChangeBatch, alone: bool) -> Result<Resolved> {
         let mut partition = self.partitions.remove(&changes.source).unwrap_or_default();
+        partition.rows.share(self.memory.as_ref());
         let resolved = Stretch::new(self, changes, alone).and_then(|stretch| stretch.apply(self, &mut partition));
         self.partitions.insert(changes.source.clone(), partition);
         resolved
@@ -126,32 +147,41 @@ impl KeyedRows {
         }
     }
 
-    /// A copy of the rows of each partition.
-    pub fn save(&self, table: &str) -> Result<Vec<PartitionRows>> {
-        let mut saved = Vec::new();
-        for (source, partition) in &self.partitions {
+    /// What has changed of the rows of each partition since the save before, or all of them: for the checkpoint of this number.
+    pub fn save(&mut self, table: &str, number: u64) -> Result<Vec<PartitionRows>> {
+        let mut partitions = std::mem::take(&mut self.partitions);
+        let saved = partitions.iter_mut().map(|(source, partition)| {
             let deleted: Vec<&[u8]> = partition.deleted.iter().map(AsRef::as_ref).collect();
             let mut rows = vec![self.columns(&deleted)?];
-            let mut images = Vec::with_capacity(CHUNK_ROWS.min(partition.rows.len()));
-            partition.rows.each(&mut |_, image| {
+            let (mut images, mut keys) = (Vec::new(), Vec::new());
+            let mut put = |_: &[u8], image: &[u8]| {
                 images.push(image.to_vec());
                 if images.len() == CHUNK_ROWS {
                     rows.push(self.columns(&images)?);
                     images.clear();
                 }
                 Ok(())
-            })?;
+            };
+            let mut gone = |key: &[u8]| {
+                keys.push(key.to_vec());
+                Ok(())
+            };
+            let part = partition.rows.save(number, &mut put, &mut gone)?;
             if !images.is_empty() {
                 rows.push(self.columns(&images)?);
             }
-            saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows });
-        }
-        Ok(saved)
+            let gone = keys.chunks(CHUNK_ROWS).map(|keys| self.only_keys(keys)).collect::<Result<_>>()?;
+            Ok(PartitionRows { table: table.to_owned(), source: source.clone(), rows, gone, part })
+        });
+        let saved = saved.collect();
+        self.partitions = partitions;
+        saved
     }
 
-    /// Puts saved rows back.
+    /// Puts saved rows back: after those of the saves before, if they are not all.
     pub fn restore(&mut self, saved: &PartitionRows) -> Result<()> {
-        let mut partition = Partition::default();
+        let mut partition = self.partitions.remove(&saved.source).filter(|_| !saved.part.whole).unwrap_or_default();
+        partition.rows.share(self.memory.as_ref());
         for (number, rows) in saved.rows.iter().enumerate() {
             let rows = &self.conform(rows)?;
             let (keys, images) = (self.key_rows(rows)?, self.images.convert_columns(rows.columns())?);
@@ -163,8 +193,26 @@ impl KeyedRows {
                 partition.rows.insert(key.data(), image.data())?;
             }
         }
+        for rows in &saved.gone {
+            for key in self.key_rows(&self.conform(rows)?)?.iter() {
+                partition.rows.remove(key.data())?;
+            }
+        }
+        partition.rows.set_restored();
         self.partitions.insert(saved.source.clone(), partition);
         Ok(())
+    }
+
+    /// Rows of which there is only the key.
+    fn only_keys(&self, keys: &[Vec<u8>]) -> Result<RecordBatch> {
+        let parser = self.keys.parser();
+        let columns = self.keys.convert_rows(keys.iter().map(|key| parser.parse(key)))?;
+        let fields = self.schema.fields().iter().map(|field| new_null_array(field.data_type(), keys.len()));
+        let mut all: Vec<ArrayRef> = fields.collect();
+        for (&place, column) in self.key.iter().zip(columns) {
+            all[place] = column;
+        }
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), all)?)
     }
 
     /// Saved rows with the columns of now: the table may have got more since.

@@ -4,6 +4,7 @@
 
 pub mod images;
 pub mod keyed;
+pub mod memory;
 pub mod rows_map;
 
 pub use images::BeforeImages;
