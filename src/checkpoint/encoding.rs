@@ -201,6 +201,7 @@ fn keyed(rows: &PartitionRows) -> Result<Vec<RecordBatch>> {
         ("whole", rows.part.whole.to_string()),
         ("since", rows.part.since.map_or(String::new(), |since| since.to_string())),
         ("gone", rows.gone.len().to_string()),
+        ("unmatched", rows.unmatched.to_string()),
     ];
     let place: HashMap<String, String> = place.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let tagged = |batch: &RecordBatch| {
@@ -224,7 +225,9 @@ fn unkeyed(rows: &[RecordBatch]) -> Result<PartitionRows, String> {
     let gone = rows.split_off(rows.len().checked_sub(gone).ok_or("the rows of a partition are missing")?);
     let whole = schema.metadata().get("whole").is_none_or(|it| it == "true");
     let part = Part { whole, since: number("since") };
-    Ok(PartitionRows { table: place("table")?, source, rows, gone, part })
+    // Checkpoints of before windows over tables have none.
+    let unmatched = number("unmatched").unwrap_or(0);
+    Ok(PartitionRows { table: place("table")?, source, rows, gone, part, unmatched })
 }
 
 fn encode_batches(batches: &[RecordBatch]) -> Result<Vec<u8>> {
@@ -295,6 +298,7 @@ mod tests {
                     rows: vec![groups(vec![5]), groups(vec![6])],
                     gone: vec![groups(vec![7, 8])],
                     part: Part { whole: false, since: Some(3) },
+                    unmatched: 7,
                 }],
                 emitted: BTreeMap::from([(0, groups(vec![1])), (3, groups(vec![2, 3]))]),
                 filled: BTreeMap::from([(1, groups(vec![4]))]),
@@ -349,6 +353,7 @@ mod tests {
         assert_eq!(state.keyed[0].rows, expected.keyed[0].rows);
         assert_eq!((&state.keyed[0].gone, state.keyed[0].part), (&expected.keyed[0].gone, expected.keyed[0].part));
         assert_eq!(copy.manifest.rows_epochs, [3, 5]);
+        assert_eq!(state.keyed[0].unmatched, 7);
         assert_eq!((state.emitted, state.filled), (expected.emitted, expected.filled));
     }
 

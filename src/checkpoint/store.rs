@@ -10,8 +10,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use super::{Checkpoint, Manifest};
 use super::encoding::{decode, encode};
+use super::{Checkpoint, Manifest};
 use crate::error::{Error, Result};
 use crate::state::PartitionRows;
 
@@ -50,12 +50,24 @@ impl CheckpointStore {
         };
         std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.into()))?;
-        Ok(Self { store: Arc::new(store), folder: Path::from(job), local: Some(folder.join(job)), place, chains: Arc::default() })
+        Ok(Self {
+            store: Arc::new(store),
+            folder: Path::from(job),
+            local: Some(folder.join(job)),
+            place,
+            chains: Arc::default(),
+        })
     }
 
     /// Checkpoints that end with the process, for runs that are not meant to be resumed.
     pub fn in_memory(job: &str) -> Self {
-        Self { store: Arc::new(InMemory::new()), folder: Path::from(job), local: None, place: "memory".into(), chains: Arc::default() }
+        Self {
+            store: Arc::new(InMemory::new()),
+            folder: Path::from(job),
+            local: None,
+            place: "memory".into(),
+            chains: Arc::default(),
+        }
     }
 
     /// Checkpoints in an object store.

@@ -17,6 +17,7 @@ use super::input::LanePipeline;
 use super::lanes::Lanes;
 use super::merge::{merge, merge_sessions};
 use super::message::{Close, Takes, ToLane};
+use super::retraction::is_sampled;
 use super::revising::{ChangedWindows, peeks};
 use super::run::Job;
 use super::settings::Ending;
@@ -34,7 +35,7 @@ use crate::window::session_state::Brief;
 use crate::window::watermark::BEGINNING_OF_TIME;
 
 /// The windows of each input.
-type InputWindows = BTreeMap<InputId, Vec<WindowState>>;
+pub(super) type InputWindows = BTreeMap<InputId, Vec<WindowState>>;
 /// The fragments of sessions of each input that others in the lanes may go on with.
 pub(super) type InputBriefs = Vec<(InputId, Vec<Brief>)>;
 
@@ -205,9 +206,12 @@ impl Job {
 
     /// All lanes stand: moves the watermarks, and asks for the windows behind them.
     pub(super) async fn close(&mut self) -> Result<()> {
-        let Step::Cutting { state, changed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+        let Step::Cutting { mut state, changed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
             return Ok(());
         };
+        if let Some(state) = &mut state {
+            self.nested.save(state)?;
+        }
         let at_the_end = self.is_finished();
         let before = self.watermarks();
         for input in self.inputs.iter_mut().filter(|input| input.has_windows()) {
@@ -263,7 +267,9 @@ impl Job {
             let order = &mut orders[input.group];
             order.tables.extend(moved(input).map(|watermark| input.closing(watermark)));
             for id in input.plan.pipelines.iter().filter_map(LanePipeline::input) {
-                let watermark = closing.get(&id.pipeline).map(|watermark| (id, *watermark));
+                let windowed = self.query.pipelines.get(id.pipeline).and_then(|pipeline| pipeline.windowed());
+                let watermark = windowed.zip(closing.get(&id.pipeline));
+                let watermark = watermark.map(|(it, watermark)| (id, it.watermark(id.input, *watermark)));
                 order.inputs.extend(watermark.filter(|it| !order.inputs.contains(it)));
             }
         }
@@ -281,27 +287,26 @@ impl Job {
         let Step::Closing { mut state, closed, mut neighbours, peeked, mut looked, watermarks, .. } = step else {
             return Ok(());
         };
-        self.progress.set_open_windows(self.open_windows.values().sum());
+        self.progress.set_open_windows(self.open_windows.values().sum::<usize>() + self.nested.open_windows());
         state.as_mut().map(|state| self.revising.save_filled(state)).transpose()?;
         let mut results = BTreeMap::new();
-        let mut by_pipeline: BTreeMap<usize, InputWindows> = BTreeMap::new();
-        for (id, windows) in closed {
-            by_pipeline.entry(id.pipeline).or_default().insert(id, windows);
-        }
+        let mut by_pipeline = by_pipeline(closed);
         // Also where no window has closed: rows may be filled in, or be gone.
         for pipeline in self.revising.filled().chain(looked.keys().copied()) {
             by_pipeline.entry(pipeline).or_default();
         }
         for (pipeline, mut windows) in by_pipeline {
-            let passed = watermarks.get(&pipeline).map_or(i64::MIN, |watermark| self.passed(pipeline, *watermark));
+            let watermark = watermarks.get(&pipeline).copied().unwrap_or(BEGINNING_OF_TIME);
             if self.revising.fills(pipeline) {
+                let passed = self.passed(pipeline, watermark);
                 let states = windows.entry(InputId { pipeline, input: 0 }).or_default();
                 *states = self.revising.fill(pipeline, std::mem::take(states), passed)?;
             }
             for (id, states) in peeked.range(inputs_of(pipeline)) {
                 windows.entry(*id).or_default().extend(states.iter().cloned());
             }
-            let rows = self.results(pipeline, windows, &mut neighbours.briefs, looked.remove(&pipeline)).await?;
+            let looked = looked.remove(&pipeline);
+            let rows = self.results(pipeline, windows, &mut neighbours.briefs, watermark, looked).await?;
             if !rows.is_empty() {
                 results.insert(self.outputs.of_pipeline(pipeline).number, rows);
             }
@@ -395,20 +400,25 @@ impl Job {
     }
 
     /// The rows of a pipeline's windows that have closed: lanes merged, then the rest of the query.
-    async fn results(
+    pub(super) async fn results(
         &mut self,
         pipeline: usize,
         mut states: InputWindows,
         neighbours: &mut BTreeMap<InputId, Vec<Brief>>,
+        watermark: i64,
         looked: Option<Looked>,
     ) -> Result<Vec<RecordBatch>> {
         let compiled = Arc::clone(&self.query.pipelines[pipeline]);
-        let Some(Windowed { inputs, closing, .. }) = compiled.windowed() else { return Ok(Vec::new()) };
+        let Some(windowed) = compiled.windowed() else { return Ok(Vec::new()) };
+        let Windowed { inputs, closing, .. } = windowed;
         let mut windows = Vec::with_capacity(inputs.len());
         for (input, plan) in inputs.iter().enumerate() {
             let id = InputId { pipeline, input };
             let neighbours = neighbours.remove(&id).unwrap_or_default();
-            let states = states.remove(&id).unwrap_or_default();
+            let states = match windowed.nested(input) {
+                Some(nested) => self.pass_on(id, &compiled, nested, &windows, watermark).await?,
+                None => states.remove(&id).unwrap_or_default(),
+            };
             windows.push(self.merged(id, plan, states, neighbours, looked.as_ref())?);
         }
         let output = self.outputs.of_pipeline(pipeline);
@@ -466,14 +476,20 @@ impl Job {
             }
         };
         self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);
-        for (start, group, message) in merged.failed.iter().filter(|(start, ..)| is_settled(plan, *start, looked)) {
+        let settled = |start: i64| is_settled(plan, start, looked);
+        for (start, group, message) in merged.left_out.failed.iter().filter(|(start, ..)| settled(*start)) {
             self.refuse_groups(id.pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
+        }
+        for (start, group) in merged.left_out.unmatched.iter().filter(|(start, _)| settled(*start)) {
+            if is_sampled(self.progress.count_unmatched(1)) {
+                self.refuse_groups(id.pipeline, *start, group, DeadReason::UnmatchedRetraction, "")?;
+            }
         }
         Ok(merged.windows)
     }
 
     /// Groups whose results cannot be computed go to the dead letters, with their window's start as their place.
-    fn refuse_groups(
+    pub(super) fn refuse_groups(
         &mut self,
         pipeline: usize,
         window_start: i64,
@@ -488,6 +504,11 @@ impl Job {
             reason,
             message: match reason {
                 DeadReason::ExpressionFailed => format!("the results of a closed window cannot be computed: {message}"),
+                DeadReason::UnmatchedRetraction => {
+                    "more rows of this group were taken back than came, so it has no result (was the topic read \
+                    from its beginning, is it compacted?); leave out 'before-images', so that rows are kept"
+                        .to_owned()
+                }
                 _ => format!("the results of a closed window cannot be kept: {message}"),
             },
             key: None,
@@ -506,6 +527,15 @@ impl Job {
         self.rows.add(output.number, source, rows);
         Ok(())
     }
+}
+
+/// The windows of each pipeline.
+pub(super) fn by_pipeline(windows: InputWindows) -> BTreeMap<usize, InputWindows> {
+    let mut found: BTreeMap<usize, InputWindows> = BTreeMap::new();
+    for (id, windows) in windows {
+        found.entry(id.pipeline).or_default().insert(id, windows);
+    }
+    found
 }
 
 /// Whether what failed in a window is said: of one that is looked at again and again, once, when nothing changes any more.

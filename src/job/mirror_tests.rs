@@ -248,6 +248,7 @@ struct Engine<'a> {
     read: Vec<usize>,
     truncates: usize,
     saved: (Vec<PartitionRows>, Vec<usize>, usize),
+    saves: u64,
     letters: usize,
 }
 
@@ -255,7 +256,7 @@ impl<'a> Engine<'a> {
     fn new(plan: &'a InputPlan, topic: &'a Topic, lanes: usize) -> Self {
         let read = vec![0; topic.partitions.len()];
         let saved = (Vec::new(), read.clone(), 0);
-        let mut engine = Self { plan, topic, lanes: Vec::new(), read, truncates: 0, saved, letters: 0 };
+        let mut engine = Self { plan, topic, lanes: Vec::new(), read, truncates: 0, saved, saves: 0, letters: 0 };
         engine.start(lanes);
         engine
     }
@@ -270,7 +271,10 @@ impl<'a> Engine<'a> {
     }
 
     fn save(&mut self) {
-        let rows = self.lanes.iter().flat_map(|lane| lane.keeping.save("t").unwrap()).collect();
+        // Each save has what changed since the one before.
+        let (mut rows, number) = (std::mem::take(&mut self.saved.0), self.saves);
+        self.saves += 1;
+        rows.extend(self.lanes.iter_mut().flat_map(|lane| lane.keeping.save("t", number).unwrap()));
         self.saved = (rows, self.read.clone(), self.truncates);
     }
 
@@ -338,7 +342,7 @@ impl<'a> Engine<'a> {
         self.letters += changes.dead_letters.len();
         match mirrored {
             Some(mirrored) => {
-                mirrored.changes.iter().for_each(|changes| self.mirror(changes, mirrored.knows_before, mirror));
+                mirrored.changes.iter().for_each(|whole| self.mirror(&whole.changes, mirrored.knows_before, mirror));
             }
             None => self.mirror(&changes, false, mirror),
         }

@@ -61,7 +61,7 @@ impl Scan {
 
     /// The same, for windows, which may be of the time at which the batch was read.
     pub fn rows_read_at(&self, changes: &ChangeBatch, read: i64) -> Result<RecordBatch> {
-        let columns = self.columns.iter().map(|column| column.of(changes, read)).collect::<Result<_>>()?;
+        let columns = self.columns.iter().map(|column| column.read_at(changes, read)).collect::<Result<_>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(changes.len()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }
@@ -97,7 +97,11 @@ impl ScanColumn {
     }
 
     /// Its values, a row per change.
-    pub fn of(&self, changes: &ChangeBatch, read: i64) -> Result<ArrayRef> {
+    pub fn of(&self, changes: &ChangeBatch) -> Result<ArrayRef> {
+        self.read_at(changes, NO_TIME)
+    }
+
+    fn read_at(&self, changes: &ChangeBatch, read: i64) -> Result<ArrayRef> {
         let array = match self.origin {
             Origin::ProcessingTime => {
                 Arc::new(TimestampMillisecondArray::from_value(read, changes.len()).with_timezone("UTC"))

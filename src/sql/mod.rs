@@ -34,3 +34,4 @@ mod warnings;
 mod window_call;
 pub mod window_node;
 mod window_words;
+mod windowed;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use datafusion::common::{plan_datafusion_err, plan_err};
+use datafusion::common::{Column, plan_datafusion_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::RelationPlannerContext;
-use datafusion::logical_expr::{Extension, LogicalPlan};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, Value};
 
 use super::interval::{fixed, interval_span};
@@ -14,6 +14,7 @@ use super::processing_time;
 use super::relation::{at, relation, time_column};
 use super::window_node::WindowNode;
 use crate::error::suggestion;
+use crate::window::aggregate::WINDOW_COLUMNS;
 use crate::window::assigner::Windows;
 use crate::window::calendar::{Grid, Span};
 
@@ -83,6 +84,7 @@ impl WindowFunction {
             false => time_column(column, &input).map(|time| (input, time)),
         };
         let (input, time) = timed.map_err(|error| at(error, column))?;
+        let (input, time) = without_window_columns(input, time)?;
         let windows = self.windows(&arguments)?;
         let mut partition_by = Vec::new();
         for key in &arguments.partition_by {
@@ -235,6 +237,37 @@ impl WindowFunction {
             _ => plan_err!("write {}", self.usage),
         }
     }
+}
+
+/// Rows that have a window already get those columns under other names: the window around them has the names.
+fn without_window_columns(input: LogicalPlan, time: Expr) -> Result<(LogicalPlan, Expr)> {
+    let is_bound = |name: &str| WINDOW_COLUMNS.contains(&name);
+    if !input.schema().fields().iter().any(|field| is_bound(field.name())) {
+        return Ok((input, time));
+    }
+    let has = |name: &str| input.schema().fields().iter().any(|field| field.name() == name);
+    let renamed = |name: &str| {
+        let mut renamed = format!("inner_{name}");
+        while has(&renamed) {
+            renamed = format!("inner_{renamed}");
+        }
+        renamed
+    };
+    let expressions = input.schema().iter().map(|(qualifier, field)| {
+        let column = Expr::Column(Column::from((qualifier, field)));
+        match is_bound(field.name()) {
+            true => column.alias_qualified(qualifier.cloned(), renamed(field.name())),
+            false => column,
+        }
+    });
+    let expressions: Vec<_> = expressions.collect();
+    let time = match time {
+        Expr::Column(column) if is_bound(&column.name) => {
+            Expr::Column(Column::new(column.relation, renamed(&column.name)))
+        }
+        other => other,
+    };
+    Ok((LogicalPlanBuilder::from(input).project(expressions)?.build()?, time))
 }
 
 fn amount(span: Span) -> i64 {

@@ -6,10 +6,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, UInt32Array, make_array, new_null_array};
+use datafusion::arrow::array::{
+    Array, ArrayData, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, make_array, new_null_array,
+};
 use datafusion::arrow::buffer::MutableBuffer;
 use datafusion::arrow::compute::{cast, interleave};
-use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{HashMap, HashSet};
 
@@ -32,6 +34,9 @@ pub struct KeyedRows {
     memory: Option<Arc<Memory>>,
 }
 
+/// The column of saved rows that says whether windows left a row out.
+const AHEAD: &str = "__highwater_ahead";
+
 /// The rows of one partition.
 #[derive(Default)]
 struct Partition {
@@ -39,6 +44,10 @@ struct Partition {
     /// The row that the last change deleted, if it did. A key that changes is a delete and then an insert, which leaves
     /// out what did not change.
     deleted: Option<Box<[u8]>>,
+    /// The keys of rows that no window has, because their event times were too far ahead of their records. Mostly none.
+    ahead: HashSet<Box<[u8]>>,
+    /// How many changes took back a row that was not there.
+    unmatched: u64,
 }
 
 impl Partition {
@@ -62,6 +71,8 @@ pub struct PartitionRows {
     pub gone: Vec<RecordBatch>,
     /// Which of the rows these are.
     pub part: Part,
+    /// How many changes took back a row that was not there.
+    pub unmatched: u64,
 }
 
 impl PartitionRows {
@@ -71,13 +82,37 @@ impl PartitionRows {
     }
 }
 
+/// What was there before a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Was {
+    /// The row was kept, and was another one.
+    Kept,
+    /// The row was kept, and is the same still.
+    Same,
+    /// Nothing was kept; `before`, or of a delete the row, is what the event says.
+    Event,
+    /// Nothing is known to have been there.
+    Nothing,
+}
+
+/// Changes of which every image is known that can be.
+#[derive(Debug)]
+pub struct Whole {
+    /// The changes in order: values that an event left out are there, `rows` of a delete is the full old row, and `before` is the
+    /// row that was there before, also of inserts and snapshot reads that met one. A truncate is a delete of
+    /// every row of its partition, all at the truncate's offset.
+    pub changes: ChangeBatch,
+    /// The place of each among the changes that were taken in.
+    pub places: Vec<u32>,
+    /// What was there before each.
+    pub was: Vec<Was>,
+}
+
 /// Changes made whole.
 #[derive(Debug)]
 pub struct Resolved {
-    /// The changes in order, with every image that is known: values that an event left out are there, `rows` of a delete is the
-    /// full old row, and `before` is the row that was there before, also of inserts and snapshot reads that met one.
-    /// A truncate is a delete of every row of its partition, all at the truncate's offset.
-    pub changes: Vec<ChangeBatch>,
+    /// The changes, in stretches.
+    pub changes: Vec<Whole>,
     /// Rows of the batch, with a column each, whose value the event left out and nobody knows. They are in none of the
     /// changes, and changed nothing.
     pub missing: Vec<(u32, u32)>,
@@ -96,6 +131,8 @@ impl std::fmt::Debug for KeyedRows {
 enum Old {
     /// It was kept.
     Kept(Box<[u8]>),
+    /// It was kept, and is as the new one.
+    Same,
     /// The event has it.
     Event,
     Unknown,
@@ -147,47 +184,95 @@ impl KeyedRows {
         }
     }
 
+    /// Notes of a row of a partition whether windows left it out because its event time was too far ahead of its record; says
+    /// whether they had left out the one before it. `after` is `None` of a row that is only taken away.
+    pub fn note_ahead(&mut self, source: &TopicPartition, key: &[u8], after: Option<bool>) -> bool {
+        let ahead = &mut self.partitions.entry(source.clone()).or_default().ahead;
+        let was = ahead.remove(key);
+        if after == Some(true) {
+            ahead.insert(key.into());
+        }
+        was
+    }
+
+    /// Whether there are rows in a partition that windows left out.
+    pub fn has_ahead(&self, source: &TopicPartition) -> bool {
+        self.partitions.get(source).is_some_and(|partition| !partition.ahead.is_empty())
+    }
+
+    /// Counts a change that took back a row which was not there; returns which it was, from 1.
+    pub fn count_unmatched(&mut self, source: &TopicPartition) -> u64 {
+        let unmatched = &mut self.partitions.entry(source.clone()).or_default().unmatched;
+        *unmatched += 1;
+        *unmatched
+    }
+
     /// What has changed of the rows of each partition since the save before, or all of them: for the checkpoint of this number.
     pub fn save(&mut self, table: &str, number: u64) -> Result<Vec<PartitionRows>> {
         let mut partitions = std::mem::take(&mut self.partitions);
-        let saved = partitions.iter_mut().map(|(source, partition)| {
-            let deleted: Vec<&[u8]> = partition.deleted.iter().map(AsRef::as_ref).collect();
-            let mut rows = vec![self.columns(&deleted)?];
-            let (mut images, mut keys) = (Vec::new(), Vec::new());
-            let mut put = |_: &[u8], image: &[u8]| {
-                images.push(image.to_vec());
-                if images.len() == CHUNK_ROWS {
-                    rows.push(self.columns(&images)?);
-                    images.clear();
-                }
-                Ok(())
-            };
-            let mut gone = |key: &[u8]| {
-                keys.push(key.to_vec());
-                Ok(())
-            };
-            let part = partition.rows.save(number, &mut put, &mut gone)?;
-            if !images.is_empty() {
-                rows.push(self.columns(&images)?);
-            }
-            let gone = keys.chunks(CHUNK_ROWS).map(|keys| self.only_keys(keys)).collect::<Result<_>>()?;
-            Ok(PartitionRows { table: table.to_owned(), source: source.clone(), rows, gone, part })
-        });
+        let saved =
+            partitions.iter_mut().map(|(source, partition)| self.save_partition(table, source, partition, number));
         let saved = saved.collect();
         self.partitions = partitions;
         saved
+    }
+
+    fn save_partition(
+        &self,
+        table: &str,
+        source: &TopicPartition,
+        partition: &mut Partition,
+        number: u64,
+    ) -> Result<PartitionRows> {
+        let Partition { rows: map, deleted, ahead, unmatched } = partition;
+        // All batches have the same columns.
+        let flagged = |rows: RecordBatch, flags: Vec<bool>| {
+            if ahead.is_empty() { Ok(rows) } else { with_flags(&rows, flags.into()) }
+        };
+        let deleted: Vec<&[u8]> = deleted.iter().map(AsRef::as_ref).collect();
+        let mut rows = vec![flagged(self.columns(&deleted)?, vec![false; deleted.len()])?];
+        let (mut images, mut flags, mut keys) = (Vec::new(), Vec::new(), Vec::new());
+        let mut put = |key: &[u8], image: &[u8]| {
+            images.push(image.to_vec());
+            flags.push(ahead.contains(key));
+            if images.len() == CHUNK_ROWS {
+                rows.push(flagged(self.columns(&images)?, std::mem::take(&mut flags))?);
+                images.clear();
+            }
+            Ok(())
+        };
+        let mut gone = |key: &[u8]| {
+            keys.push(key.to_vec());
+            Ok(())
+        };
+        let part = map.save(number, &mut put, &mut gone)?;
+        if !images.is_empty() {
+            rows.push(flagged(self.columns(&images)?, flags)?);
+        }
+        let gone = |keys: &[Vec<u8>]| flagged(self.only_keys(keys)?, vec![false; keys.len()]);
+        let gone = keys.chunks(CHUNK_ROWS).map(gone).collect::<Result<_>>()?;
+        Ok(PartitionRows { table: table.to_owned(), source: source.clone(), rows, gone, part, unmatched: *unmatched })
     }
 
     /// Puts saved rows back: after those of the saves before, if they are not all.
     pub fn restore(&mut self, saved: &PartitionRows) -> Result<()> {
         let mut partition = self.partitions.remove(&saved.source).filter(|_| !saved.part.whole).unwrap_or_default();
         partition.rows.share(self.memory.as_ref());
+        partition.unmatched = saved.unmatched;
         for (number, rows) in saved.rows.iter().enumerate() {
+            let flags = rows.column_by_name(AHEAD).and_then(|flags| flags.as_boolean_opt()).cloned();
             let rows = &self.conform(rows)?;
             let (keys, images) = (self.key_rows(rows)?, self.images.convert_columns(rows.columns())?);
             if number == 0 {
                 partition.deleted = images.iter().next().map(|image| image.data().into());
                 continue;
+            }
+            if !partition.ahead.is_empty() {
+                keys.iter().for_each(|key| drop(partition.ahead.remove(key.data())));
+            }
+            if let Some(flags) = flags {
+                let ahead = flags.values().set_indices().map(|row| keys.row(row).data().into());
+                partition.ahead.extend(ahead);
             }
             for (key, image) in keys.iter().zip(images.iter()) {
                 partition.rows.insert(key.data(), image.data())?;
@@ -196,6 +281,7 @@ impl KeyedRows {
         for rows in &saved.gone {
             for key in self.key_rows(&self.conform(rows)?)?.iter() {
                 partition.rows.remove(key.data())?;
+                partition.ahead.remove(key.data());
             }
         }
         partition.rows.set_restored();
@@ -225,7 +311,8 @@ impl KeyedRows {
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    fn key_rows(&self, rows: &RecordBatch) -> Result<Rows> {
+    /// The keys of rows.
+    pub fn key_rows(&self, rows: &RecordBatch) -> Result<Rows> {
         let columns: Vec<ArrayRef> = self.key.iter().map(|&place| Arc::clone(rows.column(place))).collect();
         Ok(self.keys.convert_columns(&columns)?)
     }
@@ -244,6 +331,13 @@ impl KeyedRows {
         };
         rows.chunks(CHUNK_ROWS).map(delete).collect()
     }
+}
+
+fn with_flags(rows: &RecordBatch, flags: BooleanArray) -> Result<RecordBatch> {
+    let flag = Arc::new(Field::new(AHEAD, DataType::Boolean, false));
+    let schema = Schema::new(rows.schema_ref().fields().iter().cloned().chain([flag]).collect::<Vec<_>>());
+    let flags: ArrayRef = Arc::new(flags);
+    Ok(RecordBatch::try_new(Arc::new(schema), rows.columns().iter().cloned().chain([flags]).collect())?)
 }
 
 /// Arrow's row format has the least value where there is none, which ClickHouse refuses (`Date32`) though it is null.
@@ -312,7 +406,12 @@ impl<'a> Stretch<'a> {
         while from < self.changes.len() {
             if self.changes.ops[from] == Op::Truncate {
                 let (offset, source) = (self.changes.offsets[from], &self.changes.source);
-                resolved.extend(state.deletes(source, &partition.take_all()?, offset)?);
+                let deletes = state.deletes(source, &partition.take_all()?, offset)?;
+                resolved.extend(deletes.into_iter().map(|changes| Whole {
+                    places: vec![from as u32; changes.len()],
+                    was: vec![Was::Kept; changes.len()],
+                    changes,
+                }));
                 from += 1;
                 continue;
             }
@@ -320,7 +419,7 @@ impl<'a> Stretch<'a> {
             self.fill(state, partition, from..to)?;
             self.take_in(state, partition, from..to)?;
             let changes = self.resolved(state, from..to)?;
-            if !changes.is_empty() {
+            if !changes.changes.is_empty() {
                 resolved.push(changes);
             }
             from = to;
@@ -438,6 +537,7 @@ impl<'a> Stretch<'a> {
             let key = self.keys.row(row).data();
             let old_key = self.old_key(row);
             let has_event = self.changes.before.as_ref().is_some_and(|before| before.present[row]);
+            let is_update = self.changes.ops[row] == Op::Update;
             let old = match self.changes.ops[row] {
                 Op::Delete => {
                     let old = map.remove(key)?;
@@ -446,13 +546,18 @@ impl<'a> Stretch<'a> {
                 }
                 _ => {
                     let moved = if old_key == key { None } else { map.remove(old_key)? };
-                    let replaced = map.insert(key, images.row(row - rows.start).data())?;
+                    let image = images.row(row - rows.start);
+                    let replaced = map.insert(key, image.data())?;
+                    if old_key == key && replaced.as_deref() == Some(image.data()) {
+                        self.olds[row] = Old::Same;
+                        continue;
+                    }
                     if old_key == key { replaced } else { moved }
                 }
             };
             self.olds[row] = match old {
                 Some(image) => Old::Kept(image),
-                None if has_event && self.changes.ops[row] == Op::Update => Old::Event,
+                None if has_event && is_update => Old::Event,
                 None => Old::Unknown,
             };
         }
@@ -460,10 +565,30 @@ impl<'a> Stretch<'a> {
     }
 
     /// The changes of a stretch, whole.
-    fn resolved(&mut self, state: &KeyedRows, rows: std::ops::Range<usize>) -> Result<ChangeBatch> {
+    fn resolved(&mut self, state: &KeyedRows, rows: std::ops::Range<usize>) -> Result<Whole> {
         let lost: HashSet<u32> = self.missing.iter().map(|&(row, _)| row).collect();
-        let picked = rows.map(|row| row as u32).filter(|row| !lost.contains(row));
+        let picked = rows.map(|row| row as u32).filter(|row| lost.is_empty() || !lost.contains(row));
         let picked: UInt32Array = UInt32Array::from_iter_values(picked);
+        let places = picked.values().to_vec();
+        let was = places.iter().map(|&row| match (&self.olds[row as usize], self.changes.ops[row as usize]) {
+            (Old::Kept(_), _) => Was::Kept,
+            (Old::Same, _) => Was::Same,
+            (Old::Event, _) | (Old::Unknown, Op::Delete) => Was::Event,
+            (Old::Unknown, _) => Was::Nothing,
+        });
+        let was: Vec<Was> = was.collect();
+        let is_unknown = |row: &u32| matches!(self.olds[*row as usize], Old::Unknown);
+        if picked.len() == self.changes.len() && places.iter().all(is_unknown) {
+            // Rows that nobody knew, which is most of a topic.
+            let changes = ChangeBatch {
+                rows: RecordBatch::try_new(Arc::clone(&state.schema), self.rows.clone())?,
+                before: None,
+                unavailable: Vec::new(),
+                dead_letters: Vec::new(),
+                ..self.changes.clone()
+            };
+            return Ok(Whole { changes, places, was });
+        }
         let mut images: Vec<&[u8]> = Vec::new();
         let (mut before, mut after) = (Vec::with_capacity(picked.len()), Vec::with_capacity(picked.len()));
         let mut present = Vec::with_capacity(picked.len());
@@ -474,6 +599,7 @@ impl<'a> Stretch<'a> {
                     images.push(image);
                     (2, images.len() - 1)
                 }
+                Old::Same => (0, row),
                 Old::Event => (3, row),
                 Old::Unknown => (1, 0),
             };
@@ -496,12 +622,9 @@ impl<'a> Stretch<'a> {
         };
         let (before, after) = (pick(&before)?, pick(&after)?);
         let changes = self.changes.pick(&picked, &self.changes.rows)?;
-        Ok(ChangeBatch {
-            rows: after,
-            before: Some(Before { rows: before, present }),
-            unavailable: Vec::new(),
-            ..changes
-        })
+        let before = Some(Before { rows: before, present });
+        let changes = ChangeBatch { rows: after, before, unavailable: Vec::new(), ..changes };
+        Ok(Whole { changes, places, was })
     }
 }
 

@@ -102,14 +102,17 @@ impl Memory {
         // Nothing here outlives the process: checkpoints do.
         let database = Database::builder(&folder.0)
             .cache_size(cache)
-            .max_write_buffer_size(Some(cache.max(2 * LEAST)))
             .manual_journal_persist(true)
             .worker_threads(1)
             .open()
             .map_err(|error| failed(error.into()))?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(LEAST);
         let rows = database.keyspace("rows", options).map_err(|error| failed(error.into()))?;
-        tracing::info!("kept rows take more than {} MiB of memory: the rest goes to {}", self.limit >> 20, folder.0.display());
+        tracing::info!(
+            "kept rows take more than {} MiB of memory: the rest goes to {}",
+            self.limit >> 20,
+            folder.0.display()
+        );
         Ok(Disk { rows, _database: database, _folder: folder })
     }
 }
@@ -122,7 +125,9 @@ fn remove_left_over(folder: &Path) {
         let name = entry.file_name();
         let process = name.to_str().and_then(|name| name.strip_prefix("rows-")?.split('-').next()?.parse::<u32>().ok());
         // In a container every process may have the same number; another store of this process has its lock.
-        let is_gone = |process: u32| process != own && Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{process}")).exists();
+        let is_gone = |process: u32| {
+            process != own && Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{process}")).exists()
+        };
         if process.is_some_and(is_gone) {
             let _ = std::fs::remove_dir_all(entry.path());
         }

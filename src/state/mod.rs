@@ -8,4 +8,4 @@ pub mod memory;
 pub mod rows_map;
 
 pub use images::BeforeImages;
-pub use keyed::{KeyedRows, PartitionRows, Resolved};
+pub use keyed::{KeyedRows, PartitionRows, Resolved, Was, Whole};

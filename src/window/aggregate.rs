@@ -25,6 +25,15 @@ pub struct EventTimes {
     pub times: Vec<i64>,
     /// The clock of the partition before the row.
     pub met: Vec<i64>,
+    /// 1 for a row that comes, -1 for one that is taken back; empty when all come.
+    pub signs: Vec<i8>,
+}
+
+impl EventTimes {
+    /// The signs of some rows.
+    pub(super) fn signs_of(&self, rows: &Rows) -> Option<Vec<i8>> {
+        (!self.signs.is_empty()).then(|| (0..rows.len()).map(|row| self.signs[rows.source_row(row)]).collect())
+    }
 }
 
 /// A row that could not be counted: its index in the source batch and why.
@@ -236,8 +245,8 @@ fn prepare_sessions(
     let kept = run(&plan.after, plan.add_window_columns(all.clone(), times)?)?;
     let kept = if kept.is_empty() { kept.slice(0, 0) } else { kept };
     let input = match kept.is_empty() {
-        true => super::pane::PaneInput { keys: vec![], arguments: vec![], filters: vec![], rows: 0 },
-        false => plan.input(&kept.batch)?,
+        true => super::pane::PaneInput { keys: vec![], arguments: vec![], filters: vec![], signs: None, rows: 0 },
+        false => plan.input(&kept, times)?,
     };
     Ok(Some(PreparedSessions { all, keys, kept, input }))
 }

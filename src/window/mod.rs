@@ -7,6 +7,8 @@ pub mod changed;
 mod frozen;
 pub mod pane;
 pub mod plan;
+pub mod retract;
+pub mod row_windows;
 mod session;
 pub mod session_join;
 pub mod session_state;

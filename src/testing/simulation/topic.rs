@@ -89,7 +89,12 @@ impl Source for SimulatedSource {
     fn reader(&mut self) -> Result<Box<dyn SourceReader>> {
         let inbox = Inbox::default();
         self.lanes.push(Arc::clone(&inbox));
-        Ok(Box::new(SimulatedReader { topic: Arc::clone(&self.topic), inbox, reading: Vec::new(), paused: BTreeSet::new() }))
+        Ok(Box::new(SimulatedReader {
+            topic: Arc::clone(&self.topic),
+            inbox,
+            reading: Vec::new(),
+            paused: BTreeSet::new(),
+        }))
     }
 
     fn assign(&mut self, lane: usize, partition: &TopicPartition, from: i64) -> Result<()> {
