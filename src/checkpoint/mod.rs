@@ -6,6 +6,8 @@
 
 mod encoding;
 mod store;
+#[cfg(test)]
+mod store_tests;
 
 use std::collections::BTreeMap;
 

@@ -222,7 +222,7 @@ impl CheckpointStore {
         )))
     }
 
-    async fn load(&self, epoch: u64) -> Result<Result<Checkpoint, String>> {
+    pub(super) async fn load(&self, epoch: u64) -> Result<Result<Checkpoint, String>> {
         let failed = |cause: object_store::Error| {
             Error::transient(format!("cannot read checkpoint {epoch} in {}", self.place), cause)
         };
@@ -261,7 +261,7 @@ impl CheckpointStore {
         Ok(())
     }
 
-    async fn delete(&self, epoch: u64) -> Result<()> {
+    pub(super) async fn delete(&self, epoch: u64) -> Result<()> {
         let failed = |cause: object_store::Error| {
             Error::transient(format!("cannot delete checkpoint {epoch} in {}", self.place), cause)
         };

@@ -268,7 +268,9 @@ impl KeyedRows {
                 continue;
             }
             if !partition.ahead.is_empty() {
-                keys.iter().for_each(|key| drop(partition.ahead.remove(key.data())));
+                for key in keys.iter() {
+                    partition.ahead.remove(key.data());
+                }
             }
             if let Some(flags) = flags {
                 let ahead = flags.values().set_indices().map(|row| keys.row(row).data().into());
