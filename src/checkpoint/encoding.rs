@@ -278,6 +278,7 @@ mod tests {
                     topic_id: Some("id".into()),
                 }],
                 watermarks: BTreeMap::from([("t".into(), i64::MAX)]),
+                closed: BTreeMap::from([(4, 17)]),
                 intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
                 state_epoch: 7,
                 rows_epochs: vec![3, 5],

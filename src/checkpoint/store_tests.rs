@@ -35,6 +35,7 @@ fn checkpoint(epoch: u64, rows_epochs: &[u64], part: Part) -> Checkpoint {
             fingerprints: Vec::new(),
             positions: Vec::new(),
             watermarks: BTreeMap::new(),
+            closed: BTreeMap::new(),
             intents: Vec::new(),
             state_epoch: epoch,
             rows_epochs: rows_epochs.to_vec(),

@@ -1,7 +1,6 @@
 //! The cycle of an epoch: cut, close, complete.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -25,14 +24,14 @@ use super::table_input::TableInput;
 use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::Result;
-use crate::sql::pipeline::{Bounds, ClosedWindow, Pipeline, Windowed};
+use crate::sql::pipeline::{ClosedWindow, Windowed};
 use crate::sql::query::Query;
 use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowPlan, WindowState};
 use crate::window::changed::WindowBounds;
 use crate::window::session_join;
 use crate::window::session_state::Brief;
-use crate::window::watermark::BEGINNING_OF_TIME;
+use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME};
 
 /// The windows of each input.
 pub(super) type InputWindows = BTreeMap<InputId, Vec<WindowState>>;
@@ -223,8 +222,15 @@ impl Job {
         };
         let least = self.inputs.iter().filter(|it| it.has_windows()).map(TableInput::watermark).min();
         let least = least.unwrap_or(i64::MAX);
-        let earlier = self.watermarks_of_pipelines(|table| of(&before, table));
-        let watermarks = self.watermarks_of_pipelines(|table| of(&after, table));
+        let earlier = std::mem::take(&mut self.closed_to);
+        let mut watermarks = match at_the_end {
+            true => self.watermarks_of_pipelines(|_| (END_OF_TIME, false)),
+            false => self.watermarks_of_pipelines(|table| (of(&after, table), self.is_idle(table))),
+        };
+        for (pipeline, watermark) in &mut watermarks {
+            *watermark = earlier.get(pipeline).map_or(*watermark, |earlier| (*earlier).max(*watermark));
+        }
+        self.closed_to = watermarks.clone();
         let mut looked = BTreeMap::new();
         for (&pipeline, &watermark) in &watermarks {
             if self.revising.revises(pipeline) {
@@ -247,11 +253,29 @@ impl Job {
         if nothing_to_close { self.complete().await } else { Ok(()) }
     }
 
-    /// The watermark of each windowed pipeline: the least of the tables that it reads. A table that rests holds it where it was.
-    pub(super) fn watermarks_of_pipelines(&self, of_table: impl Fn(&str) -> i64) -> BTreeMap<usize, i64> {
-        let pipelines = self.query.pipelines.iter().enumerate().filter(|(_, it)| it.windowed().is_some());
-        let least = |pipeline: &Pipeline| pipeline.feeds.iter().map(|feed| of_table(&feed.table.name)).min();
-        pipelines.filter_map(|(number, pipeline)| Some((number, least(pipeline)?))).collect()
+    /// The watermark of each windowed pipeline, given those of tables and which of these are idle: the least of the tables that are
+    /// not. When all are, nothing more is expected before the greatest. A table that rests holds it where it was.
+    pub(super) fn watermarks_of_pipelines(&self, of_table: impl Fn(&str) -> (i64, bool)) -> BTreeMap<usize, i64> {
+        let mut watermarks = BTreeMap::new();
+        for (number, pipeline) in self.query.pipelines.iter().enumerate().filter(|(_, it)| it.windowed().is_some()) {
+            let tables: Vec<_> = pipeline.feeds.iter().map(|feed| of_table(&feed.table.name)).collect();
+            let active = tables.iter().filter(|(_, is_idle)| !is_idle).map(|(watermark, _)| *watermark).min();
+            let watermark = active.or_else(|| tables.iter().map(|(watermark, _)| *watermark).max());
+            watermarks.extend(watermark.map(|watermark| (number, watermark)));
+        }
+        watermarks
+    }
+
+    fn is_idle(&self, table: &str) -> bool {
+        self.inputs.iter().any(|input| input.name() == table && input.is_idle())
+    }
+
+    /// What a checkpoint says of how far windows have been closed: of queries over several tables.
+    fn closed_of_several(&self) -> BTreeMap<usize, i64> {
+        let several = |pipeline: &&usize| {
+            self.query.pipelines.get(**pipeline).is_some_and(|pipeline| pipeline.table_names().len() > 1)
+        };
+        self.closed_to.iter().filter(|(pipeline, _)| several(pipeline)).map(|(pipeline, it)| (*pipeline, *it)).collect()
     }
 
     /// Tells the lanes which watermarks have `moved`, and has the windows of these pipelines closed; returns the lanes that will
@@ -290,7 +314,7 @@ impl Job {
         self.progress.set_open_windows(self.open_windows.values().sum::<usize>() + self.nested.open_windows());
         state.as_mut().map(|state| self.revising.save_filled(state)).transpose()?;
         let mut results = BTreeMap::new();
-        let mut by_pipeline = by_pipeline(closed);
+        let (mut by_pipeline, mut peeked_of) = (by_pipeline(closed), by_pipeline(peeked));
         // Also where no window has closed: rows may be filled in, or be gone.
         for pipeline in self.revising.filled().chain(looked.keys().copied()) {
             by_pipeline.entry(pipeline).or_default();
@@ -302,10 +326,7 @@ impl Job {
                 let states = windows.entry(InputId { pipeline, input: 0 }).or_default();
                 *states = self.revising.fill(pipeline, std::mem::take(states), passed)?;
             }
-            for (id, states) in peeked.range(inputs_of(pipeline)) {
-                windows.entry(*id).or_default().extend(states.iter().cloned());
-            }
-            let looked = looked.remove(&pipeline);
+            let looked = looked.remove(&pipeline).map(|it| (it, peeked_of.remove(&pipeline).unwrap_or_default()));
             let rows = self.results(pipeline, windows, &mut neighbours.briefs, watermark, looked).await?;
             if !rows.is_empty() {
                 results.insert(self.outputs.of_pipeline(pipeline).number, rows);
@@ -346,6 +367,7 @@ impl Job {
                 .chain(self.resting.positions.clone())
                 .collect(),
             watermarks: self.watermarks(),
+            closed: self.closed_of_several(),
             intents,
             state_epoch: self.state_epoch,
             rows_epochs,
@@ -406,11 +428,13 @@ impl Job {
         mut states: InputWindows,
         neighbours: &mut BTreeMap<InputId, Vec<Brief>>,
         watermark: i64,
-        looked: Option<Looked>,
+        looked: Option<(Looked, InputWindows)>,
     ) -> Result<Vec<RecordBatch>> {
         let compiled = Arc::clone(&self.query.pipelines[pipeline]);
         let Some(windowed) = compiled.windowed() else { return Ok(Vec::new()) };
         let Windowed { inputs, closing, .. } = windowed;
+        let (looked, mut peeked) =
+            looked.map_or((None, InputWindows::new()), |(looked, peeked)| (Some(looked), peeked));
         let mut windows = Vec::with_capacity(inputs.len());
         for (input, plan) in inputs.iter().enumerate() {
             let id = InputId { pipeline, input };
@@ -419,7 +443,11 @@ impl Job {
                 Some(nested) => self.pass_on(id, &compiled, nested, &windows, watermark).await?,
                 None => states.remove(&id).unwrap_or_default(),
             };
-            windows.push(self.merged(id, plan, states, neighbours, looked.as_ref())?);
+            let (mut closed, held) = self.merged(id, plan, states, neighbours)?;
+            if let Some(looked) = &looked {
+                closed.extend(self.merged_open(plan, peeked.remove(&id).unwrap_or_default(), held, looked)?);
+            }
+            windows.push(closed);
         }
         let output = self.outputs.of_pipeline(pipeline);
         let finished = closing.finish(&windows).await?;
@@ -449,43 +477,62 @@ impl Job {
 }
 
 impl Job {
-    /// The windows of an input that have closed, of all lanes together.
+    /// The windows of an input that stay open and are looked at, of all lanes together. Fragments of sessions that had left their
+    /// lanes and are `held` are among them.
+    fn merged_open(
+        &self,
+        plan: &WindowPlan,
+        mut states: Vec<WindowState>,
+        held: Vec<WindowState>,
+        looked: &Looked,
+    ) -> Result<Vec<ClosedWindow>> {
+        // What fails in them is said when they close.
+        let merged = match &plan.sessions {
+            None => block_in_place(|| merge(states, plan))?,
+            Some(_) if !looked.all => return Ok(Vec::new()),
+            Some(sessions) => {
+                states.extend(held);
+                let join = || session_join::join(&states, Vec::new(), plan, sessions);
+                let joined = block_in_place(join)?;
+                block_in_place(|| merge_sessions(&joined.closed, plan))?
+            }
+        };
+        Ok(merged.windows)
+    }
+
+    /// The windows of an input that have closed, of all lanes together, and the fragments of sessions that go on.
     fn merged(
         &mut self,
         id: InputId,
         plan: &WindowPlan,
         states: Vec<WindowState>,
         neighbours: Vec<Brief>,
-        looked: Option<&Looked>,
-    ) -> Result<Vec<ClosedWindow>> {
+    ) -> Result<(Vec<ClosedWindow>, Vec<WindowState>)> {
+        let mut held = Vec::new();
         let (merged, closed_windows) = match &plan.sessions {
             None => {
                 let merged = block_in_place(|| merge(states, plan))?;
-                let stays = |it: &&ClosedWindow| match (looked, &it.bounds) {
-                    (Some(looked), Bounds::One(_, end)) => plan.closes_at(*end) > looked.watermark,
-                    _ => false,
-                };
-                let closed_windows = merged.windows.len() - merged.windows.iter().filter(stays).count();
+                let closed_windows = merged.windows.len();
                 (merged, closed_windows)
             }
             Some(sessions) => {
                 let join = || session_join::join(&states, neighbours, plan, sessions);
                 let joined = block_in_place(join)?;
+                held = joined.held.clone();
                 self.put_back(id, joined.held);
                 (block_in_place(|| merge_sessions(&joined.closed, plan))?, joined.sessions)
             }
         };
         self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);
-        let settled = |start: i64| is_settled(plan, start, looked);
-        for (start, group, message) in merged.left_out.failed.iter().filter(|(start, ..)| settled(*start)) {
+        for (start, group, message) in &merged.left_out.failed {
             self.refuse_groups(id.pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
         }
-        for (start, group) in merged.left_out.unmatched.iter().filter(|(start, _)| settled(*start)) {
+        for (start, group) in &merged.left_out.unmatched {
             if is_sampled(self.progress.count_unmatched(1)) {
                 self.refuse_groups(id.pipeline, *start, group, DeadReason::UnmatchedRetraction, "")?;
             }
         }
-        Ok(merged.windows)
+        Ok((merged.windows, held))
     }
 
     /// Groups whose results cannot be computed go to the dead letters, with their window's start as their place.
@@ -541,11 +588,6 @@ pub(super) fn by_pipeline(windows: InputWindows) -> BTreeMap<usize, InputWindows
 /// Whether what failed in a window is said: of one that is looked at again and again, once, when nothing changes any more.
 fn is_settled(plan: &WindowPlan, start: i64, looked: Option<&Looked>) -> bool {
     looked.is_none_or(|it| plan.closes_at(plan.windows.last_window(start).1) <= it.watermark)
-}
-
-/// All inputs of a pipeline.
-fn inputs_of(pipeline: usize) -> RangeInclusive<InputId> {
-    InputId { pipeline, input: 0 }..=InputId { pipeline, input: usize::MAX }
 }
 
 /// The plan of each pipeline in words.

@@ -12,7 +12,8 @@ use super::run::by_table;
 use crate::error::{Error, Result};
 use crate::sink::{OutputTable, TableForm};
 use crate::sql::catalog::{METADATA, Table};
-use crate::sql::pipeline::{Windowed, Work};
+use crate::sql::emission::Emission;
+use crate::sql::pipeline::{Pipeline, Windowed, Work};
 use crate::sql::query::Query;
 use crate::sql::relation::Reading;
 use crate::state::BeforeImages;
@@ -122,6 +123,7 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
                 lines.push(format!("what has closed is counted into windows{}", number_of(nested.input)));
                 lines.extend(window_lines(windowed, nested.input, &number_of(nested.input)));
             }
+            lines.extend(emission_lines(pipeline));
             lines.extend(plan_lines(windowed.closing.plan()));
             lines.push("late rows → the table's late table, with their window and a sign".into());
         }
@@ -131,6 +133,31 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
     others.dedup();
     let beside = if others.is_empty() { String::new() } else { format!(", with {}", others.join(", ")) };
     lines.push(format!("→ {} ({}){beside}", place(output), form(&output.form)));
+    lines
+}
+
+/// When results come, and what that costs.
+fn emission_lines(pipeline: &Pipeline) -> Vec<String> {
+    let Emission { every, allowed_lateness, fill } = &pipeline.emission;
+    let length = |millis: i64| format!("{:?}", Duration::from_millis(millis as u64));
+    let mut lines = Vec::new();
+    match every {
+        Some(every) => lines.push(format!(
+            "results come early: every {}, rows that have changed, and each once more when its window closes, final",
+            length(*every)
+        )),
+        None => lines.push("results come when a window closes, final".to_owned()),
+    }
+    if *allowed_lateness > 0 {
+        let lateness = length(*allowed_lateness);
+        lines.push(format!("late rows correct them for {lateness} of event time; windows are kept as long"));
+    }
+    if pipeline.emission.revises() {
+        lines.push("keeps the rows written of each window that may still change, to compare them".to_owned());
+    }
+    if let Some(count) = fill {
+        lines.push(format!("a group has rows in {count} windows after its last with rows: count 0, sum NULL"));
+    }
     lines
 }
 

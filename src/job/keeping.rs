@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::source::RawBatch;
 use crate::state::images::{OPTION, needs_keeping};
-use crate::state::{BeforeImages, KeyedRows, PartitionRows, Was, Whole};
+use crate::state::{BeforeImages, KeyedRows, PartitionRows, Whole};
 
 /// What happens to a mirror, or to windows, when their table is truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,14 @@ pub struct ForRows {
     pub knows_before: bool,
     /// Whether there was a truncate that other partitions have to hear of.
     pub truncated: bool,
+}
+
+impl ForRows {
+    /// The changes for mirrors: with the images before, as far as they are known.
+    pub fn for_mirrors(&self) -> Result<Vec<&ChangeBatch>> {
+        let of = |whole| if self.knows_before { Whole::paired(whole) } else { Ok(&whole.changes) };
+        self.changes.iter().map(of).collect()
+    }
 }
 
 impl Keeping {
@@ -111,8 +119,7 @@ impl Keeping {
             // The changes themselves are taken, unless there are some that are not to be.
             let others_of = |changes: &ChangeBatch| {
                 let places: Vec<u32> = others(changes).collect();
-                let was = vec![Was::Event; places.len()];
-                Ok::<_, Error>(Whole { changes: without_truncates(changes)?, places, was })
+                Ok::<_, Error>(Whole::told(without_truncates(changes)?, places))
             };
             let whole = ignores.then(|| others_of(changes)).transpose()?;
             return Ok(whole.map(|it| ForRows { changes: vec![it], knows_before: false, truncated: false }));

@@ -478,8 +478,8 @@ impl Lane {
                     false => None,
                 };
                 let own = std::slice::from_ref(refused.as_ref().unwrap_or(changes));
-                let whole = mirrored.map(|it| it.changes.iter().map(|it| &it.changes).collect());
-                for changes in whole.unwrap_or_else(|| own.iter().collect::<Vec<_>>()) {
+                let whole = mirrored.map(ForRows::for_mirrors).transpose()?;
+                for changes in whole.unwrap_or_else(|| own.iter().collect()) {
                     for rows in mirror.rows_or_refuse(changes, &mut |at, why| letters.expression_failed_at(at, why))? {
                         let rows = limits::hold_mirror(rows, output, letters)?;
                         self.send(output.number, changes, rows)?;
@@ -553,7 +553,10 @@ impl Lane {
             if let Some((_, watermark)) = close.inputs.iter().find(|(closing, _)| *closing == input) {
                 if aggregate.revises() {
                     let wanted = close.peek.get(&input.pipeline).map_or(&[][..], Vec::as_slice);
-                    peeked.push((input, aggregate.peek(wanted, *watermark)?));
+                    let (closed, copies) = aggregate.close_and_peek(wanted, *watermark)?;
+                    windows.push((input, closed));
+                    peeked.push((input, copies));
+                    continue;
                 }
                 windows.push((input, aggregate.close(*watermark)?));
             }

@@ -127,7 +127,9 @@ impl Job {
     async fn forget_closed(&mut self, last: &Manifest) -> Result<()> {
         let watermark = |table: &str| last.watermarks.get(table).copied().unwrap_or(BEGINNING_OF_TIME);
         let moved = |input: &TableInput| input.has_windows().then(|| watermark(input.name()));
-        let watermarks = self.watermarks_of_pipelines(watermark);
+        let mut watermarks = self.watermarks_of_pipelines(|table| (watermark(table), false));
+        watermarks.extend(last.closed.iter().filter(|(pipeline, _)| **pipeline < self.query.pipelines.len()));
+        self.closed_to = watermarks.clone();
         let mut waiting = self.order_close(moved, &watermarks, &Arc::default());
         let mut closed = InputWindows::new();
         while !waiting.is_empty() {

@@ -35,11 +35,34 @@ pub(super) struct Signed {
     pub(super) unmatched: u64,
 }
 
-/// Which image of a change, and whether it comes or goes.
+/// Where an image is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Among the rows of the changes.
+    After,
+    /// Among their images before.
+    Before,
+    /// Among the rows that were kept.
+    Kept,
+}
+
+/// An image of a change, and whether it comes or goes.
+#[derive(Clone, Copy)]
 struct Image {
     row: u32,
-    before: bool,
+    of: Place,
+    place: u32,
     sign: i8,
+}
+
+impl Image {
+    fn after(row: u32) -> Self {
+        Self { row, of: Place::After, place: row, sign: 1 }
+    }
+
+    fn back(row: u32, of: Place, place: u32) -> Self {
+        Self { row, of, place, sign: -1 }
+    }
 }
 
 /// What makes rows of changes.
@@ -57,14 +80,22 @@ impl Signing<'_> {
     pub(super) fn kept(&self, whole: &Whole, keeping: &mut Keeping, letters: &mut Letters<'_>) -> Result<Signed> {
         let changes = &whole.changes;
         // A row that windows left out may be let in by a change that leaves it as it is.
-        let careful = keeping.has_ahead(&changes.source) || self.any_ahead(changes)?;
-        let mut unmatched = 0;
-        let mut images = Vec::with_capacity(changes.len());
+        let careful =
+            whole.was.contains(&Was::Same) && (keeping.has_ahead(&changes.source) || self.any_ahead(changes)?);
+        let (mut unmatched, mut kept) = (0, 0);
+        let mut images = Vec::with_capacity(changes.len() + whole.kept.num_rows());
         for (row, (&was, &op)) in whole.was.iter().zip(&changes.ops).enumerate() {
+            let at = row as u32;
             let goes = match was {
                 Was::Same if !careful => continue,
-                Was::Kept | Was::Same => true,
-                Was::Event if self.generation > 0 => true,
+                Was::Same => Some((Place::After, at)),
+                Was::Kept => {
+                    kept += 1;
+                    Some((Place::Kept, kept - 1))
+                }
+                Was::Event if self.generation > 0 => {
+                    Some((if op == Op::Delete { Place::After } else { Place::Before }, at))
+                }
                 Was::Event | Was::Nothing => {
                     let needs = matches!(op, Op::Update | Op::Delete) && !self.plan.is_unwrapped();
                     if needs {
@@ -75,18 +106,15 @@ impl Signing<'_> {
                             letters.add(place, DeadReason::UnmatchedRetraction, message(op, number, &changes.source));
                         }
                     }
-                    false
+                    None
                 }
             };
-            let row = row as u32;
-            if goes {
-                images.push(Image { row, before: op != Op::Delete, sign: -1 });
-            }
+            images.extend(goes.map(|(of, place)| Image::back(at, of, place)));
             if op != Op::Delete {
-                images.push(Image { row, before: false, sign: 1 });
+                images.push(Image::after(at));
             }
         }
-        let mut signed = self.signed(changes, &images, |row| whole.places[row as usize])?;
+        let mut signed = self.signed(changes, &whole.kept, &images, |row| whole.places[row as usize])?;
         signed.unmatched = unmatched;
         self.leave_out_ahead(&mut signed, Some(keeping))?;
         Ok(signed)
@@ -99,33 +127,38 @@ impl Signing<'_> {
         for (place, &op) in changes.ops.iter().enumerate() {
             let row = place as u32;
             match op {
-                Op::Read | Op::Create => images.push(Image { row, before: false, sign: 1 }),
+                Op::Read | Op::Create => images.push(Image::after(row)),
                 Op::Update if has_before(place) => {
-                    images.push(Image { row, before: true, sign: -1 });
-                    images.push(Image { row, before: false, sign: 1 });
+                    images.push(Image::back(row, Place::Before, row));
+                    images.push(Image::after(row));
                 }
                 Op::Delete if self.is_whole(&changes.rows, place) => {
-                    images.push(Image { row, before: false, sign: -1 })
+                    images.push(Image::back(row, Place::After, row));
                 }
                 Op::Update | Op::Delete => letters.add(place, DeadReason::MissingBeforeImage, self.missing()),
                 Op::Truncate => letters.add(place, DeadReason::Unsupported, TRUNCATED.to_owned()),
             }
         }
-        let mut signed = self.signed(changes, &images, |row| row)?;
+        let mut signed = self.signed(changes, &changes.rows, &images, |row| row)?;
         self.leave_out_ahead(&mut signed, None)?;
         Ok(signed)
     }
 
     /// Of rows that are all taken back at once.
     pub(super) fn emptied(&self, deletes: &ChangeBatch, keeping: &mut Keeping) -> Result<Signed> {
-        let images: Vec<Image> =
-            (0..deletes.len()).map(|row| Image { row: row as u32, before: false, sign: -1 }).collect();
-        let mut signed = self.signed(deletes, &images, |_| 0)?;
+        let images: Vec<Image> = (0..deletes.len() as u32).map(|row| Image::back(row, Place::After, row)).collect();
+        let mut signed = self.signed(deletes, &deletes.rows, &images, |_| 0)?;
         self.leave_out_ahead(&mut signed, Some(keeping))?;
         Ok(signed)
     }
 
-    fn signed(&self, changes: &ChangeBatch, images: &[Image], place: impl Fn(u32) -> u32) -> Result<Signed> {
+    fn signed(
+        &self,
+        changes: &ChangeBatch,
+        kept: &RecordBatch,
+        images: &[Image],
+        place: impl Fn(u32) -> u32,
+    ) -> Result<Signed> {
         let is_as_it_is = images.len() == changes.len() && images.iter().all(|image| image.sign > 0);
         let places: Vec<u32> = images.iter().map(|image| place(image.row)).collect();
         let mut times =
@@ -134,7 +167,7 @@ impl Signing<'_> {
             true => changes.clone(),
             false => {
                 times.signs = images.iter().map(|image| image.sign).collect();
-                pick(changes, images)?
+                pick(changes, kept, images)?
             }
         };
         times.times = event_times(&self.event_time.column.of(&changes)?, NO_EVENT_TIME)?;
@@ -215,10 +248,9 @@ fn message(op: Op, number: u64, source: &TopicPartition) -> String {
     )
 }
 
-fn pick(changes: &ChangeBatch, images: &[Image]) -> Result<ChangeBatch> {
+fn pick(changes: &ChangeBatch, kept: &RecordBatch, images: &[Image]) -> Result<ChangeBatch> {
     let before = changes.before.as_ref().map_or(&changes.rows, |before| &before.rows);
-    let indices: Vec<(usize, usize)> =
-        images.iter().map(|image| (usize::from(image.before), image.row as usize)).collect();
+    let indices: Vec<(usize, usize)> = images.iter().map(|image| (image.of as usize, image.place as usize)).collect();
     let each = |values: &[i64]| images.iter().map(|image| values[image.row as usize]).collect();
     Ok(ChangeBatch {
         source: changes.source.clone(),
@@ -227,7 +259,7 @@ fn pick(changes: &ChangeBatch, images: &[Image]) -> Result<ChangeBatch> {
         offsets: each(&changes.offsets),
         timestamps: each(&changes.timestamps),
         source_times: Vec::new(),
-        rows: interleave_record_batch(&[&changes.rows, before], &indices)?,
+        rows: interleave_record_batch(&[&changes.rows, before, kept], &indices)?,
         before: None,
         envelope: None,
         unavailable: Vec::new(),

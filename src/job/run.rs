@@ -72,6 +72,8 @@ pub struct Job {
     pub(super) open_windows: BTreeMap<usize, usize>,
     pub(super) next_rows: EpochRows,
     pub(super) step: Step,
+    /// How far the windows of each pipeline have been closed.
+    pub(super) closed_to: BTreeMap<usize, i64>,
     /// Windows over windows.
     pub(super) nested: NestedWindows,
     /// The positions of the epoch that is being delivered.
@@ -284,6 +286,7 @@ impl Job {
         let nested = NestedWindows::new(&query)?;
         let mut job = Self {
             query,
+            closed_to: BTreeMap::new(),
             nested,
             outputs,
             settings,

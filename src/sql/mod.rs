@@ -1,5 +1,6 @@
 //! Query files → pipelines: text, statements, plans, and everything that can be said of them before they run.
 
+mod cast_names;
 pub mod catalog;
 pub mod closing;
 pub mod compile;
@@ -16,6 +17,7 @@ pub mod interval;
 pub mod metadata;
 mod names;
 mod nth_value;
+mod other_names;
 pub mod pipeline;
 pub mod processing_time;
 pub mod query;

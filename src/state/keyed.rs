@@ -1,7 +1,7 @@
 //! The last image of each row of a table, by primary key and partition.
 //!
-//! Keys and images are rows in Arrow's row format: one look-up a change, nothing allocated for it; a changed row costs
-//! the two boxes that it is kept in. What comes out is columns again.
+//! Keys and images are rows in Arrow's row format: one look-up a change, and nothing allocated for it where they are of a few numbers.
+//! What comes out is columns again.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,14 +10,16 @@ use datafusion::arrow::array::{
     Array, ArrayData, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, make_array, new_null_array,
 };
 use datafusion::arrow::buffer::MutableBuffer;
-use datafusion::arrow::compute::{cast, interleave};
+use datafusion::arrow::compute::{cast, interleave, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{HashMap, HashSet};
 
+use super::bytes::Bytes;
 use super::memory::Memory;
 use super::rows_map::{Keyed, Part, RowsMap};
-use crate::change::{Before, ChangeBatch, NO_TIME, Op, TopicPartition};
+use super::whole::{Was, Whole};
+use crate::change::{ChangeBatch, NO_TIME, Op, TopicPartition};
 use crate::error::Result;
 
 /// Rows that are turned into columns at a time: bounds the offsets of their strings.
@@ -43,7 +45,7 @@ struct Partition {
     rows: RowsMap,
     /// The row that the last change deleted, if it did. A key that changes is a delete and then an insert, which leaves
     /// out what did not change.
-    deleted: Option<Box<[u8]>>,
+    deleted: Option<Bytes>,
     /// The keys of rows that no window has, because their event times were too far ahead of their records. Mostly none.
     ahead: HashSet<Box<[u8]>>,
     /// How many changes took back a row that was not there.
@@ -82,32 +84,6 @@ impl PartitionRows {
     }
 }
 
-/// What was there before a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Was {
-    /// The row was kept, and was another one.
-    Kept,
-    /// The row was kept, and is the same still.
-    Same,
-    /// Nothing was kept; `before`, or of a delete the row, is what the event says.
-    Event,
-    /// Nothing is known to have been there.
-    Nothing,
-}
-
-/// Changes of which every image is known that can be.
-#[derive(Debug)]
-pub struct Whole {
-    /// The changes in order: values that an event left out are there, `rows` of a delete is the full old row, and `before` is the
-    /// row that was there before, also of inserts and snapshot reads that met one. A truncate is a delete of
-    /// every row of its partition, all at the truncate's offset.
-    pub changes: ChangeBatch,
-    /// The place of each among the changes that were taken in.
-    pub places: Vec<u32>,
-    /// What was there before each.
-    pub was: Vec<Was>,
-}
-
 /// Changes made whole.
 #[derive(Debug)]
 pub struct Resolved {
@@ -130,7 +106,7 @@ impl std::fmt::Debug for KeyedRows {
 #[derive(Clone)]
 enum Old {
     /// It was kept.
-    Kept(Box<[u8]>),
+    Kept(Bytes),
     /// It was kept, and is as the new one.
     Same,
     /// The event has it.
@@ -264,7 +240,7 @@ impl KeyedRows {
             let rows = &self.conform(rows)?;
             let (keys, images) = (self.key_rows(rows)?, self.images.convert_columns(rows.columns())?);
             if number == 0 {
-                partition.deleted = images.iter().next().map(|image| image.data().into());
+                partition.deleted = images.iter().next().map(|image| Bytes::from(image.data()));
                 continue;
             }
             if !partition.ahead.is_empty() {
@@ -320,6 +296,9 @@ impl KeyedRows {
     }
 
     fn columns(&self, images: &[impl AsRef<[u8]>]) -> Result<RecordBatch> {
+        if images.is_empty() {
+            return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
+        }
         let parser = self.images.parser();
         let columns = self.images.convert_rows(images.iter().map(|image| parser.parse(image.as_ref())))?;
         let columns = columns.into_iter().map(zero_where_null).collect::<Result<_>>()?;
@@ -409,10 +388,10 @@ impl<'a> Stretch<'a> {
             if self.changes.ops[from] == Op::Truncate {
                 let (offset, source) = (self.changes.offsets[from], &self.changes.source);
                 let deletes = state.deletes(source, &partition.take_all()?, offset)?;
-                resolved.extend(deletes.into_iter().map(|changes| Whole {
-                    places: vec![from as u32; changes.len()],
-                    was: vec![Was::Kept; changes.len()],
-                    changes,
+                resolved.extend(deletes.into_iter().map(|changes| {
+                    let (places, was) = (vec![from as u32; changes.len()], vec![Was::Kept; changes.len()]);
+                    let kept = changes.rows.clone();
+                    Whole::new(changes, kept, places, was)
                 }));
                 from += 1;
                 continue;
@@ -579,54 +558,21 @@ impl<'a> Stretch<'a> {
             (Old::Unknown, _) => Was::Nothing,
         });
         let was: Vec<Was> = was.collect();
-        let is_unknown = |row: &u32| matches!(self.olds[*row as usize], Old::Unknown);
-        if picked.len() == self.changes.len() && places.iter().all(is_unknown) {
-            // Rows that nobody knew, which is most of a topic.
-            let changes = ChangeBatch {
-                rows: RecordBatch::try_new(Arc::clone(&state.schema), self.rows.clone())?,
-                before: None,
-                unavailable: Vec::new(),
-                dead_letters: Vec::new(),
-                ..self.changes.clone()
-            };
-            return Ok(Whole { changes, places, was });
-        }
-        let mut images: Vec<&[u8]> = Vec::new();
-        let (mut before, mut after) = (Vec::with_capacity(picked.len()), Vec::with_capacity(picked.len()));
-        let mut present = Vec::with_capacity(picked.len());
-        for &row in picked.values() {
-            let row = row as usize;
-            let from = match &self.olds[row] {
-                Old::Kept(image) => {
-                    images.push(image);
-                    (2, images.len() - 1)
-                }
-                Old::Same => (0, row),
-                Old::Event => (3, row),
-                Old::Unknown => (1, 0),
-            };
-            present.push(from.0 != 1);
-            let is_full_delete = self.changes.ops[row] == Op::Delete && from.0 == 2;
-            after.push(if is_full_delete { from } else { (0, row) });
-            before.push(from);
-        }
-        let kept = state.columns(&images)?;
-        let event = self.changes.before.as_ref();
-        let pick = |indices: &[(usize, usize)]| {
-            let column = |(place, own): (usize, &ArrayRef)| {
-                let nothing = new_null_array(own.data_type(), 1);
-                let mut sources: Vec<&dyn Array> = vec![own, &nothing, kept.column(place)];
-                sources.extend(event.map(|it| it.rows.column(place) as &dyn Array));
-                interleave(&sources, indices)
-            };
-            let columns = self.rows.iter().enumerate().map(column).collect::<Result<Vec<_>, _>>()?;
-            Ok::<_, crate::error::Error>(RecordBatch::try_new(Arc::clone(&state.schema), columns)?)
+        let images = places.iter().filter_map(|&row| match &self.olds[row as usize] {
+            Old::Kept(image) => Some(image),
+            _ => None,
+        });
+        let kept = state.columns(&images.collect::<Vec<_>>())?;
+        let rows = RecordBatch::try_new(Arc::clone(&state.schema), self.rows.clone())?;
+        let (unavailable, dead_letters) = (Vec::new(), Vec::new());
+        let changes = match picked.len() == self.changes.len() {
+            true => ChangeBatch { rows, unavailable, dead_letters, ..self.changes.clone() },
+            false => {
+                let rows = take_record_batch(&rows, &picked)?;
+                ChangeBatch { rows, unavailable, ..self.changes.take(&picked)? }
+            }
         };
-        let (before, after) = (pick(&before)?, pick(&after)?);
-        let changes = self.changes.pick(&picked, &self.changes.rows)?;
-        let before = Some(Before { rows: before, present });
-        let changes = ChangeBatch { rows: after, before, unavailable: Vec::new(), ..changes };
-        Ok(Whole { changes, places, was })
+        Ok(Whole::new(changes, kept, places, was))
     }
 }
 

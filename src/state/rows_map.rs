@@ -9,14 +9,16 @@ use std::borrow::Cow;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use datafusion::common::hash_map::EntryRef;
 use datafusion::common::{HashMap, HashSet};
 use fjall::Keyspace;
 
+use super::bytes::Bytes;
 use super::memory::{Memory, SMALL};
 use crate::error::{Error, Result};
 
 /// A key and its image.
-pub type Keyed = (Box<[u8]>, Box<[u8]>);
+pub type Keyed = (Bytes, Bytes);
 
 /// What a row takes beside its bytes: two boxes, its place in the table, what the allocator adds.
 const OVERHEAD: usize = 80;
@@ -32,21 +34,33 @@ pub struct RowsMap {
     memory: Option<Arc<Memory>>,
     /// What it takes of `memory`.
     bytes: usize,
-    /// The keys that have changed or gone since the last save.
-    changed: HashSet<Box<[u8]>>,
     saved: Saved,
 }
 
 #[derive(Debug)]
 enum Store {
-    Memory(HashMap<Box<[u8]>, Box<[u8]>>),
+    Memory(InMemory),
     Disk(Rows),
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self::Memory(HashMap::default())
+        Self::Memory(InMemory::default())
     }
+}
+
+#[derive(Debug, Default)]
+struct InMemory {
+    rows: HashMap<Bytes, Kept>,
+    /// The keys that have changed or gone since the last save, some of them twice.
+    changed: Vec<Bytes>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    image: Bytes,
+    /// Whether its key is among those that have changed.
+    changed: bool,
 }
 
 /// Rows in the store on disk: their keys begin with a number that is theirs.
@@ -54,6 +68,8 @@ struct Rows {
     store: Keyspace,
     prefix: [u8; 8],
     count: usize,
+    /// The keys that have changed or gone since the last save.
+    changed: HashSet<Bytes>,
 }
 
 impl std::fmt::Debug for Rows {
@@ -71,7 +87,7 @@ struct Saved {
     saves: usize,
     rows: usize,
     /// Where the stretch ended that was saved last, and at which save the first of them was made.
-    stretch: Option<(Box<[u8]>, u64)>,
+    stretch: Option<(Bytes, u64)>,
 }
 
 /// What a save has.
@@ -83,7 +99,51 @@ pub struct Part {
     pub since: Option<u64>,
 }
 
+impl InMemory {
+    /// Shows what has changed; returns how much that is.
+    fn save(
+        &mut self,
+        put: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+        gone: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<usize> {
+        let count = self.changed.len();
+        for key in self.changed.drain(..) {
+            match self.rows.get_mut(&key[..]) {
+                Some(kept) => {
+                    if std::mem::take(&mut kept.changed) {
+                        put(&key, &kept.image)?;
+                    }
+                }
+                None => gone(&key)?,
+            }
+        }
+        Ok(count)
+    }
+}
+
 impl Rows {
+    fn note_changed(&mut self, key: &[u8]) {
+        if !self.changed.contains(key) {
+            self.changed.insert(key.into());
+        }
+    }
+
+    /// Shows what has changed; returns how much that is.
+    fn save(
+        &mut self,
+        put: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
+        gone: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<usize> {
+        let changed = std::mem::take(&mut self.changed);
+        for key in &changed {
+            match self.get(key)? {
+                Some(image) => put(key, &image)?,
+                None => gone(key)?,
+            }
+        }
+        Ok(changed.len())
+    }
+
     fn key(&self, key: &[u8]) -> Vec<u8> {
         [&self.prefix, key].concat()
     }
@@ -125,7 +185,7 @@ impl RowsMap {
     /// How many rows there are.
     pub fn len(&self) -> usize {
         match &self.store {
-            Store::Memory(rows) => rows.len(),
+            Store::Memory(memory) => memory.rows.len(),
             Store::Disk(rows) => rows.count,
         }
     }
@@ -133,24 +193,34 @@ impl RowsMap {
     /// The image of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>> {
         Ok(match &self.store {
-            Store::Memory(rows) => rows.get(key).map(|image| Cow::Borrowed(image.as_ref())),
+            Store::Memory(memory) => memory.rows.get(key).map(|kept| Cow::Borrowed(kept.image.as_ref())),
             Store::Disk(rows) => rows.get(key)?.map(|image| Cow::Owned(image.to_vec())),
         })
     }
 
     /// Puts an image in the place of the one before, and returns that.
-    pub fn insert(&mut self, key: &[u8], image: &[u8]) -> Result<Option<Box<[u8]>>> {
-        self.note_changed(key);
+    pub fn insert(&mut self, key: &[u8], image: &[u8]) -> Result<Option<Bytes>> {
         let before = match &mut self.store {
-            Store::Memory(rows) => match rows.get_mut(key) {
+            Store::Memory(InMemory { rows, changed }) => match rows.entry_ref(key) {
                 // The key is there already: no second copy of it.
-                Some(kept) => Some(std::mem::replace(kept, image.into())),
-                None => rows.insert(key.into(), image.into()),
+                EntryRef::Occupied(mut entry) => {
+                    let kept = entry.get_mut();
+                    if !std::mem::replace(&mut kept.changed, true) {
+                        changed.push(key.into());
+                    }
+                    Some(std::mem::replace(&mut kept.image, image.into()))
+                }
+                EntryRef::Vacant(entry) => {
+                    changed.push(key.into());
+                    entry.insert_with_key(key.into(), Kept { image: image.into(), changed: true });
+                    None
+                }
             },
             Store::Disk(rows) => {
-                let before = rows.get(key)?.map(|image| Box::from(image.as_ref()));
+                let before = rows.get(key)?.map(|image| Bytes::from(image.as_ref()));
                 rows.store.insert(rows.key(key), image).map_err(unreadable)?;
                 rows.count += usize::from(before.is_none());
+                rows.note_changed(key);
                 return Ok(before);
             }
         };
@@ -165,31 +235,32 @@ impl RowsMap {
     }
 
     /// Takes a row out.
-    pub fn remove(&mut self, key: &[u8]) -> Result<Option<Box<[u8]>>> {
-        let before = match &mut self.store {
-            Store::Memory(rows) => rows.remove(key),
+    pub fn remove(&mut self, key: &[u8]) -> Result<Option<Bytes>> {
+        match &mut self.store {
+            Store::Memory(InMemory { rows, changed }) => {
+                let Some(kept) = rows.remove(key) else { return Ok(None) };
+                if !kept.changed {
+                    changed.push(key.into());
+                }
+                self.account(0, key.len() + kept.image.len() + OVERHEAD);
+                Ok(Some(kept.image))
+            }
             Store::Disk(rows) => {
-                let before: Option<Box<[u8]>> = rows.get(key)?.map(|image| Box::from(image.as_ref()));
+                let before = rows.get(key)?.map(|image| Bytes::from(image.as_ref()));
                 if before.is_some() {
                     rows.store.remove(rows.key(key)).map_err(unreadable)?;
                     rows.count -= 1;
+                    rows.note_changed(key);
                 }
-                before
-            }
-        };
-        if let Some(image) = &before {
-            self.note_changed(key);
-            if matches!(self.store, Store::Memory(_)) {
-                self.account(0, key.len() + image.len() + OVERHEAD);
+                Ok(before)
             }
         }
-        Ok(before)
     }
 
     /// Takes all rows out, ordered by their keys.
     pub fn take_sorted(&mut self) -> Result<Vec<Keyed>> {
         let mut taken: Vec<Keyed> = match std::mem::take(&mut self.store) {
-            Store::Memory(rows) => rows.into_iter().collect(),
+            Store::Memory(memory) => memory.rows.into_iter().map(|(key, kept)| (key, kept.image)).collect(),
             Store::Disk(rows) => {
                 let mut taken = Vec::with_capacity(rows.count);
                 rows.walk(None, &mut |key, image| {
@@ -200,9 +271,8 @@ impl RowsMap {
                 taken
             }
         };
-        taken.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        taken.sort_unstable_by(|(one, _), (other, _)| one[..].cmp(other));
         self.account(0, self.bytes);
-        self.changed.clear();
         self.saved = Saved::default();
         Ok(taken)
     }
@@ -218,23 +288,27 @@ impl RowsMap {
         let is_fresh = self.saved.since.is_none() && self.saved.saves == 0;
         let is_due = self.saved.saves >= SAVES || self.saved.rows > self.len().max(STRETCH.0);
         if is_fresh || (is_due && matches!(self.store, Store::Memory(_))) {
-            match &self.store {
-                Store::Memory(rows) => rows.iter().try_for_each(|(key, image)| put(key, image))?,
-                Store::Disk(rows) => rows.walk(None, &mut |key, image| put(key, image).map(|()| true))?,
+            match &mut self.store {
+                Store::Memory(InMemory { rows, changed }) => {
+                    changed.clear();
+                    for (key, kept) in rows.iter_mut() {
+                        kept.changed = false;
+                        put(key, &kept.image)?;
+                    }
+                }
+                Store::Disk(rows) => {
+                    rows.changed.clear();
+                    rows.walk(None, &mut |key, image| put(key, image).map(|()| true))?;
+                }
             }
-            self.changed.clear();
             self.saved = Saved { since: Some(number), saves: 1, ..Saved::default() };
             return Ok(Part { whole: true, since: Some(number) });
         }
-        for key in &self.changed {
-            match self.get(key)? {
-                Some(image) => put(key, &image)?,
-                None => gone(key)?,
-            }
-        }
-        self.saved.rows += self.changed.len();
+        self.saved.rows += match &mut self.store {
+            Store::Memory(memory) => memory.save(put, gone)?,
+            Store::Disk(rows) => rows.save(put, gone)?,
+        };
         self.saved.saves += 1;
-        self.changed.clear();
         self.save_stretch(number, is_due, put)?;
         Ok(Part { whole: false, since: self.saved.since })
     }
@@ -269,14 +343,15 @@ impl RowsMap {
 
     /// Everything that is there now is in checkpoints.
     pub fn set_restored(&mut self) {
-        self.changed.clear();
-        self.saved = Saved { saves: SAVES, ..Saved::default() };
-    }
-
-    fn note_changed(&mut self, key: &[u8]) {
-        if !self.changed.contains(key) {
-            self.changed.insert(key.into());
+        match &mut self.store {
+            Store::Memory(InMemory { rows, changed }) => {
+                for key in changed.drain(..) {
+                    rows.get_mut(&key[..]).into_iter().for_each(|kept| kept.changed = false);
+                }
+            }
+            Store::Disk(rows) => rows.changed.clear(),
         }
+        self.saved = Saved { saves: SAVES, ..Saved::default() };
     }
 
     fn account(&mut self, more: usize, less: usize) {
@@ -288,11 +363,14 @@ impl RowsMap {
     }
 
     fn move_to_disk(&mut self) -> Result<()> {
-        let (Some(memory), Store::Memory(rows)) = (&self.memory, &mut self.store) else { return Ok(()) };
+        let (Some(memory), Store::Memory(InMemory { rows, changed })) = (&self.memory, &mut self.store) else {
+            return Ok(());
+        };
         let (store, number) = memory.disk()?;
-        let mut moved = Rows { store, prefix: number.to_be_bytes(), count: 0 };
-        for (key, image) in std::mem::take(rows) {
-            moved.store.insert(moved.key(&key), image.as_ref()).map_err(unreadable)?;
+        let changed = changed.drain(..).collect();
+        let mut moved = Rows { store, prefix: number.to_be_bytes(), count: 0, changed };
+        for (key, kept) in std::mem::take(rows) {
+            moved.store.insert(moved.key(&key), kept.image.as_ref()).map_err(unreadable)?;
             moved.count += 1;
         }
         self.store = Store::Disk(moved);
@@ -353,7 +431,9 @@ mod tests {
 
     fn content(map: &RowsMap) -> Model {
         match &map.store {
-            Store::Memory(rows) => rows.iter().map(|(key, image)| (key.to_vec(), image.to_vec())).collect(),
+            Store::Memory(memory) => {
+                memory.rows.iter().map(|(key, kept)| (key.to_vec(), kept.image.to_vec())).collect()
+            }
             Store::Disk(rows) => {
                 let mut found = Model::new();
                 rows.walk(None, &mut |key, image| {
@@ -388,10 +468,10 @@ mod tests {
                     Act::Put(key, size) => {
                         let image = vec![key; usize::from(size)];
                         let before = map.insert(&[key], &image).unwrap();
-                        prop_assert_eq!(before.map(Vec::from), model.insert(vec![key], image));
+                        prop_assert_eq!(before.map(|it| it.to_vec()), model.insert(vec![key], image));
                     }
                     Act::Remove(key) => {
-                        prop_assert_eq!(map.remove(&[key]).unwrap().map(Vec::from), model.remove([key].as_slice()));
+                        prop_assert_eq!(map.remove(&[key]).unwrap().map(|it| it.to_vec()), model.remove([key].as_slice()));
                     }
                     Act::Empty => {
                         let taken: Vec<_> = map.take_sorted().unwrap().into_iter().map(|(key, image)| (key.to_vec(), image.to_vec())).collect();

@@ -201,8 +201,10 @@ fn legs(case: &Case, manner: &Manner) -> Vec<Vec<Event>> {
         // Once time has passed, a restart is no longer the same: silence counts from it.
         let quiet =
             marks.iter().find(|(_, mark)| matches!(mark, Mark::Advance(_))).map_or(case.inputs.len(), |it| it.0);
-        marks.extend((1..=quiet / every).map(|count| (count * every, Mark::Restart)));
-        marks.sort_by_key(|&(after, mark)| (after, mark != Mark::Restart));
+        // The case's own marks stay in their order.
+        let restarts = (1..=quiet / every).map(|count| (count * every, Mark::Restart));
+        marks = restarts.chain(marks).collect();
+        marks.sort_by_key(|&(after, _)| after);
     }
     let mut legs = vec![Vec::new()];
     let mut leg = 0;

@@ -10,16 +10,17 @@ use crate::error::Result;
 
 use super::NO_EVENT_TIME;
 use super::assigner::PaneKey;
-use super::changed::WindowBounds;
+use super::changed::{EVERYTHING, WindowBounds};
 use super::plan::Prepared;
 pub use super::plan::{GroupingSet, WINDOW_COLUMNS, WindowPlan};
 use super::session::Sessions;
 use super::session_state::{Brief, SessionPlan};
 use super::slices::Slices;
 use super::stage::{Rows, Stage, evaluate, run};
+use super::watermark::BEGINNING_OF_TIME;
 
 /// The event times of a source batch, a value per row of it, and the clocks that they met.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct EventTimes {
     /// Milliseconds since the epoch; [`NO_EVENT_TIME`] for none.
     pub times: Vec<i64>,
@@ -89,6 +90,8 @@ impl WindowState {
 pub struct WindowAggregate {
     plan: Arc<WindowPlan>,
     open: Open,
+    /// The watermark at which windows were closed last.
+    closed_to: i64,
 }
 
 enum Open {
@@ -103,7 +106,7 @@ impl WindowAggregate {
             Some(sessions) => Open::Sessions(Box::new(Sessions::new(&plan, sessions)?), Arc::clone(sessions)),
             None => Open::Slices(Slices::new(&plan)),
         };
-        Ok(Self { plan, open })
+        Ok(Self { plan, open, closed_to: BEGINNING_OF_TIME })
     }
 
     /// Whether results of windows that may still change are wanted.
@@ -123,6 +126,23 @@ impl WindowAggregate {
     /// is after the clock that it met; where that is none, it is late. A row on which an expression fails is refused
     /// alone, not with its batch. The rows go through the steps `before` the window first.
     pub fn push(
+        &mut self,
+        before: &[Stage],
+        rows: &Rows,
+        times: &EventTimes,
+        source: &TopicPartition,
+        uncounted: &mut Uncounted,
+    ) -> Result<()> {
+        // A table that was left behind, because nothing came, meets what the others have closed.
+        if times.met.iter().any(|met| *met < self.closed_to) {
+            let mut raised = times.clone();
+            raised.met.iter_mut().for_each(|met| *met = self.closed_to.max(*met));
+            return self.count(before, rows, &raised, source, uncounted);
+        }
+        self.count(before, rows, times, source, uncounted)
+    }
+
+    fn count(
         &mut self,
         before: &[Stage],
         rows: &Rows,
@@ -152,13 +172,14 @@ impl WindowAggregate {
             return Ok(());
         }
         let half = length / 2;
-        self.push(before, &rows.slice(0, half), times, source, uncounted)?;
-        self.push(before, &rows.slice(half, length - half), times, source, uncounted)
+        self.count(before, &rows.slice(0, half), times, source, uncounted)?;
+        self.count(before, &rows.slice(half, length - half), times, source, uncounted)
     }
 
     /// The states of every window that ends (plus the allowed lateness) at or before the watermark; of sessions, fragments,
     /// which go through [`super::session_join`].
     pub fn close(&mut self, watermark: i64) -> Result<Vec<WindowState>> {
+        self.closed_to = self.closed_to.max(watermark);
         match &mut self.open {
             Open::Slices(slices) => slices.close(watermark),
             Open::Sessions(sessions, _) => sessions.close(watermark),
@@ -169,15 +190,31 @@ impl WindowAggregate {
     pub fn changed(&mut self) -> Vec<WindowBounds> {
         match &mut self.open {
             Open::Slices(slices) => slices.changed(),
+            Open::Sessions(sessions, _) if sessions.has_changed => vec![EVERYTHING],
             Open::Sessions(..) => Vec::new(),
         }
     }
 
-    /// What there is of these windows, and of all that end at or before the watermark for the first time, as far as they stay open.
-    pub fn peek(&mut self, wanted: &[WindowBounds], watermark: i64) -> Result<Vec<WindowState>> {
+    /// What [`Self::close`] gives; and what there is of these windows, and of all that end at or before the watermark for the first
+    /// time, as far as they stay open.
+    pub fn close_and_peek(
+        &mut self,
+        wanted: &[WindowBounds],
+        watermark: i64,
+    ) -> Result<(Vec<WindowState>, Vec<WindowState>)> {
         match &mut self.open {
-            Open::Slices(slices) => slices.peek(wanted, watermark),
-            Open::Sessions(..) => Ok(Vec::new()),
+            Open::Slices(slices) => {
+                let peeked = slices.peek(wanted, watermark)?;
+                Ok((slices.close(watermark)?, peeked))
+            }
+            Open::Sessions(sessions, _) => {
+                let closed = sessions.close(watermark)?;
+                if wanted.is_empty() {
+                    return Ok((closed, Vec::new()));
+                }
+                sessions.has_changed = false;
+                Ok((closed, sessions.copy_state()?))
+            }
         }
     }
 

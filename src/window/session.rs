@@ -52,6 +52,8 @@ pub(super) struct Sessions {
     /// No fragment closes before.
     earliest: i64,
     count: usize,
+    /// Whether there was anything new since the fragments were last looked at.
+    pub(super) has_changed: bool,
 }
 
 /// A fragment on its way out.
@@ -73,6 +75,7 @@ impl Sessions {
             joined: HashMap::new(),
             earliest: END_OF_TIME,
             count: 0,
+            has_changed: false,
         })
     }
 
@@ -89,6 +92,7 @@ impl Sessions {
         keys: &[ArrayRef],
         times: impl ExactSizeIterator<Item = Option<(i64, i64)>>,
     ) -> Result<Vec<Option<u64>>> {
+        self.has_changed = true;
         let rows = self.rows.convert(keys, times.len())?;
         let source = self.source(source);
         let mut ids = Vec::with_capacity(rows.len());
@@ -275,6 +279,7 @@ impl Sessions {
 
     /// Adds saved fragments of the partitions that are `own`.
     pub(super) fn restore(&mut self, states: &[WindowState], own: &dyn Fn(&TopicPartition) -> bool) -> Result<()> {
+        self.has_changed = true;
         for state in states {
             let plan = Arc::clone(&self.plan);
             let fragments = plan.fragments_of(&state.groups, &self.rows)?;
@@ -307,6 +312,7 @@ impl Sessions {
                 let own = Brief {
                     key: brief.key.clone(),
                     start: fragment.start,
+                    end: fragment.last.saturating_add(self.plan.gap),
                     closes_at: self.plan.closes_at(fragment.last, self.window.allowed_lateness),
                     begun_at: fragment.begun_at,
                 };

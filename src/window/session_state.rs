@@ -165,7 +165,9 @@ pub struct Brief {
     pub key: Box<[u8]>,
     /// Its first event time.
     pub start: i64,
-    /// The first watermark that has passed it.
+    /// A gap after its last event time: a row up to here is of the same session.
+    pub end: i64,
+    /// The first watermark that has passed it, and the time for which it may still change.
     pub closes_at: i64,
     /// The clock when its start was last moved.
     pub begun_at: i64,
@@ -175,8 +177,8 @@ impl Brief {
     /// Whether two fragments of one key are of one session: they touch, and neither began when the other was past. What
     /// is past may have been closed, so it takes no part: and whether it has been is no question of timing.
     pub fn is_one_session_with(&self, other: &Self) -> bool {
-        self.start < other.closes_at
-            && other.start < self.closes_at
+        self.start <= other.end
+            && other.start <= self.end
             && self.begun_at < other.closes_at
             && other.begun_at < self.closes_at
     }
