@@ -8,7 +8,7 @@ use crate::source::{file as file_source, kafka};
 pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];
 
 /// Options that every table may have.
-const COMMON: [&str; 12] = [
+const COMMON: [&str; 13] = [
     "connector",
     "allowed-lateness",
     "late-table",
@@ -21,7 +21,11 @@ const COMMON: [&str; 12] = [
     "mirror",
     "generation",
     MAX_DRIFT,
+    SNAPSHOT,
 ];
+
+/// Whether the rows of a snapshot are used: `include` or `exclude`.
+pub const SNAPSHOT: &str = "snapshot";
 
 /// How far partitions may be apart while a backlog is read, as Flink calls it.
 pub const MAX_DRIFT: &str = "scan.watermark.alignment.max-drift";

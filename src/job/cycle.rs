@@ -86,7 +86,9 @@ impl Job {
         self.cut_is_last = self.stopping || self.all_reached();
         let is_due = self.settings.outside.elapsed() >= self.state_saved + self.settings.checkpoint_interval;
         self.apply_truncates()?;
-        let with_state = self.cut_is_last || is_due || self.wants_state;
+        // What was read by the clock cannot be read again at the same time: every checkpoint has its windows.
+        let reads_clock = self.inputs.iter().any(|input| input.plan.reads_clock);
+        let with_state = self.cut_is_last || is_due || self.wants_state || reads_clock;
         let epoch = self.epoch;
         self.order(|| ToLane::Cut { epoch, with_state, closes: true });
         self.raise_generations();

@@ -54,7 +54,11 @@ fn source(text: &mut String, table: &std::sync::Arc<Table>, feeds: &[FeedOf]) ->
     if let Some(line) = before_images(table, mirrored, windowed) {
         writeln!(text, "│  {line}")?;
     }
-    if let Some(watermark) = &table.watermark {
+    if let Some(column) = table.processing_time() {
+        if feeds.iter().any(|of| of.pipeline.windowed().is_some()) {
+            writeln!(text, "│  time of reading {column}: windows close by the clock, and are in every checkpoint")?;
+        }
+    } else if let Some(watermark) = &table.watermark {
         let delay = Duration::from_millis(watermark.delay as u64);
         writeln!(text, "│  event time {}, watermark {delay:?} behind", watermark.column)?;
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, UInt32Array};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -227,6 +227,10 @@ impl Lane {
         self.align()?;
         let mut batches = std::mem::take(&mut self.batches);
         self.reader.poll(POLL, &mut batches)?;
+        if batches.is_empty() {
+            // A partition at its end is not to be waited for: the others should know soon.
+            self.aligned = Duration::ZERO;
+        }
         self.polled = true;
         for batch in batches.drain(..) {
             self.take_in(batch)?;
@@ -405,8 +409,16 @@ impl Lane {
             return Ok(());
         }
         let mirrored = table.keeping.apply(&plan, raw, &mut changes)?;
+        if plan.without_snapshot && changes.ops.contains(&Op::Read) {
+            let others = (0..changes.len()).filter(|&row| changes.ops[row] != Op::Read).map(|row| row as u32);
+            let others = changes.take(&UInt32Array::from_iter_values(others))?;
+            changes = ChangeBatch { dead_letters: std::mem::take(&mut changes.dead_letters), ..others };
+        }
         let mut letters = Letters::new(raw, &changes);
-        let times = observe(&plan, &changes, partition, course.windows, &mut letters)?;
+        let times = match plan.reads_clock {
+            true => partition.read_at(self.outside.now(), changes.len()),
+            false => observe(&plan, &changes, partition, course.windows, &mut letters)?,
+        };
         let generation = partition.generation;
         partition.show_clock();
         for pipeline in 0..plan.pipelines.len() {
@@ -512,6 +524,10 @@ impl Lane {
                 changed.push((input, aggregate.changed()));
             }
         }
+        let now = self.outside.now();
+        let by_clock = self.partitions.values_mut().filter(|it| self.tables[it.table].plan.reads_clock);
+        // What is read from here on is no earlier: windows up to here are complete.
+        by_clock.for_each(|partition| partition.raise(now));
         let partitions = self.partitions.iter().map(|(name, partition)| PartitionState {
             partition: name.clone(),
             range: partition.range,
@@ -626,6 +642,14 @@ impl Partition {
     fn raise(&mut self, watermark: i64) {
         self.clock.raise(watermark);
         self.show_clock();
+    }
+
+    /// The event times of records whose time is that of reading them. Never late: wall clocks are set back now and then.
+    fn read_at(&mut self, now: i64, records: usize) -> EventTimes {
+        let times = vec![now.max(self.clock.time()); records];
+        let mut met = Vec::with_capacity(records);
+        self.clock.observe(&times, 0, &mut met);
+        EventTimes { times, met, signs: Vec::new() }
     }
 
     fn show_clock(&self) {

@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder}
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, Value};
 
 use super::interval::{fixed, interval_span};
+use super::processing_time;
 use super::relation::{at, relation, time_column};
 use super::window_node::WindowNode;
 use crate::error::suggestion;
@@ -78,7 +79,11 @@ impl WindowFunction {
         let needed = |name: &str| arguments.get(name).ok_or_else(|| plan_datafusion_err!("write {}", self.usage));
         let input = context.plan(relation(needed("DATA")?)?)?;
         let column = needed("TIMECOL")?;
-        let time = time_column(column, &input).map_err(|error| at(error, column))?;
+        let timed = match processing_time::is_call(column) {
+            true => processing_time::with_column(input),
+            false => time_column(column, &input).map(|time| (input, time)),
+        };
+        let (input, time) = timed.map_err(|error| at(error, column))?;
         let (input, time) = without_window_columns(input, time)?;
         let windows = self.windows(&arguments)?;
         let mut partition_by = Vec::new();
