@@ -323,7 +323,7 @@ async fn an_insert_of_a_process_that_sleeps_is_killed() {
 async fn two_blocks_of_the_same_content_both_count() {
     let database = Database::new().await.create().await;
     ask(&format!(
-        "CREATE TABLE {}.changes (id Int64, email Nullable(String), at DateTime64(3, 'UTC'), _op String) ENGINE = MergeTree ORDER BY id \
+        "CREATE TABLE {}.changes (id Int64, email Nullable(String), at Nullable(DateTime64(3, 'UTC')), _op String) ENGINE = MergeTree ORDER BY id \
          SETTINGS non_replicated_deduplication_window = 1000",
         database.0
     ))

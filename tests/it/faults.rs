@@ -130,7 +130,7 @@ fn kafka_is_killed_stopped_and_started_again() {
 
 #[test]
 fn kafka_is_not_there_yet() {
-    let topic = Topic::create("late_kafka", 2);
+    let topic = Topic::create("late_kafka", 4);
     topic.generate(EventsConfig { total: 2_000, ..EventsConfig::default() }, None);
     let proxy = Proxy::start(&kafka_brokers());
     proxy.set(Mood::Cut);

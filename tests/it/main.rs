@@ -18,6 +18,7 @@ mod malformed;
 mod million;
 mod mirror;
 mod mirror_real;
+mod object_store;
 mod open_tables;
 mod oracle;
 mod pipelines;

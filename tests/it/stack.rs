@@ -32,6 +32,10 @@ pub(crate) fn connect_url() -> String {
     address("connect", "CONNECT_URL")
 }
 
+pub(crate) fn s3_url() -> String {
+    address("s3", "S3_URL")
+}
+
 pub(crate) fn registry_url() -> String {
     address("registry", "SCHEMA_REGISTRY_URL")
 }
