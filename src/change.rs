@@ -185,6 +185,8 @@ pub enum DeadReason {
     EventTimeOutOfRange,
     /// The event leaves out a value that did not change, and nobody knows it.
     MissingBeforeImage,
+    /// It takes back a row that was not there.
+    UnmatchedRetraction,
     /// A value has no place in its column of the target.
     ValueOutOfRange,
     /// The change cannot be applied to the table that is asked for.
@@ -206,6 +208,7 @@ impl DeadReason {
             Self::FutureEventTime => "future_event_time",
             Self::EventTimeOutOfRange => "event_time_out_of_range",
             Self::MissingBeforeImage => "missing_before_image",
+            Self::UnmatchedRetraction => "unmatched_retraction",
             Self::ValueOutOfRange => "value_out_of_range",
             Self::Unsupported => "unsupported",
             Self::ExpressionFailed => "expression_failed",

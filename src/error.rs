@@ -31,6 +31,9 @@ pub enum Error {
     /// An expression of the query failed on a value: a cast, a division by zero.
     #[error("{0}")]
     Expression(String),
+    /// A row has no event time where it needs one.
+    #[error("the event time is null")]
+    NoEventTime,
     /// A bug of ours: exit code 70.
     #[error("internal error (please report it): {0}")]
     Internal(String),
@@ -75,7 +78,7 @@ impl Error {
     /// The process exit code for this error: 2 for the user's mistakes, 3 for other systems, 70 for ours.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Sql(_) | Self::Config(_) | Self::Expression(_) => 2,
+            Self::Sql(_) | Self::Config(_) | Self::Expression(_) | Self::NoEventTime => 2,
             Self::External { .. } => 3,
             Self::Internal(_) => 70,
         }

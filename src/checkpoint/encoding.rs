@@ -221,6 +221,7 @@ fn keyed(rows: &PartitionRows) -> Result<Vec<RecordBatch>> {
         ("table", rows.table.clone()),
         ("topic", rows.source.topic.to_string()),
         ("partition", rows.source.partition.to_string()),
+        ("unmatched", rows.unmatched.to_string()),
     ];
     let place: HashMap<String, String> = place.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let tagged = |batch: &RecordBatch| {
@@ -241,6 +242,8 @@ fn unkeyed(rows: &[RecordBatch]) -> Result<PartitionRows, String> {
         table: place("table")?,
         source,
         rows: rows.collect::<Result<_, _>>().map_err(|error| error.to_string())?,
+        // Checkpoints of before windows over tables have none.
+        unmatched: place("unmatched").ok().and_then(|text| text.parse().ok()).unwrap_or(0),
     })
 }
 
@@ -294,6 +297,7 @@ mod tests {
                     topic_id: Some("id".into()),
                 }],
                 watermarks: BTreeMap::from([("t".into(), i64::MAX)]),
+                closed: BTreeMap::from([(4, 17)]),
                 intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
                 state_epoch: 7,
                 state_number: 12,
@@ -312,6 +316,7 @@ mod tests {
                     table: "t".into(),
                     source: TopicPartition { topic: "x".into(), partition: 3 },
                     rows: vec![groups(vec![5]), groups(vec![6])],
+                    unmatched: 7,
                 }],
                 emitted: BTreeMap::from([(0, groups(vec![1])), (3, groups(vec![2, 3]))]),
                 filled: BTreeMap::from([(1, groups(vec![4]))]),
@@ -376,6 +381,7 @@ mod tests {
         assert_eq!(bounds(&state, 1, 3), [(-60_000, None)]);
         assert_eq!(state.keyed[0].source, expected.keyed[0].source);
         assert_eq!(state.keyed[0].rows, expected.keyed[0].rows);
+        assert_eq!(state.keyed[0].unmatched, 7);
         assert_eq!((state.emitted, state.filled), (expected.emitted, expected.filled));
     }
 

@@ -79,6 +79,9 @@ pub struct Manifest {
     pub positions: Vec<Position>,
     /// The watermark of each table that has one, after this epoch's windows were closed; milliseconds.
     pub watermarks: BTreeMap<String, i64>,
+    /// How far the windows of each pipeline have been closed, where that is not what its tables say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub closed: BTreeMap<usize, i64>,
     /// The blocks of this epoch.
     pub intents: Vec<Intent>,
     /// The epoch whose checkpoint has the open windows from which this one follows.

@@ -17,6 +17,7 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         fingerprints: Vec::new(),
         positions: Vec::new(),
         watermarks: BTreeMap::new(),
+        closed: BTreeMap::new(),
         intents: Vec::new(),
         state_epoch: 0,
         state_number: 0,

@@ -1,7 +1,6 @@
 //! The cycle of an epoch: cut, close, complete.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -17,6 +16,7 @@ use super::input::LanePipeline;
 use super::lanes::Lanes;
 use super::merge::{merge, merge_sessions};
 use super::message::{Close, Takes, ToLane};
+use super::retraction::is_sampled;
 use super::revising::{ChangedWindows, peeks};
 use super::run::Job;
 use super::settings::Ending;
@@ -24,17 +24,17 @@ use super::table_input::TableInput;
 use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::Result;
-use crate::sql::pipeline::{Bounds, ClosedWindow, Pipeline, Windowed};
+use crate::sql::pipeline::{ClosedWindow, Windowed};
 use crate::sql::query::Query;
 use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowPlan, WindowState};
 use crate::window::changed::WindowBounds;
 use crate::window::session_join;
 use crate::window::session_state::Brief;
-use crate::window::watermark::BEGINNING_OF_TIME;
+use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME};
 
 /// The windows of each input.
-type InputWindows = BTreeMap<InputId, Vec<WindowState>>;
+pub(super) type InputWindows = BTreeMap<InputId, Vec<WindowState>>;
 /// The fragments of sessions of each input that others in the lanes may go on with.
 pub(super) type InputBriefs = Vec<(InputId, Vec<Brief>)>;
 
@@ -203,9 +203,12 @@ impl Job {
 
     /// All lanes stand: moves the watermarks, and asks for the windows behind them.
     pub(super) async fn close(&mut self) -> Result<()> {
-        let Step::Cutting { state, changed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
+        let Step::Cutting { mut state, changed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
             return Ok(());
         };
+        if let Some(state) = &mut state {
+            self.nested.save(state)?;
+        }
         let at_the_end = self.is_finished();
         let before = self.watermarks();
         for input in self.inputs.iter_mut().filter(|input| input.has_windows()) {
@@ -217,8 +220,15 @@ impl Job {
         };
         let least = self.inputs.iter().filter(|it| it.has_windows()).map(TableInput::watermark).min();
         let least = least.unwrap_or(i64::MAX);
-        let earlier = self.watermarks_of_pipelines(|table| of(&before, table));
-        let watermarks = self.watermarks_of_pipelines(|table| of(&after, table));
+        let earlier = std::mem::take(&mut self.closed_to);
+        let mut watermarks = match at_the_end {
+            true => self.watermarks_of_pipelines(|_| (END_OF_TIME, false)),
+            false => self.watermarks_of_pipelines(|table| (of(&after, table), self.is_idle(table))),
+        };
+        for (pipeline, watermark) in &mut watermarks {
+            *watermark = earlier.get(pipeline).map_or(*watermark, |earlier| (*earlier).max(*watermark));
+        }
+        self.closed_to = watermarks.clone();
         let mut looked = BTreeMap::new();
         for (&pipeline, &watermark) in &watermarks {
             if self.revising.revises(pipeline) {
@@ -227,10 +237,15 @@ impl Job {
         }
         let mut closing = watermarks.clone();
         closing.retain(|pipeline, watermark| {
-            looked.contains_key(pipeline) || earlier.get(pipeline).is_none_or(|earlier| *watermark > *earlier)
+            let has_changed = changed.get(pipeline).is_some_and(|windows| !windows.is_empty());
+            has_changed || earlier.get(pipeline).is_none_or(|earlier| *watermark > *earlier)
         });
+        looked.retain(|pipeline, _| closing.contains_key(pipeline));
         let moved = |input: &TableInput| Some(input.watermark()).filter(|it| *it > of(&before, input.name()));
         let waiting = self.order_close(moved, &closing, &peeks(&looked));
+        // Lanes with windows that may be looked at stand until they hear that nobody does.
+        let may_stand = |lanes: &&Lanes| self.revising.any() && lanes.numbers().all(|lane| !waiting.contains(&lane));
+        self.groups.iter().filter(may_stand).for_each(|lanes| lanes.order(|| ToLane::ReadOn));
         if !at_the_end && least != i64::MAX {
             self.progress.watermark.store(least, Relaxed);
             metrics::gauge!("highwater_watermark_seconds").set(least as f64 / 1_000.0);
@@ -241,11 +256,29 @@ impl Job {
         if nothing_to_close { self.complete().await } else { Ok(()) }
     }
 
-    /// The watermark of each windowed pipeline: the least of the tables that it reads. A table that rests holds it where it was.
-    pub(super) fn watermarks_of_pipelines(&self, of_table: impl Fn(&str) -> i64) -> BTreeMap<usize, i64> {
-        let pipelines = self.query.pipelines.iter().enumerate().filter(|(_, it)| it.windowed().is_some());
-        let least = |pipeline: &Pipeline| pipeline.feeds.iter().map(|feed| of_table(&feed.table.name)).min();
-        pipelines.filter_map(|(number, pipeline)| Some((number, least(pipeline)?))).collect()
+    /// The watermark of each windowed pipeline, given those of tables and which of these are idle: the least of the tables that are
+    /// not. When all are, nothing more is expected before the greatest. A table that rests holds it where it was.
+    pub(super) fn watermarks_of_pipelines(&self, of_table: impl Fn(&str) -> (i64, bool)) -> BTreeMap<usize, i64> {
+        let mut watermarks = BTreeMap::new();
+        for (number, pipeline) in self.query.pipelines.iter().enumerate().filter(|(_, it)| it.windowed().is_some()) {
+            let tables: Vec<_> = pipeline.feeds.iter().map(|feed| of_table(&feed.table.name)).collect();
+            let active = tables.iter().filter(|(_, is_idle)| !is_idle).map(|(watermark, _)| *watermark).min();
+            let watermark = active.or_else(|| tables.iter().map(|(watermark, _)| *watermark).max());
+            watermarks.extend(watermark.map(|watermark| (number, watermark)));
+        }
+        watermarks
+    }
+
+    fn is_idle(&self, table: &str) -> bool {
+        self.inputs.iter().any(|input| input.name() == table && input.is_idle())
+    }
+
+    /// What a checkpoint says of how far windows have been closed: of queries over several tables.
+    fn closed_of_several(&self) -> BTreeMap<usize, i64> {
+        let several = |pipeline: &&usize| {
+            self.query.pipelines.get(**pipeline).is_some_and(|pipeline| pipeline.table_names().len() > 1)
+        };
+        self.closed_to.iter().filter(|(pipeline, _)| several(pipeline)).map(|(pipeline, it)| (*pipeline, *it)).collect()
     }
 
     /// Tells the lanes which watermarks have `moved`, and has the windows of these pipelines closed; returns the lanes that will
@@ -261,7 +294,9 @@ impl Job {
             let order = &mut orders[input.group];
             order.tables.extend(moved(input).map(|watermark| input.closing(watermark)));
             for id in input.plan.pipelines.iter().filter_map(LanePipeline::input) {
-                let watermark = closing.get(&id.pipeline).map(|watermark| (id, *watermark));
+                let windowed = self.query.pipelines.get(id.pipeline).and_then(|pipeline| pipeline.windowed());
+                let watermark = windowed.zip(closing.get(&id.pipeline));
+                let watermark = watermark.map(|(it, watermark)| (id, it.watermark(id.input, *watermark)));
                 order.inputs.extend(watermark.filter(|it| !order.inputs.contains(it)));
             }
         }
@@ -279,27 +314,23 @@ impl Job {
         let Step::Closing { mut state, closed, mut neighbours, peeked, mut looked, watermarks, .. } = step else {
             return Ok(());
         };
-        self.progress.set_open_windows(self.open_windows.values().sum());
+        self.progress.set_open_windows(self.open_windows.values().sum::<usize>() + self.nested.open_windows());
         state.as_mut().map(|state| self.revising.save_filled(state)).transpose()?;
         let mut results = BTreeMap::new();
-        let mut by_pipeline: BTreeMap<usize, InputWindows> = BTreeMap::new();
-        for (id, windows) in closed {
-            by_pipeline.entry(id.pipeline).or_default().insert(id, windows);
-        }
+        let (mut by_pipeline, mut peeked_of) = (by_pipeline(closed), by_pipeline(peeked));
         // Also where no window has closed: rows may be filled in, or be gone.
         for pipeline in self.revising.filled().chain(looked.keys().copied()) {
             by_pipeline.entry(pipeline).or_default();
         }
         for (pipeline, mut windows) in by_pipeline {
-            let passed = watermarks.get(&pipeline).map_or(i64::MIN, |watermark| self.passed(pipeline, *watermark));
+            let watermark = watermarks.get(&pipeline).copied().unwrap_or(BEGINNING_OF_TIME);
             if self.revising.fills(pipeline) {
+                let passed = self.passed(pipeline, watermark);
                 let states = windows.entry(InputId { pipeline, input: 0 }).or_default();
                 *states = self.revising.fill(pipeline, std::mem::take(states), passed)?;
             }
-            for (id, states) in peeked.range(inputs_of(pipeline)) {
-                windows.entry(*id).or_default().extend(states.iter().cloned());
-            }
-            let rows = self.results(pipeline, windows, &mut neighbours.briefs, looked.remove(&pipeline)).await?;
+            let looked = looked.remove(&pipeline).map(|it| (it, peeked_of.remove(&pipeline).unwrap_or_default()));
+            let rows = self.results(pipeline, windows, &mut neighbours.briefs, watermark, looked).await?;
             if !rows.is_empty() {
                 results.insert(self.outputs.of_pipeline(pipeline).number, rows);
             }
@@ -339,6 +370,7 @@ impl Job {
                 .chain(self.resting.positions.clone())
                 .collect(),
             watermarks: self.watermarks(),
+            closed: self.closed_of_several(),
             intents,
             state_epoch: self.state_epoch,
             state_number: 0,
@@ -381,21 +413,32 @@ impl Job {
     }
 
     /// The rows of a pipeline's windows that have closed: lanes merged, then the rest of the query.
-    async fn results(
+    pub(super) async fn results(
         &mut self,
         pipeline: usize,
         mut states: InputWindows,
         neighbours: &mut BTreeMap<InputId, Vec<Brief>>,
-        looked: Option<Looked>,
+        watermark: i64,
+        looked: Option<(Looked, InputWindows)>,
     ) -> Result<Vec<RecordBatch>> {
         let compiled = Arc::clone(&self.query.pipelines[pipeline]);
-        let Some(Windowed { inputs, closing, .. }) = compiled.windowed() else { return Ok(Vec::new()) };
+        let Some(windowed) = compiled.windowed() else { return Ok(Vec::new()) };
+        let Windowed { inputs, closing, .. } = windowed;
+        let (looked, mut peeked) =
+            looked.map_or((None, InputWindows::new()), |(looked, peeked)| (Some(looked), peeked));
         let mut windows = Vec::with_capacity(inputs.len());
         for (input, plan) in inputs.iter().enumerate() {
             let id = InputId { pipeline, input };
             let neighbours = neighbours.remove(&id).unwrap_or_default();
-            let states = states.remove(&id).unwrap_or_default();
-            windows.push(self.merged(id, plan, states, neighbours, looked.as_ref())?);
+            let states = match windowed.nested(input) {
+                Some(nested) => self.pass_on(id, &compiled, nested, &windows, watermark).await?,
+                None => states.remove(&id).unwrap_or_default(),
+            };
+            let (mut closed, held) = self.merged(id, plan, states, neighbours)?;
+            if let Some(looked) = &looked {
+                closed.extend(self.merged_open(plan, peeked.remove(&id).unwrap_or_default(), held, looked)?);
+            }
+            windows.push(closed);
         }
         let output = self.outputs.of_pipeline(pipeline);
         let finished = closing.finish(&windows).await?;
@@ -425,41 +468,66 @@ impl Job {
 }
 
 impl Job {
-    /// The windows of an input that have closed, of all lanes together.
+    /// The windows of an input that stay open and are looked at, of all lanes together. Fragments of sessions that had left their
+    /// lanes and are `held` are among them.
+    fn merged_open(
+        &self,
+        plan: &WindowPlan,
+        mut states: Vec<WindowState>,
+        held: Vec<WindowState>,
+        looked: &Looked,
+    ) -> Result<Vec<ClosedWindow>> {
+        // What fails in them is said when they close.
+        let merged = match &plan.sessions {
+            None => block_in_place(|| merge(states, plan))?,
+            Some(_) if !looked.all => return Ok(Vec::new()),
+            Some(sessions) => {
+                states.extend(held);
+                let join = || session_join::join(&states, Vec::new(), plan, sessions);
+                let joined = block_in_place(join)?;
+                block_in_place(|| merge_sessions(&joined.closed, plan))?
+            }
+        };
+        Ok(merged.windows)
+    }
+
+    /// The windows of an input that have closed, of all lanes together, and the fragments of sessions that go on.
     fn merged(
         &mut self,
         id: InputId,
         plan: &WindowPlan,
         states: Vec<WindowState>,
         neighbours: Vec<Brief>,
-        looked: Option<&Looked>,
-    ) -> Result<Vec<ClosedWindow>> {
+    ) -> Result<(Vec<ClosedWindow>, Vec<WindowState>)> {
+        let mut held = Vec::new();
         let (merged, closed_windows) = match &plan.sessions {
             None => {
                 let merged = block_in_place(|| merge(states, plan))?;
-                let stays = |it: &&ClosedWindow| match (looked, &it.bounds) {
-                    (Some(looked), Bounds::One(_, end)) => plan.closes_at(*end) > looked.watermark,
-                    _ => false,
-                };
-                let closed_windows = merged.windows.len() - merged.windows.iter().filter(stays).count();
+                let closed_windows = merged.windows.len();
                 (merged, closed_windows)
             }
             Some(sessions) => {
                 let join = || session_join::join(&states, neighbours, plan, sessions);
                 let joined = block_in_place(join)?;
+                held = joined.held.clone();
                 self.put_back(id, joined.held);
                 (block_in_place(|| merge_sessions(&joined.closed, plan))?, joined.sessions)
             }
         };
         self.progress.closed_windows.fetch_add(closed_windows as u64, Relaxed);
-        for (start, group, message) in merged.failed.iter().filter(|(start, ..)| is_settled(plan, *start, looked)) {
+        for (start, group, message) in &merged.left_out.failed {
             self.refuse_groups(id.pipeline, *start, group, DeadReason::ExpressionFailed, message)?;
         }
-        Ok(merged.windows)
+        for (start, group) in &merged.left_out.unmatched {
+            if is_sampled(self.progress.count_unmatched(1)) {
+                self.refuse_groups(id.pipeline, *start, group, DeadReason::UnmatchedRetraction, "")?;
+            }
+        }
+        Ok((merged.windows, held))
     }
 
     /// Groups whose results cannot be computed go to the dead letters, with their window's start as their place.
-    fn refuse_groups(
+    pub(super) fn refuse_groups(
         &mut self,
         pipeline: usize,
         window_start: i64,
@@ -474,6 +542,11 @@ impl Job {
             reason,
             message: match reason {
                 DeadReason::ExpressionFailed => format!("the results of a closed window cannot be computed: {message}"),
+                DeadReason::UnmatchedRetraction => {
+                    "more rows of this group were taken back than came, so it has no result (was the topic read \
+                    from its beginning, is it compacted?); leave out 'before-images', so that rows are kept"
+                        .to_owned()
+                }
                 _ => format!("the results of a closed window cannot be kept: {message}"),
             },
             key: None,
@@ -494,14 +567,18 @@ impl Job {
     }
 }
 
+/// The windows of each pipeline.
+pub(super) fn by_pipeline(windows: InputWindows) -> BTreeMap<usize, InputWindows> {
+    let mut found: BTreeMap<usize, InputWindows> = BTreeMap::new();
+    for (id, windows) in windows {
+        found.entry(id.pipeline).or_default().insert(id, windows);
+    }
+    found
+}
+
 /// Whether what failed in a window is said: of one that is looked at again and again, once, when nothing changes any more.
 fn is_settled(plan: &WindowPlan, start: i64, looked: Option<&Looked>) -> bool {
     looked.is_none_or(|it| plan.closes_at(plan.windows.last_window(start).1) <= it.watermark)
-}
-
-/// All inputs of a pipeline.
-fn inputs_of(pipeline: usize) -> RangeInclusive<InputId> {
-    InputId { pipeline, input: 0 }..=InputId { pipeline, input: usize::MAX }
 }
 
 /// The plan of each pipeline in words.

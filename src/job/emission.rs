@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::sink::{IS_DELETED, IS_FINAL, REVISION, ROW_NUMBER, VERSION};
 use crate::sql::pipeline::RowIdentity;
 use crate::window::assigner::Windows;
-use crate::window::changed::WindowBounds;
+use crate::window::changed::{EVERYTHING, WindowBounds};
 
 /// The version of the rows of an epoch: it rises with the epochs of a job, and from a job to one of its name that is started afresh.
 /// 128 ms apart, these have room for 2^29 epochs.
@@ -123,6 +123,7 @@ impl Emitted {
         let mut windows: BTreeSet<WindowBounds> =
             self.shown.keys().filter(|it| looked.all || ends_now(it)).copied().collect();
         windows.extend(fresh.keys().chain(&looked.windows));
+        windows.remove(&EVERYTHING);
         let mut written = Vec::new();
         for bounds in windows {
             let mut rows = fresh.remove(&bounds).unwrap_or_default();
@@ -156,6 +157,11 @@ impl Emitted {
         }
         self.final_to = self.final_to.max(watermark);
         if written.is_empty() { Ok(Vec::new()) } else { Ok(vec![self.batch(&written, looked.version)?]) }
+    }
+
+    /// Up to where windows have been written as final.
+    pub fn final_to(&self) -> i64 {
+        self.final_to
     }
 
     /// Of a session, the end itself still belongs to it: a row there joins it.

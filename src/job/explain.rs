@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use datafusion::arrow::datatypes::Schema;
+use datafusion::logical_expr::LogicalPlan;
 
 use super::input::{FeedOf, decode_spec};
 use super::outputs::Outputs;
@@ -11,13 +12,15 @@ use super::run::by_table;
 use crate::error::{Error, Result};
 use crate::sink::{OutputTable, TableForm};
 use crate::sql::catalog::{METADATA, Table};
-use crate::sql::pipeline::{Windowed, Work};
+use crate::sql::emission::Emission;
+use crate::sql::pipeline::{Pipeline, Windowed, Work};
 use crate::sql::query::Query;
 use crate::sql::relation::Reading;
 use crate::state::BeforeImages;
 use crate::type_name::{sql_name, sql_name_of};
 use crate::window::aggregate::WindowPlan;
 use crate::window::assigner::Windows;
+use crate::window::row_windows::RowWindows;
 use crate::window::stage::Stage;
 
 /// What a query does, in words.
@@ -47,7 +50,8 @@ fn source(text: &mut String, table: &std::sync::Arc<Table>, feeds: &[FeedOf]) ->
     let images = if spec.before { ", images before updates too" } else { "" };
     writeln!(text, "│  decodes {}{images}; {skipped} columns are skipped", columns(&spec.columns))?;
     let mirrored = feeds.iter().any(|of| matches!(of.pipeline.work, Work::Mirror { .. }));
-    if let Some(line) = before_images(table, mirrored) {
+    let windowed = feeds.iter().any(|of| of.pipeline.windowed().is_some() && of.feed().reading == Reading::Table);
+    if let Some(line) = before_images(table, mirrored, windowed) {
         writeln!(text, "│  {line}")?;
     }
     if let Some(watermark) = &table.watermark {
@@ -58,10 +62,20 @@ fn source(text: &mut String, table: &std::sync::Arc<Table>, feeds: &[FeedOf]) ->
 }
 
 /// Where images before changes come from, and what that costs.
-fn before_images(table: &Table, mirrored: bool) -> Option<String> {
+fn before_images(table: &Table, mirrored: bool, windowed: bool) -> Option<String> {
     let cost = "keeps the decoded columns of every row in memory and in checkpoints";
     match BeforeImages::of(&table.options) {
-        _ if table.primary_key.is_empty() || !table.has_changes() => None,
+        _ if !table.has_changes() => None,
+        _ if table.primary_key.is_empty() => windowed.then(|| {
+            "no PRIMARY KEY, so before-images are trusted: keeps nothing; what comes twice counts twice".to_owned()
+        }),
+        Ok(BeforeImages::Auto) if windowed => {
+            Some(format!("before-images auto, with windows over the table: {cost}, so that each is taken back as it was counted"))
+        }
+        Ok(BeforeImages::Trusted) if windowed => Some(
+            "before-images trusted: keeps nothing; a change without its image before is a dead letter, what comes twice counts twice"
+                .to_owned(),
+        ),
         Ok(BeforeImages::Kept) => Some(format!("before-images kept: {cost}")),
         Ok(BeforeImages::Auto) if mirrored => Some(format!(
             "before-images auto: trusts the events', keeps nothing; unless they are PostgreSQL's, which may lack them: then {cost}"
@@ -78,6 +92,9 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
     let (pipeline, feed) = (&of.pipeline, of.feed());
     let name = &feed.table.name;
     let reads = match feed.reading {
+        Reading::Table if pipeline.windowed().is_some() => format!(
+            "the current rows of {name}: an update takes the old row out of its window and puts the new one in, a delete takes it out"
+        ),
         Reading::Changes => format!("every change event of {name}, as a row of its own"),
         Reading::Rows => format!("every row of {name}"),
         Reading::Table => format!("the current rows of {name}: an update replaces its row, a delete takes it away"),
@@ -85,14 +102,25 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
     let mut lines = vec![format!("reads {reads}")];
     lines.extend(stage_lines(&feed.stages));
     let is_last = of.feed + 1 == pipeline.feeds.len();
-    if let Some(Windowed { inputs, closing, .. }) = pipeline.windowed() {
-        lines.extend(window_lines(&inputs[feed.input]));
+    if let Some(windowed) = pipeline.windowed() {
+        let number_of = |input: usize| if windowed.inputs.len() > 1 { format!(" {input}") } else { String::new() };
+        let is_first_of = |input: usize| pipeline.feeds[..of.feed].iter().all(|it| it.input != input);
+        match is_first_of(feed.input) {
+            true => lines.extend(window_lines(windowed, feed.input, &number_of(feed.input))),
+            false => lines.push(format!("into the windows{} above", number_of(feed.input))),
+        }
         if is_last {
             if pipeline.table_names().len() > 1 {
                 let tables = pipeline.table_names().join(", ");
                 lines.push(format!("windows close at the least watermark of {tables}"));
             }
-            lines.extend(closing.plan().display_indent().to_string().lines().map(|line| format!("at close: {line}")));
+            for nested in &windowed.nested {
+                lines.extend(plan_lines(nested.closing.plan()));
+                lines.push(format!("what has closed is counted into windows{}", number_of(nested.input)));
+                lines.extend(window_lines(windowed, nested.input, &number_of(nested.input)));
+            }
+            lines.extend(emission_lines(pipeline));
+            lines.extend(plan_lines(windowed.closing.plan()));
             lines.push("late rows → the table's late table, with their window and a sign".into());
         }
     }
@@ -104,8 +132,39 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
     lines
 }
 
-fn window_lines(lane: &WindowPlan) -> Vec<String> {
-    let mut lines = vec![format!("window {}, closes at the watermark", lane.windows)];
+/// When results come, and what that costs.
+fn emission_lines(pipeline: &Pipeline) -> Vec<String> {
+    let Emission { every, allowed_lateness, fill } = &pipeline.emission;
+    let length = |millis: i64| format!("{:?}", Duration::from_millis(millis as u64));
+    let mut lines = Vec::new();
+    match every {
+        Some(every) => lines.push(format!(
+            "results come early: every {}, rows that have changed, and each once more when its window closes, final",
+            length(*every)
+        )),
+        None => lines.push("results come when a window closes, final".to_owned()),
+    }
+    if *allowed_lateness > 0 {
+        let lateness = length(*allowed_lateness);
+        lines.push(format!("late rows correct them for {lateness} of event time; windows are kept as long"));
+    }
+    if pipeline.emission.revises() {
+        lines.push("keeps the rows written of each window that may still change, to compare them".to_owned());
+    }
+    if let Some(count) = fill {
+        lines.push(format!("a group has rows in {count} windows after its last with rows: count 0, sum NULL"));
+    }
+    lines
+}
+
+fn plan_lines(plan: &LogicalPlan) -> impl Iterator<Item = String> + use<> {
+    let lines: Vec<_> = plan.display_indent().to_string().lines().map(|line| format!("at close: {line}")).collect();
+    lines.into_iter()
+}
+
+fn window_lines(windowed: &Windowed, input: usize, number: &str) -> Vec<String> {
+    let lane: &WindowPlan = &windowed.inputs[input];
+    let mut lines = vec![format!("window{number} {}, closes at the watermark", lane.windows)];
     match (lane.windows, &lane.sessions) {
         (Windows::Hop { .. }, _) => lines.push(format!(
             "a row is counted once, into a pane that windows share; a window is up to {} panes",
@@ -122,6 +181,16 @@ fn window_lines(lane: &WindowPlan) -> Vec<String> {
         _ => {}
     }
     lines.extend(stage_lines(&lane.after));
+    if windowed.collects(input) {
+        let columns: Vec<_> = lane.keys.iter().map(|key| key.to_string()).collect();
+        lines.push(match columns.is_empty() {
+            true => "keeps the number of rows of each open window".to_owned(),
+            false => {
+                format!("keeps the rows of each open window, equal ones once with their number: {}", columns.join(", "))
+            }
+        });
+        return lines;
+    }
     let keys: Vec<_> = lane.keys.iter().map(|key| key.to_string()).collect();
     let aggregates: Vec<_> = lane.layout.aggregates().iter().map(|it| it.name().to_owned()).collect();
     let by = if keys.is_empty() { "window only".into() } else { format!("window, {}", keys.join(", ")) };
@@ -143,6 +212,10 @@ fn window_lines(lane: &WindowPlan) -> Vec<String> {
         },
         if state.is_empty() { "nothing more".into() } else { state.join(", ") }
     ));
+    if let Some(undo) = lane.layout.undo() {
+        lines.push("takes rows back: a hidden count of rows per group; a group without rows has no result".into());
+        lines.extend(undo.iter().map(|undo| format!("  {}", undo.describe())));
+    }
     lines
 }
 
@@ -153,6 +226,9 @@ fn stage_lines(stages: &[Stage]) -> Vec<String> {
             Stage::Filter(predicate) => format!("keeps rows where {predicate}"),
             Stage::Project(expressions, _) => {
                 format!("computes {}", expressions.iter().map(|it| it.to_string()).collect::<Vec<_>>().join(", "))
+            }
+            Stage::Windows(RowWindows { windows, .. }) => {
+                format!("adds the bounds of its window to each row ({windows}), once for each that it is in")
             }
         })
         .collect()

@@ -22,7 +22,9 @@ use crate::source::RawBatch;
 use crate::sql::catalog::{TRANSACTION_ID, TRANSACTION_PATH, Table};
 use crate::sql::metadata::MetadataOf;
 use crate::sql::pipeline::{Feed, Pipeline, Windowed, Work};
+use crate::sql::relation::Reading;
 use crate::state::BeforeImages;
+use crate::state::images::is_unwrapped;
 use crate::window::aggregate::{InputId, Refused, WindowPlan};
 use crate::window::assigner::Windows;
 use crate::window::calendar::CALENDAR_YEARS;
@@ -140,6 +142,8 @@ pub enum LaneWork {
     Window {
         /// For which of the query's inputs.
         input: usize,
+        /// Whether they are the table's current rows, and may be taken back.
+        current: bool,
         /// Filters and projections before the window.
         stages: Vec<Stage>,
         /// How.
@@ -158,6 +162,11 @@ impl LanePipeline {
             LaneWork::Window { input, .. } => Some(InputId { pipeline: self.number, input }),
             _ => None,
         }
+    }
+
+    /// Whether it counts the table's current rows into windows.
+    pub fn takes_back(&self) -> bool {
+        matches!(self.work, LaneWork::Window { current: true, .. })
     }
 }
 
@@ -238,6 +247,16 @@ impl InputPlan {
         Ok(())
     }
 
+    /// Whether rows are counted into windows that may be taken back.
+    pub fn takes_back(&self) -> bool {
+        self.pipelines.iter().any(LanePipeline::takes_back)
+    }
+
+    /// Whether changes are rows that do not say whether there was one before.
+    pub fn is_unwrapped(&self) -> bool {
+        is_unwrapped(&self.table.options, self.table.format())
+    }
+
     /// A decoder for one lane.
     pub fn decoder(&self) -> Result<Box<dyn Decoder>> {
         format::decoder(&self.table.options, &self.decode)
@@ -287,7 +306,8 @@ pub fn check(pipeline: &Arc<Pipeline>, outputs: &Outputs) -> Result<()> {
 
 fn lane_work(of: &FeedOf, outputs: &Outputs) -> LaneWork {
     let output = outputs.of_pipeline(of.number);
-    let Feed { input, stages, .. } = of.feed();
+    let Feed { input, stages, reading, .. } = of.feed();
+    let current = *reading == Reading::Table;
     let (input, stages) = (*input, stages.clone());
     match &of.pipeline.work {
         Work::Append => LaneWork::Append { stages, more: Vec::new(), output },
@@ -295,7 +315,7 @@ fn lane_work(of: &FeedOf, outputs: &Outputs) -> LaneWork {
         Work::Multiset => LaneWork::Multiset { stages, output },
         Work::Window(Windowed { inputs, .. }) => {
             let (late, late_columns) = outputs.late_of_input(InputId { pipeline: of.number, input });
-            LaneWork::Window { input, stages, plan: Arc::clone(&inputs[input]), late, late_columns }
+            LaneWork::Window { input, current, stages, plan: Arc::clone(&inputs[input]), late, late_columns }
         }
     }
 }
@@ -308,7 +328,10 @@ pub fn decode_spec(table: &Arc<Table>, feeds: &[FeedOf]) -> DecodeSpec {
         names.extend(of.feed().scan.fields().iter().map(|field| field.name().as_str()));
         match of.pipeline.work {
             Work::Mirror { .. } | Work::Multiset => images = true,
-            Work::Window { .. } => names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str())),
+            Work::Window { .. } => {
+                images |= of.feed().reading == Reading::Table;
+                names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str()));
+            }
             Work::Append => {}
         }
     }

@@ -1,9 +1,10 @@
 //! A table's rows in a lane, kept where its events do not say all: values that did not change, rows before.
+//! Windows over a table always keep them, if it has a key: what is counted must be taken back exactly, whatever comes twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
 
-use datafusion::arrow::array::UInt32Array;
+use datafusion::arrow::array::{RecordBatch, UInt32Array};
 
 use super::input::{InputPlan, LaneWork, Letters};
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op, TopicPartition};
@@ -11,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::source::RawBatch;
 use crate::state::images::{OPTION, needs_keeping};
-use crate::state::{BeforeImages, KeyedRows, PartitionRows};
+use crate::state::{BeforeImages, KeyedRows, PartitionRows, Whole};
 
-/// What happens to a mirror when its table is truncated.
+/// What happens to a mirror, or to windows, when their table is truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Truncation {
     /// Its rows are taken away.
@@ -40,20 +41,29 @@ impl Truncation {
 #[derive(Debug)]
 pub struct Keeping {
     truncation: Truncation,
-    has_mirror: bool,
+    /// Whether a query has the table's current rows.
+    follows_rows: bool,
     mode: BeforeImages,
     /// `None` where nothing would be kept for: no primary key, no query that asks for it.
     rows: Option<KeyedRows>,
 }
 
-/// A batch of changes as mirrors get it.
-pub struct ForMirrors {
+/// A batch of changes as the queries get it that have the table's current rows.
+pub struct ForRows {
     /// The changes, in their order.
-    pub changes: Vec<ChangeBatch>,
+    pub changes: Vec<Whole>,
     /// Whether the images before are all known.
     pub knows_before: bool,
     /// Whether there was a truncate that other partitions have to hear of.
     pub truncated: bool,
+}
+
+impl ForRows {
+    /// The changes for mirrors: with the images before, as far as they are known.
+    pub fn for_mirrors(&self) -> Result<Vec<&ChangeBatch>> {
+        let of = |whole| if self.knows_before { Whole::paired(whole) } else { Ok(&whole.changes) };
+        self.changes.iter().map(of).collect()
+    }
 }
 
 impl Keeping {
@@ -62,7 +72,11 @@ impl Keeping {
         let options = &plan.table.options;
         let has_mirror =
             plan.pipelines.iter().any(|it| matches!(it.work, LaneWork::Mirror { .. } | LaneWork::Multiset { .. }));
-        let mode = BeforeImages::of(options)?;
+        let has_windows = plan.takes_back();
+        let mode = match BeforeImages::of(options)? {
+            BeforeImages::Auto if has_windows => BeforeImages::Kept,
+            mode => mode,
+        };
         let columns = &plan.decode.columns;
         let key: Option<Vec<usize>> =
             plan.table.primary_key.iter().map(|name| columns.index_of(name).ok()).collect::<Option<_>>();
@@ -74,7 +88,7 @@ impl Keeping {
         };
         let rows = rows.map(|key| KeyedRows::new(std::sync::Arc::clone(columns), key)).transpose()?;
         let mode = if rows.is_some() { mode } else { BeforeImages::Trusted };
-        Ok(Self { truncation: Truncation::of(options)?, has_mirror, mode, rows })
+        Ok(Self { truncation: Truncation::of(options)?, follows_rows: has_mirror || has_windows, mode, rows })
     }
 
     /// Whether rows are kept, as far as the records have told.
@@ -83,7 +97,7 @@ impl Keeping {
     }
 
     /// Makes changes whole. What cannot be is taken out of them, as dead letters.
-    pub fn apply(&mut self, plan: &InputPlan, raw: &RawBatch, changes: &mut ChangeBatch) -> Result<Option<ForMirrors>> {
+    pub fn apply(&mut self, plan: &InputPlan, raw: &RawBatch, changes: &mut ChangeBatch) -> Result<Option<ForRows>> {
         if plan.table.primary_key.is_empty() && plan.table.has_changes() {
             // After each delete a tombstone, whose key the table does not have either.
             let is_tombstone =
@@ -91,7 +105,7 @@ impl Keeping {
             changes.dead_letters.retain(|it| !is_tombstone(it));
         }
         self.decide(plan, raw, changes);
-        if self.truncation == Truncation::Stop && self.has_mirror {
+        if self.truncation == Truncation::Stop && self.follows_rows {
             stop_at_truncate(plan, changes)?;
         }
         let kept = self.rows.as_mut().filter(|_| self.mode == BeforeImages::Kept);
@@ -101,9 +115,13 @@ impl Keeping {
                 let missing = changes.unavailable.clone();
                 refuse_unavailable(plan, raw, changes, &missing, false)?;
             }
-            // Mirrors take the changes themselves, unless there are some that are not for them.
-            let for_mirrors = ignores.then(|| without_truncates(changes)).transpose()?;
-            return Ok(for_mirrors.map(|it| ForMirrors { changes: vec![it], knows_before: false, truncated: false }));
+            // The changes themselves are taken, unless there are some that are not to be.
+            let others_of = |changes: &ChangeBatch| {
+                let places: Vec<u32> = others(changes).collect();
+                Ok::<_, Error>(Whole::told(without_truncates(changes)?, places))
+            };
+            let whole = ignores.then(|| others_of(changes)).transpose()?;
+            return Ok(whole.map(|it| ForRows { changes: vec![it], knows_before: false, truncated: false }));
         };
         let alone = plan.partitions.load(Relaxed) == 1;
         let resolved = match ignores {
@@ -112,6 +130,12 @@ impl Keeping {
             false => rows.apply(changes, alone)?,
         };
         let truncated = !ignores && changes.ops.contains(&Op::Truncate);
+        let mut whole = resolved.changes;
+        if ignores {
+            let others: Vec<u32> = others(changes).collect();
+            let places = whole.iter_mut().flat_map(|whole| &mut whole.places);
+            places.for_each(|place| *place = others[*place as usize]);
+        }
         if !changes.unavailable.is_empty() {
             match ignores {
                 true => fill_from(changes, &resolved.filled)?,
@@ -123,10 +147,13 @@ impl Keeping {
             };
             changes.unavailable.clear();
             if !missing.is_empty() {
+                let rows: BTreeSet<u32> = missing.iter().map(|&(row, _)| row).collect();
+                let places = whole.iter_mut().flat_map(|whole| &mut whole.places);
+                places.for_each(|place| *place -= rows.range(..*place).count() as u32);
                 refuse_unavailable(plan, raw, changes, &missing, true)?;
             }
         }
-        Ok(Some(ForMirrors { changes: resolved.changes, knows_before: true, truncated }))
+        Ok(Some(ForRows { changes: whole, knows_before: true, truncated }))
     }
 
     /// The first record that has a row tells.
@@ -157,6 +184,27 @@ impl Keeping {
         }
     }
 
+    /// Whether there are rows in a partition that windows left out, because their times were too far ahead.
+    pub fn has_ahead(&self, source: &TopicPartition) -> bool {
+        self.rows.as_ref().is_some_and(|rows| rows.has_ahead(source))
+    }
+
+    /// See [`KeyedRows::note_ahead`].
+    pub fn note_ahead(&mut self, source: &TopicPartition, key: &[u8], after: Option<bool>) -> bool {
+        self.rows.as_mut().is_some_and(|rows| rows.note_ahead(source, key, after))
+    }
+
+    /// The keys of rows, as bytes.
+    pub fn keys(&self, rows: &RecordBatch) -> Result<Vec<Box<[u8]>>> {
+        let Some(kept) = &self.rows else { return Ok(Vec::new()) };
+        Ok(kept.key_rows(rows)?.iter().map(|key| key.data().into()).collect())
+    }
+
+    /// Counts a change that took back a row which was not there; returns which it was, from 1.
+    pub fn count_unmatched(&mut self, source: &TopicPartition) -> u64 {
+        self.rows.as_mut().map_or(1, |rows| rows.count_unmatched(source))
+    }
+
     /// A copy of the rows, if they are kept.
     pub fn save(&self, table: &str) -> Result<Vec<PartitionRows>> {
         match &self.rows {
@@ -181,8 +229,8 @@ impl Keeping {
 fn stop_at_truncate(plan: &InputPlan, changes: &ChangeBatch) -> Result<()> {
     let Some(row) = changes.ops.iter().position(|op| *op == Op::Truncate) else { return Ok(()) };
     Err(Error::config(format!(
-        "table \"{}\" was truncated ({} offset {}), and option 'truncate' is 'stop'; set it to 'apply' to empty the mirror at \
-         that place, or to 'ignore' to keep its rows",
+        "table \"{}\" was truncated ({} offset {}), and option 'truncate' is 'stop'; set it to 'apply' to take its rows away at \
+         that place, or to 'ignore' to keep them",
         plan.table.name, changes.source, changes.offsets[row]
     )))
 }
@@ -201,7 +249,7 @@ fn places_with_truncates(changes: &ChangeBatch, places: &[(u32, u32)]) -> Vec<(u
 }
 
 /// Puts filled rows in the place of those that are no truncates.
-fn fill_from(changes: &mut ChangeBatch, filled: &datafusion::arrow::array::RecordBatch) -> Result<()> {
+fn fill_from(changes: &mut ChangeBatch, filled: &RecordBatch) -> Result<()> {
     let mut next = 0;
     let indices: Vec<(usize, usize)> = (0..changes.len())
         .map(|row| {

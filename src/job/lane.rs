@@ -17,12 +17,13 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::alignment::Track;
 use super::discovery::Drift;
 use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
-use super::keeping::{ForMirrors, Keeping};
+use super::keeping::{ForRows, Keeping};
 use super::message::{Assignment, Close, Course, FromLane, PartitionState, Takes, ToLane};
 use super::mirror::Mirror;
 use super::multiset;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::retraction::Signing;
 use super::waiting::PIECE;
 use super::{limits, rows};
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op, TopicPartition};
@@ -34,9 +35,8 @@ use crate::format::watch::Watch;
 use crate::source::{RawBatch, SourceReader};
 use crate::state::PartitionRows;
 use crate::window::NO_EVENT_TIME;
-use crate::window::aggregate::{EventTimes, InputId, Uncounted, WindowAggregate, WindowState};
-use crate::window::stage::Rows;
-use crate::window::watermark::PartitionClock;
+use crate::window::aggregate::{EventTimes, InputId, WindowAggregate, WindowState};
+use crate::window::watermark::{BEGINNING_OF_TIME, PartitionClock};
 
 /// How long a poll waits for records, and so how late an order may be heeded.
 const POLL: Duration = Duration::from_millis(20);
@@ -86,8 +86,8 @@ pub struct Lane {
 pub(super) struct LaneTable {
     pub(super) plan: Arc<InputPlan>,
     decoder: Box<dyn Decoder>,
-    windows: Vec<Option<WindowAggregate>>,
-    keeping: Keeping,
+    pub(super) windows: Vec<Option<WindowAggregate>>,
+    pub(super) keeping: Keeping,
     /// Over a table whose columns were left out.
     watch: Option<Watch>,
     /// Whether it has got new columns: then it is not read any further.
@@ -266,6 +266,7 @@ impl Lane {
             }
             ToLane::Pause => self.course = None,
             ToLane::Cut { epoch, with_state, closes } => self.cut(epoch, with_state, closes)?,
+            ToLane::ReadOn => self.holds = false,
             ToLane::Close(close) => self.close(&close)?,
             ToLane::Stop => {}
         }
@@ -406,9 +407,13 @@ impl Lane {
         let mirrored = table.keeping.apply(&plan, raw, &mut changes)?;
         let mut letters = Letters::new(raw, &changes);
         let times = observe(&plan, &changes, partition, course.windows, &mut letters)?;
+        let generation = partition.generation;
         partition.show_clock();
         for pipeline in 0..plan.pipelines.len() {
             self.feed((number, pipeline), &changes, mirrored.as_ref(), &times, course, &mut letters)?;
+        }
+        if course.windows && plan.takes_back() {
+            self.feed_signed(number, &changes, mirrored.as_ref(), &times, generation, course, &mut letters)?;
         }
         let letters = letters.into_letters();
         if mirrored.is_some_and(|it| it.truncated) && course.rows {
@@ -433,7 +438,7 @@ impl Lane {
         &mut self,
         (table, number): (usize, usize),
         changes: &ChangeBatch,
-        mirrored: Option<&ForMirrors>,
+        mirrored: Option<&ForRows>,
         times: &EventTimes,
         course: &Course,
         letters: &mut Letters<'_>,
@@ -462,7 +467,8 @@ impl Lane {
                     false => None,
                 };
                 let own = std::slice::from_ref(refused.as_ref().unwrap_or(changes));
-                for changes in mirrored.map_or(own, |it| &it.changes) {
+                let whole = mirrored.map(ForRows::for_mirrors).transpose()?;
+                for changes in whole.unwrap_or_else(|| own.iter().collect()) {
                     for rows in mirror.rows_or_refuse(changes, &mut |at, why| letters.expression_failed_at(at, why))? {
                         let rows = limits::hold_mirror(rows, output, letters)?;
                         self.send(output.number, changes, rows)?;
@@ -470,26 +476,17 @@ impl Lane {
                 }
             }
             LaneWork::Multiset { stages, output } if course.rows => {
-                let changes = mirrored.and_then(|it| it.changes.first()).unwrap_or(changes);
+                let changes = mirrored.and_then(|it| it.changes.first()).map_or(changes, |it| &it.changes);
                 for rows in multiset::rows(stages, &pipeline.scan, changes, &output.schema, letters)? {
                     let rows = limits::hold_positioned(rows, output, letters)?;
                     self.send(output.number, changes, rows)?;
                 }
             }
-            LaneWork::Window { stages, late, late_columns, .. } if course.windows => {
-                let Some(aggregate) = &mut self.tables[table].windows[number] else { return Ok(()) };
-                let mut uncounted = Uncounted::default();
-                let rows = Rows::all(pipeline.scan.rows(changes)?);
-                aggregate.push(stages, &rows, times, &changes.source, &mut uncounted)?;
-                letters.refuse(uncounted.refused, changes);
-                for (rows, windows) in uncounted.late {
-                    if course.rows {
-                        self.progress.count_late(rows.len());
-                        let sent = rows::late_rows(&rows, &windows, late_columns, changes, &late.schema)?;
-                        let offset_of = |row| changes.offsets[rows.source_row(row)];
-                        let rows = limits::hold(sent, late, offset_of, letters)?;
-                        self.send(late.number, changes, rows)?;
-                    }
+            LaneWork::Window { current: false, .. } if course.windows => {
+                let (refused, late) = self.count((table, number), changes, times)?;
+                letters.refuse(refused, changes);
+                if course.rows {
+                    self.send_late(changes, late, Some(letters))?;
                 }
             }
             _ => {}
@@ -541,7 +538,10 @@ impl Lane {
             if let Some((_, watermark)) = close.inputs.iter().find(|(closing, _)| *closing == input) {
                 if aggregate.revises() {
                     let wanted = close.peek.get(&input.pipeline).map_or(&[][..], Vec::as_slice);
-                    peeked.push((input, aggregate.peek(wanted, *watermark)?));
+                    let (closed, copies) = aggregate.close_and_peek(wanted, *watermark)?;
+                    windows.push((input, closed));
+                    peeked.push((input, copies));
+                    continue;
                 }
                 windows.push((input, aggregate.close(*watermark)?));
             }
@@ -577,6 +577,12 @@ impl Lane {
         let others: Vec<_> = others.map(|(source, it)| (source.clone(), it.range.to - 1, it.generation)).collect();
         for (source, offset, generation) in others {
             for changes in self.tables[number].keeping.empty(&source, offset)? {
+                if let (Some(event_time), true) = (&plan.event_time, plan.takes_back()) {
+                    let clock = self.partitions.get(&source).map_or(BEGINNING_OF_TIME, |it| it.clock.time());
+                    let signing = Signing { plan: &plan, event_time, met: &[clock], generation };
+                    let signed = signing.emptied(&changes, &mut self.tables[number].keeping)?;
+                    self.count_signed(number, &signed, true, None)?;
+                }
                 for pipeline in &plan.pipelines {
                     let Some(mirror) = mirror(pipeline, generation, true) else { continue };
                     let LaneWork::Mirror { output, .. } = &pipeline.work else { continue };
@@ -590,7 +596,7 @@ impl Lane {
         Ok(())
     }
 
-    fn send(&mut self, output: usize, changes: &ChangeBatch, rows: RecordBatch) -> Result<()> {
+    pub(super) fn send(&mut self, output: usize, changes: &ChangeBatch, rows: RecordBatch) -> Result<()> {
         if rows.num_rows() == 0 {
             return Ok(());
         }
@@ -669,7 +675,7 @@ fn observe(
     if moves {
         partition.clock.observe(&times, event_time.delay, &mut met);
     }
-    Ok(EventTimes { times, met })
+    Ok(EventTimes { times, met, ..EventTimes::default() })
 }
 
 /// Wall-clock milliseconds since the epoch.

@@ -15,11 +15,20 @@ use crate::sql::pipeline::{Bounds, ClosedWindow};
 use crate::window::aggregate::{GroupingSet, WindowPlan, WindowState};
 use crate::window::pane::{Pane, PaneLayout};
 
-/// Closed windows, and the groups of them that have no result because an aggregate failed: window, state, why.
+/// Closed windows, and the groups of them that have no result.
 #[derive(Default)]
 pub(super) struct Merged {
     pub(super) windows: Vec<ClosedWindow>,
+    pub(super) left_out: LeftOut,
+}
+
+/// Groups without results, each with the start of its window.
+#[derive(Default)]
+pub(super) struct LeftOut {
+    /// An aggregate failed: state, why.
     pub(super) failed: Vec<(i64, RecordBatch, String)>,
+    /// More rows were taken back than came: the keys, a row a group.
+    pub(super) unmatched: Vec<(i64, RecordBatch)>,
 }
 
 /// The windows of all lanes, by start and end, each with the groups of all lanes.
@@ -38,7 +47,11 @@ pub(super) fn merge(states: Vec<WindowState>, plan: &WindowPlan) -> Result<Merge
         let groups: Vec<_> = states.into_iter().map(|state| state.groups).collect();
         let changed = is_partial.then_some(changed.as_slice());
         let groups =
-            Results { plan, layout: &plan.layout, bounds: 0 }.of(&groups, changed, start, &mut merged.failed)?;
+            Results { plan, layout: &plan.layout, bounds: 0 }.of(&groups, changed, start, &mut merged.left_out)?;
+        if groups.num_rows() == 0 && plan.layout.undo().is_some() {
+            // All of its rows have been taken back: there is no such window.
+            continue;
+        }
         merged.windows.push(ClosedWindow { bounds: Bounds::One(start, end), groups });
     }
     Ok(merged)
@@ -48,7 +61,7 @@ pub(super) fn merge(states: Vec<WindowState>, plan: &WindowPlan) -> Result<Merge
 pub(super) fn merge_sessions(groups: &[RecordBatch], plan: &WindowPlan) -> Result<Merged> {
     let mut merged = Merged::default();
     let Some(sessions) = plan.sessions.as_ref().filter(|_| !groups.is_empty()) else { return Ok(merged) };
-    let groups = Results { plan, layout: &sessions.closed, bounds: 2 }.of(groups, None, 0, &mut merged.failed)?;
+    let groups = Results { plan, layout: &sessions.closed, bounds: 2 }.of(groups, None, 0, &mut merged.left_out)?;
     let times = |column: usize| {
         groups.column(column).as_primitive_opt::<Int64Type>().ok_or_else(|| Error::internal("sessions without bounds"))
     };
@@ -73,19 +86,21 @@ impl Results<'_> {
         states: &[RecordBatch],
         changed: Option<&[RecordBatch]>,
         start: i64,
-        failed: &mut Vec<(i64, RecordBatch, String)>,
+        left_out: &mut LeftOut,
     ) -> Result<RecordBatch> {
         if self.plan.grouping_sets.is_empty() {
-            return self.changed(self.computed(states, start, failed)?, changed);
+            return self.changed(self.computed(states, start, left_out)?, changed);
         }
         // All keys together once, then summed up for each set.
-        let finest = merged_pane(states, self.layout)?.take_state()?;
+        let mut finest = merged_pane(states, self.layout)?;
+        self.note_unmatched(start, &mut finest, left_out)?;
+        let finest = finest.take_state()?;
         let schema = self.schema();
         let mut results = Vec::new();
         for set in &self.plan.grouping_sets {
             let only = |batch: &RecordBatch| self.only(set, batch);
             let changed = changed.map(|keys| keys.iter().map(only).collect::<Result<Vec<_>>>()).transpose()?;
-            let groups = self.computed(&[only(&finest)?], start, failed)?;
+            let groups = self.computed(&[only(&finest)?], start, left_out)?;
             let groups = self.changed(groups, changed.as_deref())?;
             let mut columns = groups.columns().to_vec();
             let id: ArrayRef = Arc::new(UInt64Array::from_value(set.id, groups.num_rows()));
@@ -113,42 +128,45 @@ impl Results<'_> {
         Ok(RecordBatch::try_new_with_options(groups.schema(), columns, &options)?)
     }
 
-    fn computed(
-        &self,
-        states: &[RecordBatch],
-        start: i64,
-        failed: &mut Vec<(i64, RecordBatch, String)>,
-    ) -> Result<RecordBatch> {
-        match merged_pane(states, self.layout)?.take_results() {
+    fn computed(&self, states: &[RecordBatch], start: i64, left_out: &mut LeftOut) -> Result<RecordBatch> {
+        let mut pane = merged_pane(states, self.layout)?;
+        self.note_unmatched(start, &mut pane, left_out)?;
+        match pane.take_results() {
             Err(Error::Expression(_)) => {
                 let groups = merged_pane(states, self.layout)?.take_state()?;
-                self.one_by_one(start, &groups, failed)
+                self.one_by_one(start, &groups, left_out)
             }
             results => results,
         }
     }
 
     /// The results of the groups that have any.
-    fn one_by_one(
-        &self,
-        start: i64,
-        groups: &RecordBatch,
-        failed: &mut Vec<(i64, RecordBatch, String)>,
-    ) -> Result<RecordBatch> {
+    fn one_by_one(&self, start: i64, groups: &RecordBatch, left_out: &mut LeftOut) -> Result<RecordBatch> {
         let mut results = Vec::new();
         for group in (0..groups.num_rows()).map(|row| groups.slice(row, 1)) {
             match merged_pane(std::slice::from_ref(&group), self.layout)?.take_results() {
                 Ok(result) => results.push(result),
                 Err(Error::Expression(message)) => {
-                    let bound =
-                        group.columns()[..self.bounds].first().and_then(|it| it.as_primitive_opt::<Int64Type>());
-                    let start = bound.map_or(start, |bound| bound.value(0));
-                    failed.push((start, group, message));
+                    left_out.failed.push((self.start_of(&group, start), group, message));
                 }
                 Err(error) => return Err(error),
             }
         }
         Ok(concat_batches(self.layout.result_schema(), &results)?)
+    }
+
+    /// Leaves out the groups of which more was taken back than there was.
+    fn note_unmatched(&self, start: i64, pane: &mut Pane, left_out: &mut LeftOut) -> Result<()> {
+        let Some(unmatched) = pane.take_unmatched()? else { return Ok(()) };
+        let groups = (0..unmatched.num_rows()).map(|row| unmatched.slice(row, 1));
+        left_out.unmatched.extend(groups.map(|group| (self.start_of(&group, start), group)));
+        Ok(())
+    }
+
+    /// The start of the window of one group.
+    fn start_of(&self, group: &RecordBatch, start: i64) -> i64 {
+        let bound = group.columns()[..self.bounds].first().and_then(|it| it.as_primitive_opt::<Int64Type>());
+        bound.map_or(start, |bound| bound.value(0))
     }
 
     fn changed(&self, groups: RecordBatch, changed: Option<&[RecordBatch]>) -> Result<RecordBatch> {

@@ -338,7 +338,8 @@ impl<'a> Engine<'a> {
         self.letters += changes.dead_letters.len();
         match mirrored {
             Some(mirrored) => {
-                mirrored.changes.iter().for_each(|changes| self.mirror(changes, mirrored.knows_before, mirror));
+                let changes = mirrored.for_mirrors().unwrap();
+                changes.into_iter().for_each(|changes| self.mirror(changes, mirrored.knows_before, mirror));
             }
             None => self.mirror(&changes, false, mirror),
         }

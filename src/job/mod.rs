@@ -3,6 +3,7 @@
 pub mod alignment;
 pub mod blocking;
 pub mod check;
+mod counting;
 mod cycle;
 pub mod delivery;
 pub mod discovery;
@@ -25,10 +26,12 @@ mod mirror_tests;
 #[cfg(test)]
 mod model_tests;
 pub mod multiset;
+mod nested;
 pub mod outputs;
 pub mod outside;
 pub mod progress;
 pub mod recovery;
+mod retraction;
 mod revising;
 pub mod rows;
 pub mod run;

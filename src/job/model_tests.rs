@@ -269,8 +269,10 @@ impl Engine {
         };
         let columns = self.pipeline.feeds[0].scan.fields().iter().map(|field| column(field.name())).collect();
         let batch = RecordBatch::try_new(Arc::clone(&self.pipeline.feeds[0].scan), columns).unwrap();
-        let mut times =
-            EventTimes { times: events.iter().map(|it| it.time.unwrap_or(NO_EVENT_TIME)).collect(), met: vec![] };
+        let mut times = EventTimes {
+            times: events.iter().map(|it| it.time.unwrap_or(NO_EVENT_TIME)).collect(),
+            ..EventTimes::default()
+        };
         self.clocks[partition].observe(&times.times.clone(), DELAY, &mut times.met);
         let mut uncounted = Uncounted::default();
         let lane = partition % self.lanes.len();

@@ -194,7 +194,8 @@ fn late_table(
     main: &OutputTable,
     job: &str,
 ) -> (OutputTable, Vec<LateColumns>) {
-    let (columns, kept) = late_columns(&windowed.inputs);
+    let is_fed = |input: usize| windowed.nested(input).is_none();
+    let (columns, kept) = late_columns(&windowed.inputs, is_fed);
     let whole = windowed.in_whole_seconds();
     let bound = window_time_type(whole, &DataType::Timestamp(TimeUnit::Millisecond, None));
     let bound = match main.options.get("connector") {
@@ -223,10 +224,15 @@ fn late_table(
     (table, kept)
 }
 
-fn late_columns(inputs: &[Arc<WindowPlan>]) -> (Vec<Field>, Vec<LateColumns>) {
+fn late_columns(inputs: &[Arc<WindowPlan>], is_fed: impl Fn(usize) -> bool) -> (Vec<Field>, Vec<LateColumns>) {
     let mut fields: Vec<Field> = Vec::new();
     let mut kept: Vec<LateColumns> = Vec::new();
-    for plan in inputs {
+    for (number, plan) in inputs.iter().enumerate() {
+        if !is_fed(number) {
+            // The rows of closed windows are never late.
+            kept.push(LateColumns::new());
+            continue;
+        }
         let input = output_schema(&plan.after, &plan.windowed);
         let mut columns: LateColumns = vec![None; fields.len()];
         let own = input.fields().iter().enumerate();

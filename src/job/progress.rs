@@ -17,6 +17,8 @@ pub struct Progress {
     pub late: AtomicU64,
     /// Records that could not be used.
     pub dead_letters: AtomicU64,
+    /// Rows that were taken back and had never been there.
+    pub unmatched: AtomicU64,
     /// Records that the source still has beyond what was read, as far as known.
     pub lag: AtomicU64,
     /// Windows open on all lanes together, at the last cut.
@@ -47,6 +49,7 @@ impl Default for Progress {
             bytes: AtomicU64::new(0),
             late: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
+            unmatched: AtomicU64::new(0),
             lag: AtomicU64::new(0),
             open_windows: AtomicU64::new(0),
             most_open_windows: AtomicU64::new(0),
@@ -91,6 +94,12 @@ impl Progress {
         self.dead_letters.fetch_add(1, Relaxed);
         metrics::counter!("highwater_dead_letters_total", "reason" => reason.as_str()).increment(1);
         self.with_tallies(|tallies| *tallies.reasons.entry(reason.as_str()).or_default() += 1);
+    }
+
+    /// Counts rows that were taken back and had never been there; returns how many there are now.
+    pub fn count_unmatched(&self, rows: u64) -> u64 {
+        metrics::counter!("highwater_unmatched_retractions_total").increment(rows);
+        self.unmatched.fetch_add(rows, Relaxed) + rows
     }
 
     /// Counts rows that an output table has durably.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::blocking::block_in_place;
+use super::cycle::{InputWindows, by_pipeline};
 use super::delivery::Delivery;
 use super::epoch::{Cut, EpochRows, blocks, inline_blocks, is_inline};
 use super::message::{Course, FromLane, Takes, ToLane};
@@ -43,7 +44,7 @@ impl Job {
             self.order(|| ToLane::RestoreRows(Arc::clone(&keyed)));
         }
         for (&id, windows) in state.into_iter().flat_map(|state| &state.windows) {
-            self.restore(id, windows);
+            self.restore(id, windows)?;
         }
         if !state_is_last {
             self.replay(last, |position| position.from, true, false).await?;
@@ -71,10 +72,11 @@ impl Job {
     }
 
     /// Gives saved windows to the lanes.
-    fn restore(&self, id: InputId, windows: &[WindowState]) {
+    fn restore(&mut self, id: InputId, windows: &[WindowState]) -> Result<()> {
+        self.nested.restore(id, windows)?;
         let groups = self.groups_of(id);
         let restore = |takes: Takes| ToLane::Restore { windows: vec![(id, windows.to_vec())], takes };
-        let Some(first) = groups.first().map(|&group| &self.groups[group]) else { return };
+        let Some(first) = groups.first().map(|&group| &self.groups[group]) else { return Ok(()) };
         if self.plan_of(id).is_some_and(|plan| plan.sessions.is_some()) {
             groups.iter().for_each(|&group| self.groups[group].order(|| restore(Takes::Own)));
             let feeding = self.inputs.iter().filter(|input| input.feeds(id));
@@ -83,6 +85,7 @@ impl Job {
         } else {
             first.order_first(restore(Takes::All));
         }
+        Ok(())
     }
 
     /// Reads up to a saved offset of each partition and returns the rows that came.
@@ -129,9 +132,11 @@ impl Job {
     async fn forget_closed(&mut self, last: &Manifest) -> Result<()> {
         let watermark = |table: &str| last.watermarks.get(table).copied().unwrap_or(BEGINNING_OF_TIME);
         let moved = |input: &TableInput| input.has_windows().then(|| watermark(input.name()));
-        let watermarks = self.watermarks_of_pipelines(watermark);
+        let mut watermarks = self.watermarks_of_pipelines(|table| (watermark(table), false));
+        watermarks.extend(last.closed.iter().filter(|(pipeline, _)| **pipeline < self.query.pipelines.len()));
+        self.closed_to = watermarks.clone();
         let mut waiting = self.order_close(moved, &watermarks, &Arc::default());
-        let mut closed: BTreeMap<InputId, Vec<WindowState>> = BTreeMap::new();
+        let mut closed = InputWindows::new();
         while !waiting.is_empty() {
             if let FromLane::Closed { lane, windows, .. } = self.next_report().await? {
                 waiting.remove(&lane);
@@ -145,12 +150,12 @@ impl Job {
             let passed = self.passed(pipeline, watermark);
             self.revising.fill(pipeline, states, passed)?;
         }
-        self.hold_sessions(&closed).await
+        self.hold_sessions(closed, &watermarks).await
     }
 
     /// Of the sessions that have left their lanes, those go back that had not been closed.
-    async fn hold_sessions(&mut self, closed: &BTreeMap<InputId, Vec<WindowState>>) -> Result<()> {
-        let mut waiting = self.order_neighbours(&self.briefs(closed)?);
+    async fn hold_sessions(&mut self, closed: InputWindows, watermarks: &BTreeMap<usize, i64>) -> Result<()> {
+        let mut waiting = self.order_neighbours(&self.briefs(&closed)?);
         let mut neighbours: BTreeMap<InputId, Vec<Brief>> = BTreeMap::new();
         while !waiting.is_empty() {
             if let FromLane::Neighbours { lane, briefs } = self.next_report().await? {
@@ -158,7 +163,9 @@ impl Job {
                 briefs.into_iter().for_each(|(id, it)| neighbours.entry(id).or_default().extend(it));
             }
         }
-        for (&id, states) in closed {
+        let mut closed = by_pipeline(closed);
+        self.pass_on_again(&mut closed, &mut neighbours, watermarks).await?;
+        for (&id, states) in closed.values().flatten() {
             let Some(plan) = self.plan_of(id) else { continue };
             if let Some(sessions) = &plan.sessions {
                 let neighbours = neighbours.remove(&id).unwrap_or_default();

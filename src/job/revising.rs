@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::sql::emission::Emission;
 use crate::sql::query::Query;
 use crate::window::aggregate::{InputId, WindowState};
-use crate::window::changed::WindowBounds;
+use crate::window::changed::{EVERYTHING, WindowBounds};
 
 /// The windows of pipelines, by their numbers.
 pub(super) type ChangedWindows = BTreeMap<usize, BTreeSet<WindowBounds>>;
@@ -49,6 +49,11 @@ impl Revising {
         Ok(revising)
     }
 
+    /// Whether any pipeline has early or corrected results.
+    pub(super) fn any(&self) -> bool {
+        !self.emitted.is_empty()
+    }
+
     /// Whether a pipeline has early or corrected results.
     pub(super) fn revises(&self, pipeline: usize) -> bool {
         self.emitted.contains_key(&pipeline)
@@ -63,6 +68,11 @@ impl Revising {
             *last = now;
         }
         is_due
+    }
+
+    /// Up to where windows of a pipeline have been written as final.
+    fn final_to(&self, pipeline: usize) -> i64 {
+        self.emitted.get(&pipeline).map_or(i64::MIN, Emitted::final_to)
     }
 
     /// The rows to write, given those that windows have now.
@@ -144,14 +154,21 @@ impl Job {
     /// have ended, whose rows are corrected.
     pub(super) fn looked(&mut self, pipeline: usize, changed: &ChangedWindows, watermark: i64) -> Looked {
         let emission = &self.query.pipelines[pipeline].emission;
-        let all = self.revising.is_due(pipeline, emission, self.settings.outside.now());
+        let is_due = self.revising.is_due(pipeline, emission, self.settings.outside.now());
+        let version = version(self.started_at, self.epoch);
         let changed = changed.get(&pipeline).into_iter().flatten().copied();
-        Looked {
-            windows: changed.filter(|(_, end)| all || *end <= watermark).collect(),
-            all: false,
-            watermark,
-            version: version(self.started_at, self.epoch),
+        let inputs = self.query.pipelines[pipeline].windowed().map(|it| it.inputs.as_slice()).unwrap_or_default();
+        if inputs.iter().any(|plan| plan.sessions.is_some()) {
+            // A row may make one session of two: what there is can only be told of all together. Which sessions have ended is
+            // not known here, so where they stay for late rows, they are looked at whenever the watermark has moved.
+            let has_changed = changed.count() > 0;
+            let moved = watermark > self.revising.final_to(pipeline);
+            let all = has_changed && is_due || emission.allowed_lateness > 0 && (has_changed || moved);
+            let windows = if all { BTreeSet::from([EVERYTHING]) } else { BTreeSet::new() };
+            return Looked { windows, all, watermark, version };
         }
+        let windows = changed.filter(|(_, end)| is_due || *end <= watermark).collect();
+        Looked { windows, all: false, watermark, version }
     }
 
     /// How far event time has come in a pipeline's input, for windows without rows: the end of a run is not an event.

@@ -11,8 +11,8 @@ use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 
 use super::input::Letters;
 use super::scan::{Scan, partition, topic};
-use crate::change::{ChangeBatch, DeadLetter, NO_TIME, TopicPartition};
-use crate::error::Result;
+use crate::change::{ChangeBatch, DeadLetter, DeadReason, NO_TIME, TopicPartition};
+use crate::error::{Error, Result};
 use crate::sink::POSITION;
 use crate::window::stage::{Rows, Stage, run};
 
@@ -53,7 +53,11 @@ pub fn run_or_refuse(stages: &[Stage], rows: &Rows, letters: &mut Letters<'_>) -
         Ok(done) if done.is_empty() => Vec::new(),
         Ok(done) => vec![done],
         Err(error) if length == 1 => {
-            letters.expression_failed(rows.source_row(0), &error.to_string());
+            let row = rows.source_row(0);
+            match error {
+                Error::NoEventTime => letters.add(row, DeadReason::NoEventTime, error.to_string()),
+                _ => letters.expression_failed(row, &error.to_string()),
+            }
             Vec::new()
         }
         Err(_) => {
@@ -92,11 +96,13 @@ pub fn of_branches(
     Ok(vec![Rows { batch, index: Some(index.into()) }])
 }
 
-/// Late rows: window (the last of several), what the aggregation would have read, sign, reason and position.
+/// Late rows: window (the last of several), what the aggregation would have read, sign (of the source row; without signs, all
+/// came), reason and position.
 pub fn late_rows(
     rows: &Rows,
     windows: &[(i64, i64)],
     kept: &[Option<usize>],
+    signs: &[i8],
     changes: &ChangeBatch,
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
@@ -108,7 +114,8 @@ pub fn late_rows(
         Some(column) => Arc::clone(rows.batch.column(*column)),
         None => new_null_array(field.data_type(), rows.len()),
     }));
-    columns.push(Arc::new(Int8Array::from_value(1, rows.len())));
+    let sign = |row: usize| signs.get(rows.source_row(row)).copied().unwrap_or(1);
+    columns.push(Arc::new(Int8Array::from_iter_values((0..rows.len()).map(sign))));
     columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n("window_closed", rows.len()))));
     columns.extend(positions(rows, changes, &schema.fields()[columns.len()..]));
     conform(&columns, schema)

@@ -27,6 +27,7 @@ use super::generation;
 use super::input::{FeedOf, InputPlan};
 use super::lanes::Lanes;
 use super::message::{Course, FromLane, ToLane};
+use super::nested::NestedWindows;
 use super::outputs::Outputs;
 use super::outside::Outside;
 use super::progress::Progress;
@@ -70,6 +71,10 @@ pub struct Job {
     pub(super) open_windows: BTreeMap<usize, usize>,
     pub(super) next_rows: EpochRows,
     pub(super) step: Step,
+    /// How far the windows of each pipeline have been closed.
+    pub(super) closed_to: BTreeMap<usize, i64>,
+    /// Windows over windows.
+    pub(super) nested: NestedWindows,
     /// The positions of the epoch that is being delivered.
     pub(super) delivering: Option<Checkpoint>,
     pub(super) state_epoch: u64,
@@ -273,8 +278,11 @@ impl Job {
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
         let revising = Revising::new(&query, &outputs, now)?;
+        let nested = NestedWindows::new(&query)?;
         let mut job = Self {
             query,
+            closed_to: BTreeMap::new(),
+            nested,
             outputs,
             settings,
             inputs,
@@ -339,7 +347,7 @@ impl Job {
     fn rest(&mut self, recovered: &Recovered) {
         let manifest = &recovered.last.manifest;
         let is_read = |name: &str| self.inputs.iter().any(|input| input.name() == name);
-        let is_fed = |id: InputId| self.inputs.iter().any(|input| input.feeds(id));
+        let is_fed = |id: InputId| self.nested.has(id) || self.inputs.iter().any(|input| input.feeds(id));
         let positions = manifest.positions.iter().filter(|it| !is_read(&it.table)).cloned();
         let watermarks = manifest.watermarks.iter().filter(|(name, _)| !is_read(name));
         let state = recovered.with_state.state.iter();

@@ -320,6 +320,11 @@ impl TableInput {
         }
     }
 
+    /// Whether all of it has been read and nothing comes: then it holds up nobody else.
+    pub fn is_idle(&self) -> bool {
+        self.watermark.held_by(self.outside.now()).is_none()
+    }
+
     /// Where the watermark stands.
     pub fn watermark(&self) -> i64 {
         self.watermark.time()

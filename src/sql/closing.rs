@@ -9,7 +9,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, TimestampMillisecondArray, UInt32Array,
 };
 use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
-use datafusion::arrow::datatypes::{SchemaRef, TimestampMillisecondType};
+use datafusion::arrow::datatypes::{Int64Type, SchemaRef, TimestampMillisecondType};
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -45,7 +45,7 @@ pub struct Finished {
     pub failed: Vec<(i64, RecordBatch, String)>,
 }
 
-/// An input of a windowed query, as the plan over closed windows has it.
+/// An input of a windowed query, as a plan over closed windows has it.
 #[derive(Debug)]
 pub struct ClosedInput {
     /// The table that stands for its rows.
@@ -54,6 +54,8 @@ pub struct ClosedInput {
     pub columns: Vec<ResultColumn>,
     /// Its windows.
     pub windows: Windows,
+    /// Whether its rows are kept as they are: grouped by all columns, each as often as its count says.
+    pub collected: bool,
 }
 
 /// The rows of a window, for each input that has some.
@@ -62,14 +64,20 @@ type Piece = Vec<(usize, RecordBatch)>;
 /// The table that stands for the rows of closed windows in the plan.
 #[derive(Debug)]
 pub struct ClosedRows {
+    number: usize,
     schema: SchemaRef,
     rows: Mutex<Vec<RecordBatch>>,
 }
 
 impl ClosedRows {
-    /// No rows yet.
-    pub fn new(schema: SchemaRef) -> Self {
-        Self { schema, rows: Mutex::default() }
+    /// No rows yet of the query's input of this number.
+    pub fn new(number: usize, schema: SchemaRef) -> Self {
+        Self { number, schema, rows: Mutex::default() }
+    }
+
+    /// Which input of the query.
+    pub fn number(&self) -> usize {
+        self.number
     }
 }
 
@@ -107,8 +115,18 @@ impl Closing {
         &self.plan
     }
 
-    /// The results of windows that close together, given for each input; windows in the order of their starts, groups in the
-    /// order of their keys (unless the query orders them): the same rows in the same order whatever the lanes did. Groups
+    /// Its inputs, by their numbers in the query.
+    pub fn inputs(&self) -> impl Iterator<Item = usize> + '_ {
+        self.inputs.iter().map(|input| input.rows.number)
+    }
+
+    /// Whether the rows of an input are kept as they are until here.
+    pub fn collects(&self, number: usize) -> bool {
+        self.inputs.iter().any(|input| input.rows.number == number && input.collected)
+    }
+
+    /// The results of windows that close together, given for each input of the query; windows in the order of their starts, groups
+    /// in the order of their keys (unless the query orders them): the same rows in the same order whatever the lanes did. Groups
     /// (of a query that looks across rows: windows) on which an expression fails are left out alone.
     pub async fn finish(&self, windows: &[Vec<ClosedWindow>]) -> Result<Finished> {
         let mut waiting: Vec<Piece> = match self.one_at_a_time {
@@ -140,8 +158,8 @@ impl Closing {
     /// The rows of each window of any input.
     fn by_window(&self, windows: &[Vec<ClosedWindow>]) -> Result<BTreeMap<(i64, i64), Piece>> {
         let mut pieces: BTreeMap<(i64, i64), Piece> = BTreeMap::new();
-        for (number, (input, closed)) in self.inputs.iter().zip(windows).enumerate() {
-            for window in closed {
+        for (number, input) in self.inputs.iter().enumerate() {
+            for window in input.closed(windows) {
                 let (bounds, rows) = input.rows(window)?;
                 match bounds {
                     Bounds::One(start, end) => pieces.entry((start, end)).or_default().push((number, rows)),
@@ -161,8 +179,9 @@ impl Closing {
     /// All rows of the only input.
     fn together(&self, windows: &[Vec<ClosedWindow>]) -> Result<Vec<Piece>> {
         let mut pieces = Vec::new();
-        for (number, (input, closed)) in self.inputs.iter().zip(windows).enumerate() {
-            let rows = closed.iter().map(|window| Ok(input.rows(window)?.1)).collect::<Result<Vec<_>>>()?;
+        for (number, input) in self.inputs.iter().enumerate() {
+            let rows =
+                input.closed(windows).iter().map(|window| Ok(input.rows(window)?.1)).collect::<Result<Vec<_>>>()?;
             if !rows.is_empty() {
                 pieces.push(vec![(number, concat_batches(&input.rows.schema, &rows)?)]);
             }
@@ -182,6 +201,11 @@ impl Closing {
 }
 
 impl ClosedInput {
+    /// The closed windows of it.
+    fn closed<'a>(&self, windows: &'a [Vec<ClosedWindow>]) -> &'a [ClosedWindow] {
+        windows.get(self.rows.number).map_or(&[], Vec::as_slice)
+    }
+
     /// The start of the window that a row of closed windows belongs to, milliseconds since the epoch; its end, where the rows
     /// have only that and it does not say the start.
     fn start_of(&self, rows: &RecordBatch) -> i64 {
@@ -200,6 +224,7 @@ impl ClosedInput {
     fn rows(&self, window: &ClosedWindow) -> Result<(Bounds, RecordBatch)> {
         let keys = self.key_count();
         let (bounds, groups) = sorted(window, keys)?;
+        let (bounds, groups) = if self.collected { repeated(bounds, &groups, keys)? } else { (bounds, groups) };
         let bound = |bound: usize| -> ArrayRef {
             let value = |(start, end): &(i64, i64)| [*start, *end, end.saturating_sub(1)][bound];
             Arc::new(match &bounds {
@@ -256,6 +281,22 @@ fn sorted(window: &ClosedWindow, keys: usize) -> Result<(Bounds, RecordBatch)> {
         one => one.clone(),
     };
     Ok((bounds, take_record_batch(groups, &UInt32Array::from(order))?))
+}
+
+/// Collected rows, each as often as its count, which follows the columns, says.
+fn repeated(bounds: Bounds, groups: &RecordBatch, keys: usize) -> Result<(Bounds, RecordBatch)> {
+    let counts = groups.column(keys).as_primitive_opt::<Int64Type>();
+    let counts = counts.ok_or_else(|| Error::internal("collected rows without counts"))?.values();
+    if counts.iter().all(|&count| count == 1) {
+        return Ok((bounds, groups.clone()));
+    }
+    let times = |row: usize| usize::try_from(counts[row]).unwrap_or(0);
+    let picked: Vec<u32> = (0..counts.len()).flat_map(|row| std::iter::repeat_n(row as u32, times(row))).collect();
+    let bounds = match bounds {
+        Bounds::Each(bounds) => Bounds::Each(picked.iter().map(|&row| bounds[row as usize]).collect()),
+        one => one,
+    };
+    Ok((bounds, take_record_batch(groups, &UInt32Array::from(picked))?))
 }
 
 fn looks_across_rows(plan: &LogicalPlan) -> bool {

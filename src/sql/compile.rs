@@ -1,38 +1,35 @@
-//! A planned SELECT → a [`Pipeline`]: the parts below the window aggregation become row-wise stages that lanes run,
-//! the part above it stays a DataFusion plan over the rows of closed windows.
+//! A planned SELECT → a [`Pipeline`]: the parts below windows become row-wise stages that lanes run, the parts above them stay
+//! DataFusion plans over the rows of closed windows. Queries with windows: [`super::windowed`].
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Column, DFSchemaRef};
-use datafusion::datasource::provider_as_source;
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, DFSchemaRef};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::utils::AggregateOrderSensitivity;
-use datafusion::logical_expr::{Aggregate, Expr, Extension, LogicalPlan, LogicalPlanBuilder, TableScan};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan};
 use datafusion::optimizer::Optimizer;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
+use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate, LoweredAggregateBuilder};
-use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 
 use super::catalog::Table;
-use super::closing::{ClosedInput, ClosedRows, Closing};
-use super::emission::{Emission, EmitClause, row_identity};
-use super::grouping::{Grouping, check_window_columns, grouping};
-use super::pipeline::{Feed, Pipeline, ResultColumn, Windowed, Work};
-use super::refusal::{Result, check_above, function_name, not_row_wise, refuse, refuse_at, several_inputs};
+use super::emission::{Emission, EmitClause};
+use super::pipeline::{Feed, Pipeline, Work};
+use super::refusal::{Result, not_row_wise, refuse, refuse_at};
 use super::relation::{Reading, StreamTable};
-use super::trace::{is_group_key, trace};
+use super::trace::{same_instants, trace};
 use super::window_node::WindowNode;
-use crate::window::aggregate::{WINDOW_COLUMNS, WindowPlan};
+use super::windowed;
 use crate::window::assigner::Windows;
-use crate::window::pane::PaneLayout;
-use crate::window::session_state::SessionPlan;
-use crate::window::stage::{Stage, output_schema};
+use crate::window::row_windows::RowWindows;
+use crate::window::stage::Stage;
 
 /// Compiles the plan of an INSERT's query. `target` is what it fills.
 pub fn compile(
@@ -45,379 +42,276 @@ pub fn compile(
     // Before now() and the like become constants, so that a restart is the same query.
     let fingerprint = plan.display_indent_schema().to_string();
     let plan = super::nth_value::rewrite(plan, state)?;
-    let rules: Vec<Arc<dyn datafusion::optimizer::OptimizerRule + Send + Sync>> =
-        vec![Arc::new(SimplifyExpressions::new()), Arc::new(OptimizeProjections::new())];
+    let plan = super::distinct_rows::rewrite(plan, state)?;
+    let rules: Vec<Arc<dyn datafusion::optimizer::OptimizerRule + Send + Sync>> = vec![
+        Arc::new(RewriteSetComparison::new()),
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(OptimizeProjections::new()),
+    ];
     let plan = Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?;
     let output = Arc::new(plan.schema().as_arrow().clone());
-    let compiler = Compiler { state, target: target.as_deref(), emit };
-    let (feed, work) = match window_aggregation(&plan)? {
-        Some(aggregate) => compiler.window(&plan, aggregate)?,
-        None => compiler.row_wise(&plan, target.as_deref())?,
+    let rows = RowWise { state };
+    let emission = Emission::of(emit, target.as_deref(), &tables_below(&plan))?;
+    let (feeds, work, output) = match is_row_wise(&plan) {
+        true => {
+            let (feeds, work) = rows.query(&plan, target.as_deref())?;
+            emission.check(emit, None)?;
+            (feeds, work, output)
+        }
+        false => windowed::compile(&plan, rows, &emission, emit)?,
     };
-    let fingerprint = format!("{fingerprint}\n{}", feed.table.fingerprint());
-    let output = match work {
-        Work::Window(_) => with_window_bounds(&output),
-        _ => output,
-    };
-    let emission = compiler.emission(&feed.table)?;
-    let windows = match &work {
-        Work::Window(windowed) => windowed.inputs.first().map(|input| input.windows),
+    let mut fingerprint = fingerprint;
+    let mut named: Vec<&str> = Vec::new();
+    for feed in &feeds {
+        if !named.contains(&feed.table.name.as_str()) {
+            named.push(&feed.table.name);
+            let follows = match (&work, feed.reading) {
+                (Work::Window(_), Reading::Table) => "\nits current rows",
+                _ => "",
+            };
+            fingerprint = format!("{fingerprint}\n{}{follows}", feed.table.fingerprint());
+        }
+    }
+    Ok(Pipeline { feeds, work, output, target, emission, fingerprint })
+}
+
+/// Whether each row can go its way without any other.
+pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(_) => true,
+        LogicalPlan::Extension(_)
+            if window_node(plan).is_some_and(|it| matches!(it.windows, Windows::Session { .. })) =>
+        {
+            false
+        }
+        LogicalPlan::Filter(_)
+        | LogicalPlan::Projection(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Union(_)
+        | LogicalPlan::Extension(_) => plan.inputs().into_iter().all(is_row_wise),
+        _ => false,
+    }
+}
+
+/// The tables that a plan reads.
+fn tables_below(plan: &LogicalPlan) -> Vec<&Table> {
+    match plan {
+        LogicalPlan::TableScan(scan) => stream_table(scan).map(|stream| stream.table.as_ref()).into_iter().collect(),
+        other => other.inputs().into_iter().flat_map(tables_below).collect(),
+    }
+}
+
+/// A node as a window.
+pub(super) fn window_node(plan: &LogicalPlan) -> Option<&WindowNode> {
+    match plan {
+        LogicalPlan::Extension(Extension { node }) => node.as_any().downcast_ref::<WindowNode>(),
         _ => None,
-    };
-    emission.check(emit, windows)?;
-    Ok(Pipeline { feeds: vec![feed], work, output, target, emission, fingerprint })
-}
-
-/// The columns of results: a window always has bounds.
-fn with_window_bounds(output: &Schema) -> SchemaRef {
-    let fields = output.fields().iter().map(|field| {
-        let is_bound = WINDOW_COLUMNS.contains(&field.name().as_str());
-        field.as_ref().clone().with_nullable(field.is_nullable() && !is_bound)
-    });
-    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), output.metadata().clone()))
-}
-
-/// What a scan reads, and what is done to the rows.
-fn feed(scan: &TableScan, stages: Vec<Stage>) -> Result<Feed> {
-    let StreamTable { table, reading, .. } = stream_table(scan)?;
-    let scan = Arc::new(scan.projected_schema.as_arrow().clone());
-    Ok(Feed { table: Arc::clone(table), reading: *reading, scan, stages, input: 0 })
-}
-
-/// The aggregation nearest to the stream, which is the one that has the window; `None` when there is none.
-fn window_aggregation(plan: &LogicalPlan) -> Result<Option<&Aggregate>> {
-    let mut found = None;
-    let mut node = plan;
-    loop {
-        if let LogicalPlan::Aggregate(aggregate) = node {
-            found = Some(aggregate);
-        }
-        match node.inputs().as_slice() {
-            [] => return Ok(found),
-            [input] => node = input,
-            _ => {
-                return refuse_at(&["JOIN", "UNION", "INTERSECT", "EXCEPT", "FROM"], several_inputs(node));
-            }
-        }
     }
 }
 
-/// The aggregates of a query, with what each is given per row.
-#[derive(Default)]
-struct Aggregates {
-    functions: Vec<Arc<AggregateFunctionExpr>>,
-    arguments: Vec<Vec<Arc<dyn PhysicalExpr>>>,
-    filters: Vec<Option<Arc<dyn PhysicalExpr>>>,
+/// One of the ways from a table to a node.
+pub(super) struct Branch<'p> {
+    /// What is read.
+    pub(super) scan: &'p TableScan,
+    /// What is done to the rows.
+    pub(super) stages: Vec<Stage>,
+    /// Which column of the scan has the instants of the column that was asked for.
+    pub(super) time: Option<usize>,
 }
 
-struct Compiler<'a> {
-    state: &'a SessionState,
-    target: Option<&'a Table>,
-    emit: &'a EmitClause,
+impl Branch<'_> {
+    /// What it feeds an input with.
+    pub(super) fn feed(self, input: usize) -> Result<Feed> {
+        let StreamTable { table, reading, .. } = stream_table(self.scan)?;
+        let scan = Arc::new(self.scan.projected_schema.as_arrow().clone());
+        Ok(Feed { table: Arc::clone(table), reading: *reading, scan, stages: self.stages, input })
+    }
 }
 
-impl Compiler<'_> {
-    /// When the results over a table come.
-    fn emission(&self, source: &Table) -> Result<Emission> {
-        Ok(Emission::of(self.emit, self.target, &[source])?)
-    }
+/// Compiles what is done to rows one by one.
+#[derive(Clone, Copy)]
+pub(super) struct RowWise<'a> {
+    pub(super) state: &'a SessionState,
+}
 
-    /// A query without aggregation: every row for itself.
-    fn row_wise(&self, plan: &LogicalPlan, target: Option<&Table>) -> Result<(Feed, Work)> {
-        let (stages, bottom) = self.stages(plan)?;
-        let scan = match bottom {
-            LogicalPlan::TableScan(scan) => scan,
-            LogicalPlan::Extension(_) => {
-                return refuse_at(
-                    &["TUMBLE", "HOP", "CUMULATE", "SESSION"],
-                    "a window without an aggregation; add GROUP BY window_start, window_end, and aggregates such as count(*)",
-                );
-            }
-            other => return not_row_wise(other),
-        };
-        let stream = stream_table(scan)?;
-        if stream.reading != Reading::Table {
-            return Ok((feed(scan, stages)?, Work::Append));
-        }
-        let table = &stream.table;
-        if table.primary_key.is_empty() {
-            if target.and_then(|target| target.options.get("mirror")) == Some("multiset") {
-                return Ok((feed(scan, stages)?, Work::Multiset));
-            }
-            return refuse(format!(
-                "table \"{0}\" has changes but no PRIMARY KEY by which its current rows could be told apart; read its events with \
-                 CHANGES({0}), or count equal rows: 'mirror' = 'multiset' on the table that is filled",
-                table.name
-            ));
-        }
-        if let Some(mirror) = target.and_then(|target| target.options.get("mirror")).filter(|it| *it != "key") {
-            return refuse(format!(
-                "option 'mirror' is '{mirror}', but table \"{}\" has a PRIMARY KEY; leave the option out: its rows are mirrored by it",
-                table.name
-            ));
-        }
-        let place_of = |key: &String| {
-            let traced = |at: &usize| {
-                trace(plan, *at).is_some_and(|(bottom, column)| bottom.schema().field(column).name() == key)
-            };
-            (0..plan.schema().fields().len()).find(traced)
-        };
-        let key: Option<Vec<_>> = table.primary_key.iter().map(place_of).collect();
-        match key {
-            Some(key) => Ok((feed(scan, stages)?, Work::Mirror { key })),
-            None => refuse(format!(
-                "the current rows of \"{0}\" are kept by its primary key ({1}), which the query must select; \
-                 to keep every event instead, read CHANGES({0})",
-                table.name,
-                table.primary_key.join(", ")
-            )),
-        }
-    }
-
-    fn window(&self, plan: &LogicalPlan, aggregate: &Aggregate) -> Result<(Feed, Work)> {
-        let (after, bottom) = self.stages(&aggregate.input)?;
-        let node = match bottom {
-            LogicalPlan::Extension(Extension { node }) => node.as_any().downcast_ref::<WindowNode>(),
-            _ => None,
-        };
-        let Some(node) = node else {
-            let Some(function) = aggregate.aggr_expr.first().map(function_name) else {
-                return not_row_wise(&LogicalPlan::Aggregate(aggregate.clone()));
-            };
-            return refuse_at(
-                &["GROUP BY", &function],
-                "an aggregation over a stream needs a window, or its state grows for ever: \
-                 FROM TUMBLE(table, time_column, INTERVAL '5' MINUTE) … GROUP BY window_start, window_end",
-            );
-        };
-        let (before, bottom) = self.stages(&node.input)?;
-        let LogicalPlan::TableScan(scan) = bottom else { return not_row_wise(bottom) };
-        let stream = stream_table(scan)?;
-        self.check_window(node, scan, stream)?;
-        let emission = self.emission(&stream.table)?;
-
-        let width = node.input.schema().fields().len();
-        let Grouping { columns, keys: key_expressions, sets } = grouping(aggregate, node)?;
-        check_window_columns(aggregate, node)?;
-        let keys = key_expressions
-            .iter()
-            .map(|key| self.physical(key, aggregate.input.schema()))
-            .collect::<Result<Vec<_>>>()?;
-        let Aggregates { functions, arguments, filters } = self.aggregates(aggregate)?;
-        let key_fields =
-            aggregate.schema.fields().iter().zip(&columns).filter(|(_, it)| matches!(it, ResultColumn::Key(_)));
-        let key_schema = Arc::new(Schema::new(key_fields.map(|(field, _)| Arc::clone(field)).collect::<Vec<_>>()));
-        let layout = Arc::new(PaneLayout::new(key_schema, functions)?);
-        let scanned: SchemaRef = Arc::new(scan.projected_schema.as_arrow().clone());
-        let windowed = Arc::new(windowed_schema(&output_schema(&before, &scanned), node));
-        let used = used_columns(&after, &keys, &arguments, &filters);
-        let sessions = match node.windows {
-            Windows::Session { gap } => Some(Arc::new(self.sessions(node, gap, &layout)?)),
-            _ => None,
-        };
-        let lane = Arc::new(WindowPlan {
-            windows: node.windows,
-            sessions,
-            windowed,
-            used_window_columns: [0, 1, 2].map(|column| used.contains(&(width + column))),
-            after,
-            keys,
-            arguments,
-            filters,
-            layout,
-            grouping_sets: sets,
-            allowed_lateness: emission.allowed_lateness,
-            revises: emission.revises(),
-        });
-        check_above(plan, aggregate, &columns, node.windows)?;
-        let identity = emission.revises().then(|| row_identity(plan, aggregate, &columns, node.windows)).transpose()?;
-        let closing = Arc::new(self.closing(plan, aggregate, columns, node)?);
-        let key = (0..plan.schema().fields().len()).filter(|&column| is_group_key(plan, column)).collect();
-        Ok((feed(scan, before)?, Work::Window(Windowed { inputs: vec![lane], closing, key, identity })))
-    }
-
-    fn check_window(&self, node: &WindowNode, scan: &TableScan, stream: &StreamTable) -> Result<()> {
-        let table = &stream.table;
-        if stream.reading == Reading::Table {
-            return refuse(format!(
-                "a window over the table \"{0}\" would have to follow its updates and deletes, which is not supported yet; \
-                 to count its change events, write CHANGES({0})",
-                table.name
-            ));
-        }
-        let Expr::Column(column) = &node.time else { return refuse("the event time of a window is a column") };
-        let Some(watermark) = &table.watermark else {
-            return refuse(format!(
-                "a window over \"{0}\" needs a watermark; add to CREATE TABLE {0}: WATERMARK FOR {1} AS {1} - INTERVAL '10' SECOND",
-                table.name, column.name
-            ));
-        };
-        let at = node.input.schema().maybe_index_of_column(column).unwrap_or(usize::MAX);
-        let origin = trace(&node.input, at).map(|(_, at)| scan.projected_schema.field(at).name().as_str());
-        if origin != Some(watermark.column.as_str()) {
-            return refuse(format!(
-                "the window is over \"{}\", but the watermark of \"{}\" is on \"{}\"; use that column",
-                column.name, table.name, watermark.column
-            ));
-        }
-        Ok(())
-    }
-
-    fn sessions(&self, node: &WindowNode, gap: i64, layout: &PaneLayout) -> Result<SessionPlan> {
-        let schema = node.input.schema();
-        let keys = node.partition_by.iter().map(|key| self.physical(key, schema)).collect::<Result<Vec<_>>>()?;
-        let types =
-            keys.iter().map(|key| key.data_type(schema.as_arrow())).collect::<std::result::Result<Vec<_>, _>>()?;
-        Ok(SessionPlan::new(keys, types, gap, layout)?)
-    }
-
-    fn aggregates(&self, aggregate: &Aggregate) -> Result<Aggregates> {
-        let schema = aggregate.input.schema();
-        let planning = PhysicalPlanningContext::default();
-        let mut aggregates = Aggregates::default();
-        for expression in &aggregate.aggr_expr {
-            if expression.to_string().starts_with("nth_value(") {
-                return refuse_at(
-                    &["nth_value"],
-                    "\"nth_value\" needs an order, for the rows of a stream come in any; write nth_value(x, n ORDER BY y)",
-                );
-            }
-            let builder = LoweredAggregateBuilder::new(
-                expression,
-                schema,
-                schema.as_arrow(),
-                self.state.execution_props(),
-                &planning,
-            );
-            let LoweredAggregate { aggregate, filter, .. } =
-                builder.with_human_display(expression.to_string()).build()?;
-            // string_agg gathers as array_agg does, and sorts at the end.
-            let sorts_by_itself =
-                aggregate.fun().supports_within_group_clause() || aggregate.fun().name() == "string_agg";
-            if aggregate.order_sensitivity() == AggregateOrderSensitivity::HardRequirement && !sorts_by_itself {
+impl RowWise<'_> {
+    /// A query without state: every row for itself.
+    fn query(self, plan: &LogicalPlan, target: Option<&Table>) -> Result<(Vec<Feed>, Work)> {
+        let branches = self.branches(plan, None)?;
+        for branch in &branches {
+            let stream = stream_table(branch.scan)?;
+            let has_windows = branch.stages.iter().any(|stage| matches!(stage, Stage::Windows(_)));
+            if stream.reading == Reading::Table && (has_windows || branches.len() > 1) {
+                let what = if has_windows { "a window without an aggregation" } else { "UNION ALL" };
                 return refuse(format!(
-                    "\"{0}\" needs its rows sorted, and those of a stream come in any order; sort them when the window closes: \
-                     array_element(array_agg(x ORDER BY y), n), or first_value or last_value",
-                    aggregate.fun().name()
+                    "{what} is not for the current rows of a table, here \"{0}\"; read its change events: CHANGES({0})",
+                    stream.table.name
                 ));
             }
-            let ordering = aggregate.order_bys().iter().map(|order| Arc::clone(&order.expr));
-            aggregates.arguments.push(aggregate.expressions().into_iter().chain(ordering).collect());
-            aggregates.functions.push(aggregate);
-            aggregates.filters.push(filter);
         }
-        Ok(aggregates)
+        let is_current = |branch: &Branch<'_>| stream_table(branch.scan).is_ok_and(|it| it.reading == Reading::Table);
+        let work = match branches.as_slice() {
+            [only] if is_current(only) => current_rows(plan, &stream_table(only.scan)?.table, target)?,
+            _ => Work::Append,
+        };
+        Ok((branches.into_iter().map(|branch| branch.feed(0)).collect::<Result<_>>()?, work))
     }
 
-    /// The plan above the aggregation, with the aggregation replaced by the rows of closed windows.
-    fn closing(
-        &self,
-        plan: &LogicalPlan,
-        aggregate: &Aggregate,
-        columns: Vec<ResultColumn>,
-        node: &WindowNode,
-    ) -> Result<Closing> {
-        let numbered = |(number, field): (usize, &Arc<datafusion::arrow::datatypes::Field>)| {
-            field.as_ref().clone().with_name(format!("c{number}")).with_nullable(true)
+    /// The ways from tables to a node, and where one of its columns comes from.
+    pub(super) fn branches<'p>(self, plan: &'p LogicalPlan, column: Option<usize>) -> Result<Vec<Branch<'p>>> {
+        let (below, stage) = match plan {
+            LogicalPlan::TableScan(scan) => return Ok(vec![Branch { scan, stages: Vec::new(), time: column }]),
+            LogicalPlan::SubqueryAlias(alias) => return self.branches(&alias.input, column),
+            LogicalPlan::Union(union) => {
+                let mut all = Vec::new();
+                for input in &union.inputs {
+                    let mut branches = self.branches(input, column)?;
+                    let stage = same_columns(input.schema(), &union.schema);
+                    branches.iter_mut().for_each(|branch| branch.stages.extend(stage.clone()));
+                    all.extend(branches);
+                }
+                return Ok(all);
+            }
+            LogicalPlan::Filter(filter) => {
+                let stage = Stage::Filter(self.physical(&filter.predicate, filter.input.schema())?);
+                (self.branches(&filter.input, column)?, stage)
+            }
+            LogicalPlan::Projection(projection) => {
+                let expressions = projection.expr.iter().map(|it| self.physical(it, projection.input.schema()));
+                let schema = Arc::new(projection.schema.as_arrow().clone());
+                let stage = Stage::Project(expressions.collect::<Result<_>>()?, schema);
+                let below = column.and_then(|at| same_instants(projection.expr.get(at)?, plan));
+                (self.branches(&projection.input, below)?, stage)
+            }
+            other => match window_node(other) {
+                Some(node) => {
+                    let Expr::Column(time) = &node.time else {
+                        return refuse("the event time of a window is a column");
+                    };
+                    let time = node.input.schema().index_of_column(time)?;
+                    let below = column.filter(|at| *at < node.input.schema().fields().len());
+                    let schema: SchemaRef = Arc::new(other.schema().as_arrow().clone());
+                    (
+                        self.branches(&node.input, below)?,
+                        Stage::Windows(RowWindows { windows: node.windows, time, schema }),
+                    )
+                }
+                None => return not_row_wise(other),
+            },
         };
-        let schema = Schema::new(aggregate.schema.fields().iter().enumerate().map(numbered).collect::<Vec<_>>());
-        let closed = Arc::new(ClosedRows::new(Arc::new(schema)));
-        let rows = LogicalPlanBuilder::scan("closed", provider_as_source(Arc::clone(&closed) as _), None)?;
-        let named = aggregate.schema.iter().enumerate().map(|(number, (qualifier, field))| {
-            Expr::Column(Column::new(Some("closed"), format!("c{number}")))
-                .alias_qualified(qualifier.cloned(), field.name())
-        });
-        let rows = rows.project(named)?.build()?;
-        let is_aggregation = |node: &LogicalPlan| matches!(node, LogicalPlan::Aggregate(it) if it == aggregate);
-        let replaced = plan
-            .clone()
-            .transform_down(|node| {
-                Ok(if is_aggregation(&node) {
-                    Transformed::new(rows.clone(), true, datafusion::common::tree_node::TreeNodeRecursion::Jump)
-                } else {
-                    Transformed::no(node)
-                })
-            })
-            .data()?;
-        let plan = self.state.optimize(&replaced.recompute_schema()?)?;
-        let input = ClosedInput { rows: closed, columns, windows: node.windows };
-        Ok(Closing::new(plan, vec![input], self.state.clone()))
+        let with = |mut branch: Branch<'p>| {
+            branch.stages.push(stage.clone());
+            branch
+        };
+        Ok(below.into_iter().map(with).collect())
     }
 
     /// The filters and projections from the top of a plan down to the first node that is something else.
-    fn stages<'p>(&self, plan: &'p LogicalPlan) -> Result<(Vec<Stage>, &'p LogicalPlan)> {
-        let mut stages = Vec::new();
-        let mut node = plan;
-        loop {
-            node = match node {
-                LogicalPlan::SubqueryAlias(alias) => &alias.input,
-                LogicalPlan::Filter(filter) => {
-                    stages.push(Stage::Filter(self.physical(&filter.predicate, filter.input.schema())?));
-                    &filter.input
-                }
-                LogicalPlan::Projection(projection) => {
-                    let expressions = projection.expr.iter().map(|it| self.physical(it, projection.input.schema()));
-                    let schema = Arc::new(projection.schema.as_arrow().clone());
-                    stages.push(Stage::Project(expressions.collect::<Result<_>>()?, schema));
-                    &projection.input
-                }
-                bottom => {
-                    stages.reverse();
-                    return Ok((stages, bottom));
+    pub(super) fn stages(self, plan: &LogicalPlan) -> Result<Vec<Stage>> {
+        let mut stages = match plan {
+            LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) | LogicalPlan::Projection(_) => {
+                match plan.inputs().first() {
+                    Some(input) => self.stages(input)?,
+                    None => Vec::new(),
                 }
             }
+            _ => Vec::new(),
+        };
+        match plan {
+            LogicalPlan::Filter(filter) => {
+                stages.push(Stage::Filter(self.physical(&filter.predicate, filter.input.schema())?));
+            }
+            LogicalPlan::Projection(projection) => {
+                let expressions = projection.expr.iter().map(|it| self.physical(it, projection.input.schema()));
+                let schema = Arc::new(projection.schema.as_arrow().clone());
+                stages.push(Stage::Project(expressions.collect::<Result<_>>()?, schema));
+            }
+            _ => {}
         }
+        Ok(stages)
     }
 
-    fn physical(&self, expression: &Expr, schema: &DFSchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
-        let is_query = |it: &Expr| {
-            Ok(matches!(it, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)))
-        };
-        if expression.exists(is_query)? {
-            return refuse_at(
-                &["( SELECT"],
-                "a sub-query inside an expression is not supported yet; only FROM may have one",
-            );
-        }
+    /// An expression over rows.
+    pub(super) fn physical(self, expression: &Expr, schema: &DFSchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+        refuse_queries(expression)?;
         Ok(self.state.create_physical_expr(expression.clone(), schema)?)
     }
 }
 
-fn windowed_schema(rows: &Schema, node: &WindowNode) -> Schema {
-    let added = datafusion::logical_expr::UserDefinedLogicalNodeCore::schema(node)
-        .fields()
-        .iter()
-        .rev()
-        .take(WINDOW_COLUMNS.len());
-    let added: Vec<_> = added.cloned().collect();
-    Schema::new(rows.fields().iter().cloned().chain(added.into_iter().rev()).collect::<Vec<_>>())
-}
-
-/// The columns of the windowed rows that the first projection after the window, or what follows it, refers to.
-fn used_columns(
-    after: &[Stage],
-    keys: &[Arc<dyn PhysicalExpr>],
-    arguments: &[Vec<Arc<dyn PhysicalExpr>>],
-    filters: &[Option<Arc<dyn PhysicalExpr>>],
-) -> HashSet<usize> {
-    let mut used = HashSet::new();
-    let mut note = |expression: &Arc<dyn PhysicalExpr>| {
-        used.extend(collect_columns(expression).iter().map(|column| column.index()))
+/// What DataFusion could not make a join of.
+pub(super) fn refuse_queries(expression: &Expr) -> Result<()> {
+    let is_query = |it: &Expr| {
+        Ok(matches!(it, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)))
     };
-    for stage in after {
-        match stage {
-            Stage::Filter(predicate) => note(predicate),
-            Stage::Project(expressions, _) => {
-                expressions.iter().for_each(note);
-                return used;
-            }
-        }
+    if expression.exists(is_query)? {
+        return refuse_at(
+            &["( SELECT"],
+            "this sub-query inside an expression is not supported; join with it, in a query over closed windows on window_start and \
+             window_end",
+        );
     }
-    keys.iter().chain(arguments.iter().flatten()).chain(filters.iter().flatten()).for_each(note);
-    used
+    Ok(())
 }
 
-fn stream_table(scan: &TableScan) -> Result<&StreamTable> {
+/// The current rows of a table: by its key, or counted.
+fn current_rows(plan: &LogicalPlan, table: &Table, target: Option<&Table>) -> Result<Work> {
+    if table.primary_key.is_empty() {
+        if target.and_then(|target| target.options.get("mirror")) == Some("multiset") {
+            return Ok(Work::Multiset);
+        }
+        return refuse(format!(
+            "table \"{0}\" has changes but no PRIMARY KEY by which its current rows could be told apart; read its events with \
+             CHANGES({0}), or count equal rows: 'mirror' = 'multiset' on the table that is filled",
+            table.name
+        ));
+    }
+    if let Some(mirror) = target.and_then(|target| target.options.get("mirror")).filter(|it| *it != "key") {
+        return refuse(format!(
+            "option 'mirror' is '{mirror}', but table \"{}\" has a PRIMARY KEY; leave the option out: its rows are mirrored by it",
+            table.name
+        ));
+    }
+    let place_of = |key: &String| {
+        let traced =
+            |at: &usize| trace(plan, *at).is_some_and(|(bottom, column)| bottom.schema().field(column).name() == key);
+        (0..plan.schema().fields().len()).find(traced)
+    };
+    let key: Option<Vec<_>> = table.primary_key.iter().map(place_of).collect();
+    match key {
+        Some(key) => Ok(Work::Mirror { key }),
+        None => refuse(format!(
+            "the current rows of \"{0}\" are kept by its primary key ({1}), which the query must select; \
+             to keep every event instead, read CHANGES({0})",
+            table.name,
+            table.primary_key.join(", ")
+        )),
+    }
+}
+
+/// Gives a branch of a UNION the columns of all of it, if they are not the same.
+fn same_columns(branch: &DFSchema, union: &DFSchema) -> Option<Stage> {
+    let (from, to) = (branch.as_arrow(), union.as_arrow());
+    let is_same =
+        |(from, to): (&Arc<datafusion::arrow::datatypes::Field>, &Arc<datafusion::arrow::datatypes::Field>)| {
+            from.data_type() == to.data_type() && from.is_nullable() == to.is_nullable() && from.name() == to.name()
+        };
+    if from.fields().iter().zip(to.fields()).all(is_same) {
+        return None;
+    }
+    let column = |(at, field): (usize, &Arc<datafusion::arrow::datatypes::Field>)| {
+        Arc::new(PhysicalColumn::new(field.name(), at)) as Arc<dyn PhysicalExpr>
+    };
+    // What a branch says of its columns (that a text is a UUID) is not true of all.
+    let fields = to.fields().iter().map(|field| field.as_ref().clone()).collect::<Vec<_>>();
+    Some(Stage::Project(from.fields().iter().enumerate().map(column).collect(), Arc::new(Schema::new(fields))))
+}
+
+/// The table that a scan reads.
+pub(super) fn stream_table(scan: &TableScan) -> Result<&StreamTable> {
     use datafusion::datasource::DefaultTableSource;
     let source = scan.source.as_ref() as &dyn std::any::Any;
     let provider =

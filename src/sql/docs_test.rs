@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::errors_test::message_of;
 
-const PAGES: [&str; 5] = ["README.md", "docs/sql.md", "docs/formats.md", "docs/semantics.md", "docs/clickhouse.md"];
+const PAGES: [&str; 6] =
+    ["README.md", "docs/sql.md", "docs/emission.md", "docs/formats.md", "docs/semantics.md", "docs/clickhouse.md"];
 
 /// A fenced block: the line of its fence, what follows the three backticks, and its text.
 struct Block {

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::catalog::Table;
@@ -16,7 +16,7 @@ use super::interval::interval_millis;
 use super::pipeline::{ResultColumn, RowIdentity};
 use super::refusal::{Refusal, Result as Planned, refuse_at};
 use super::tokens::{StatementReader, is_unquoted};
-use super::trace::unaliased;
+use super::trace::{Origins, closed_input, unaliased};
 use crate::error::Result;
 use crate::options::Options;
 use crate::window::assigner::Windows;
@@ -197,18 +197,12 @@ impl StatementReader<'_> {
     }
 }
 
-/// What tells the rows of a revised query from each other. `aggregate` is the window aggregation below `plan`, whose columns come
-/// from `columns`.
-pub(super) fn row_identity(
-    plan: &LogicalPlan,
-    aggregate: &Aggregate,
-    columns: &[ResultColumn],
-    windows: Windows,
-) -> Planned<RowIdentity> {
+/// What tells the rows of a revised query from each other, given the plan over its closed windows.
+pub(super) fn row_identity(plan: &LogicalPlan, origins: &Origins<'_>, windows: Windows) -> Planned<RowIdentity> {
     let mut bounds = [None; 3];
     let (mut key, mut keys, mut is_cast) = (Vec::new(), Vec::new(), false);
     for (place, field) in plan.schema().fields().iter().enumerate() {
-        let Some(Origin { column, cast }) = origin(plan, place, aggregate, columns) else { continue };
+        let Some(Origin { column, cast }) = origin(plan, place, origins) else { continue };
         let data_type = field.data_type();
         match column {
             ResultColumn::Window(bound) => {
@@ -241,46 +235,61 @@ pub(super) fn row_identity(
         );
     }
     let has = |number: usize| keys.contains(&number);
-    let all = columns.iter().all(|column| match column {
+    let is_whole = |column: &ResultColumn| match column {
         ResultColumn::Key(number) => has(*number),
         ResultColumn::GroupingSet => false,
         _ => true,
-    });
-    Ok(RowIdentity { bounds, key, numbered: !all || is_cast || !keeps_groups(plan, aggregate) })
+    };
+    // Of several inputs, a row may be of several groups.
+    let all = match origins.0 {
+        [only] => !only.collected && only.columns.iter().all(is_whole),
+        _ => false,
+    };
+    Ok(RowIdentity { bounds, key, numbered: !all || is_cast || !keeps_groups(plan) })
 }
 
-/// A column of the window aggregation that an output column is.
+/// A column of an input's rows that an output column is.
 struct Origin {
     column: ResultColumn,
     /// Whether it is another type since.
     cast: bool,
 }
 
-/// Follows an output column down to the window aggregation.
-fn origin(plan: &LogicalPlan, column: usize, window: &Aggregate, columns: &[ResultColumn]) -> Option<Origin> {
+/// Follows an output column down to the rows of closed windows. Rows that have been kept as they are have no keys.
+fn origin(plan: &LogicalPlan, column: usize, origins: &Origins<'_>) -> Option<Origin> {
+    if let Some(bound) = origins.bound(plan, column).filter(|bound| !bound.nullable) {
+        return Some(Origin { column: ResultColumn::Window(bound.bound), cast: false });
+    }
     let through = |input: &LogicalPlan, expression: Option<&Expr>| {
         let (inner, cast) = match unaliased(expression?) {
             Expr::Cast(cast) => (unaliased(&cast.expr), true),
             other => (other, false),
         };
-        let Expr::Column(inner) = inner else { return None };
-        let below = origin(input, input.schema().maybe_index_of_column(inner)?, window, columns)?;
+        let below = match inner {
+            Expr::Column(inner) => origin(input, input.schema().maybe_index_of_column(inner)?, origins)?,
+            other => {
+                let bound = origins.bound_of(input, other).filter(|bound| !bound.nullable)?;
+                Origin { column: ResultColumn::Window(bound.bound), cast: false }
+            }
+        };
         Some(Origin { cast: below.cast || cast, ..below })
     };
     match plan {
-        LogicalPlan::Aggregate(it) if it == window => {
-            columns.get(column).map(|column| Origin { column: *column, cast: false })
+        LogicalPlan::TableScan(scan) => {
+            let number = closed_input(scan)?;
+            let input = origins.0.iter().find(|input| input.rows.number() == number && !input.collected)?;
+            input.columns.get(column).map(|column| Origin { column: *column, cast: false })
         }
         LogicalPlan::Aggregate(it) => through(&it.input, it.group_expr.get(column)),
         LogicalPlan::Projection(it) => through(&it.input, it.expr.get(column)),
         LogicalPlan::Window(it) => {
-            (column < it.input.schema().fields().len()).then(|| origin(&it.input, column, window, columns)).flatten()
+            (column < it.input.schema().fields().len()).then(|| origin(&it.input, column, origins)).flatten()
         }
         LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Sort(_)
         | LogicalPlan::Limit(_)
-        | LogicalPlan::Distinct(_) => plan.inputs().first().and_then(|it| origin(it, column, window, columns)),
+        | LogicalPlan::Distinct(_) => plan.inputs().first().and_then(|it| origin(it, column, origins)),
         _ => None,
     }
 }
@@ -294,16 +303,16 @@ fn keeps_time(data_type: &DataType, windows: Windows) -> bool {
     }
 }
 
-/// Whether every row of the result is of one group of the window aggregation.
-fn keeps_groups(plan: &LogicalPlan, window: &Aggregate) -> bool {
+/// Whether every row of the result is of one row of closed windows.
+fn keeps_groups(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::Aggregate(it) => it == window,
+        LogicalPlan::TableScan(_) => true,
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Sort(_)
         | LogicalPlan::Limit(_)
-        | LogicalPlan::Window(_) => plan.inputs().into_iter().all(|input| keeps_groups(input, window)),
+        | LogicalPlan::Window(_) => plan.inputs().into_iter().all(keeps_groups),
         _ => false,
     }
 }

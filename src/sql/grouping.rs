@@ -1,6 +1,6 @@
 //! GROUP BY of a windowed aggregation: which of its columns are the window's, which are keys, and its grouping sets.
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::Column;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{Aggregate, Expr, GroupingSet as SqlGroupingSet, LogicalPlan};
 
@@ -56,7 +56,7 @@ pub(super) fn grouping(aggregate: &Aggregate, node: &WindowNode) -> Result<Group
 }
 
 /// The expressions of each set.
-fn sets_of(set: &SqlGroupingSet) -> Vec<Vec<Expr>> {
+pub(super) fn sets_of(set: &SqlGroupingSet) -> Vec<Vec<Expr>> {
     match set {
         SqlGroupingSet::GroupingSets(sets) => sets.clone(),
         SqlGroupingSet::Rollup(all) => (0..=all.len()).rev().map(|count| all[..count].to_vec()).collect(),
@@ -131,55 +131,46 @@ pub(super) fn missing_bounds(bounds: &[usize], windows: Windows) -> Option<&'sta
 }
 
 /// Rows of windows that share their panes have no window before the aggregation: there, the window's columns may only be passed
-/// on to GROUP BY.
-pub(super) fn check_window_columns(aggregate: &Aggregate, node: &WindowNode) -> Result<()> {
+/// on to GROUP BY. Returns one that is computed with; then rows are kept as they are, and aggregated when their windows have closed.
+pub(super) fn check_window_columns(aggregate: &Aggregate, node: &WindowNode) -> Option<Column> {
     if matches!(node.windows, Windows::Tumble(_)) {
-        return Ok(());
+        return None;
     }
     let width = node.input.schema().fields().len();
-    let groups = grouping_set_to_exprlist(&aggregate.group_expr)?;
-    check_expressions(groups.into_iter().chain(&aggregate.aggr_expr), &aggregate.input, width)?;
+    let groups = grouping_set_to_exprlist(&aggregate.group_expr).unwrap_or_default();
+    let mut found = computes_with_window(groups.into_iter().chain(&aggregate.aggr_expr), &aggregate.input, width);
     let mut plan = aggregate.input.as_ref();
-    loop {
+    while found.is_none() {
         plan = match plan {
             LogicalPlan::SubqueryAlias(alias) => &alias.input,
             LogicalPlan::Filter(filter) => {
-                check_expressions([&filter.predicate].into_iter(), &filter.input, width)?;
+                found = computes_with_window([&filter.predicate].into_iter(), &filter.input, width);
                 &filter.input
             }
             LogicalPlan::Projection(projection) => {
-                check_expressions(projection.expr.iter(), &projection.input, width)?;
+                found = computes_with_window(projection.expr.iter(), &projection.input, width);
                 &projection.input
             }
-            _ => return Ok(()),
+            _ => return None,
         };
     }
+    found
 }
 
-fn check_expressions<'a>(expressions: impl Iterator<Item = &'a Expr>, input: &LogicalPlan, width: usize) -> Result<()> {
+/// A column of the window that an expression is not, but computes with.
+pub(super) fn computes_with_window<'a>(
+    expressions: impl Iterator<Item = &'a Expr>,
+    input: &LogicalPlan,
+    width: usize,
+) -> Option<Column> {
     for expression in expressions {
         if matches!(unaliased(expression), Expr::Column(_)) {
             continue;
         }
-        let is_window = |it: &Expr| matches!(it, Expr::Column(_)) && window_column(it, input, width).is_some();
-        let mut found = None;
-        expression.apply(|it| {
-            if is_window(it) {
-                found = Some(it.clone());
-                return Ok(TreeNodeRecursion::Stop);
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        if let Some(Expr::Column(column)) = found {
-            return refuse_at(
-                &["WHERE", &column.name],
-                format!(
-                    "\"{}\" is not known yet for single rows, which are in several windows or in one that still grows; GROUP BY it, and \
-                     compute with it in HAVING, in SELECT, or in a query around this one",
-                    column.name
-                ),
-            );
+        let is_window = |it: &&Column| window_column(&Expr::Column((*it).clone()), input, width).is_some();
+        if let Some(column) = expression.column_refs().into_iter().find(is_window) {
+            return Some(column.clone());
         }
     }
-    Ok(())
+    None
 }

@@ -1,11 +1,13 @@
 //! Query files → pipelines: text, statements, plans, and everything that can be said of them before they run.
 
+mod cast_names;
 pub mod catalog;
 pub mod closing;
 pub mod compile;
 pub mod database;
 mod ddl;
 pub mod diagnose;
+mod distinct_rows;
 #[cfg(test)]
 mod docs_test;
 pub mod emission;
@@ -16,6 +18,7 @@ pub mod interval;
 pub mod metadata;
 mod names;
 mod nth_value;
+mod other_names;
 pub mod pipeline;
 pub mod query;
 pub mod refusal;
@@ -32,3 +35,4 @@ pub mod types;
 mod window_call;
 pub mod window_node;
 mod window_words;
+mod windowed;

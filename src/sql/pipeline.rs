@@ -11,6 +11,7 @@ use super::emission::Emission;
 use super::relation::Reading;
 use crate::window::aggregate::WindowPlan;
 use crate::window::stage::Stage;
+use crate::window::watermark::END_OF_TIME;
 
 /// A compiled `INSERT INTO … SELECT`.
 #[derive(Debug)]
@@ -63,9 +64,14 @@ pub enum Work {
 /// A windowed query.
 #[derive(Debug)]
 pub struct Windowed {
-    /// How rows are counted into windows on the lanes, for each input. All of them close at the least watermark of the tables that
-    /// feed any.
+    /// How rows are counted into windows, for each input: on the lanes, or, of windows over windows, where those close. All of them
+    /// close at the least watermark of the tables that feed any.
     pub inputs: Vec<Arc<WindowPlan>>,
+    /// How far each input stays behind the query's watermark, in milliseconds: a session is over only when the watermark is after its
+    /// end, and what is made of sessions must wait for that.
+    pub behind: Vec<i64>,
+    /// Windows over windows: what closes first comes first.
+    pub nested: Vec<Nested>,
     /// What happens when windows close.
     pub closing: Arc<Closing>,
     /// Which columns of the output are group keys.
@@ -84,6 +90,17 @@ pub struct RowIdentity {
     pub key: Vec<usize>,
     /// Whether a window may have several rows with one key. Then they are numbered.
     pub numbered: bool,
+}
+
+/// Closed windows whose rows are counted into other windows.
+#[derive(Debug)]
+pub struct Nested {
+    /// The rows that they give.
+    pub closing: Arc<Closing>,
+    /// For which input.
+    pub input: usize,
+    /// Which column of the rows has their time.
+    pub time: usize,
 }
 
 /// Where a column of the aggregation's result comes from.
@@ -150,6 +167,25 @@ impl Pipeline {
 }
 
 impl Windowed {
+    /// The watermark of an input when the query's is at `watermark`.
+    pub fn watermark(&self, input: usize, watermark: i64) -> i64 {
+        match watermark {
+            END_OF_TIME => END_OF_TIME,
+            other => other.saturating_sub(self.behind.get(input).copied().unwrap_or(0)),
+        }
+    }
+
+    /// Whether the rows of an input are kept as they are until their window closes.
+    pub fn collects(&self, input: usize) -> bool {
+        let mut closings = self.nested.iter().map(|nested| &nested.closing).chain([&self.closing]);
+        closings.any(|closing| closing.collects(input))
+    }
+
+    /// What gives an input its rows, when closed windows do.
+    pub fn nested(&self, input: usize) -> Option<&Nested> {
+        self.nested.iter().find(|nested| nested.input == input)
+    }
+
     /// Whether all of its windows begin and end at whole seconds.
     pub fn in_whole_seconds(&self) -> bool {
         self.inputs.iter().all(|input| input.windows.in_whole_seconds())

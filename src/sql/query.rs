@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::metadata::FieldMetadata;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement as DfStatement;
@@ -16,10 +16,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
+use super::cast_names::CastNames;
 use super::catalog::{IMAGES, Insert, Script, Table};
 use super::compile;
 use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
-use super::pipeline::{Feed, Pipeline};
+use super::pipeline::{Feed, Pipeline, Work};
 use super::refusal::Refusal;
 use super::relation::{StreamRelations, StreamTable};
 use super::submission::{Discovered, File, Submission};
@@ -63,8 +64,8 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
 /// Compiles a script. Where something is still to come (`is_waiting`), there need be no INSERT.
 pub(super) async fn compile_script(script: Script, files: &[File], is_waiting: bool) -> Result<Query> {
     let script = Arc::new(script);
-    let mut planner = Planner::new(&script);
-    let mut pipelines = Vec::new();
+    let mut planner = Planner::new(&script)?;
+    let mut pipelines: Vec<Pipeline> = Vec::new();
     for File { text, views, inserts } in files {
         for view in &script.views[views.clone()] {
             let plan = planner
@@ -75,9 +76,11 @@ pub(super) async fn compile_script(script: Script, files: &[File], is_waiting: b
         }
         for insert in &script.inserts[inserts.clone()] {
             let pipeline = planner.insert(text, insert).await?;
-            check_target(text, insert, &pipeline, &pipelines)?;
             check_source(text, insert, &pipeline, &pipelines)?;
-            pipelines.push(Arc::new(pipeline));
+            match same_target(text, insert, &pipeline, &mut pipelines)? {
+                Some(earlier) => join(earlier, pipeline),
+                None => pipelines.push(pipeline),
+            }
         }
     }
     if pipelines.is_empty() && !is_waiting {
@@ -85,6 +88,7 @@ pub(super) async fn compile_script(script: Script, files: &[File], is_waiting: b
         let start = Location { line: 1, column: 1 };
         return Err(files.last().map_or_else(|| Error::config(message), |file| file.text.error(start, message).into()));
     }
+    let pipelines: Vec<_> = pipelines.into_iter().map(Arc::new).collect();
     let warnings = warnings(&pipelines);
     Ok(Query { script, pipelines, warnings })
 }
@@ -108,12 +112,13 @@ struct Planner {
 }
 
 impl Planner {
-    fn new(script: &Arc<Script>) -> Self {
+    fn new(script: &Arc<Script>) -> Result<Self> {
         let context = context();
+        context.state_ref().write().register_expr_planner(Arc::new(CastNames))?;
         let state = context.state();
         let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).cloned().collect();
         let tables = script.tables.keys().chain(script.views.iter().map(|view| &view.name)).cloned().collect();
-        Self { script: Arc::clone(script), context, views: Arc::default(), known: Known { tables, functions } }
+        Ok(Self { script: Arc::clone(script), context, views: Arc::default(), known: Known { tables, functions } })
     }
 
     async fn insert(&mut self, text: &Text, insert: &Insert) -> Result<Pipeline> {
@@ -264,24 +269,59 @@ fn wanted_columns(declared: &SchemaRef, insert: &Insert, target: &str) -> std::r
     insert.columns.iter().map(find).collect()
 }
 
-/// A table keeps track of what one INSERT has written; two would not be told apart after a crash.
-fn check_target(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Arc<Pipeline>]) -> Result<()> {
-    let Some(target) = &pipeline.target else { return Ok(()) };
-    let is_kept = !matches!(target.options.get("connector"), Some("print" | "blackhole"));
-    if is_kept
-        && earlier
-            .iter()
-            .any(|it| it.target.as_ref().is_some_and(|other| other.place_in_words() == target.place_in_words()))
-    {
-        let message =
-            format!("table \"{}\" is already filled by another INSERT; give this one a table of its own", target.name);
-        return Err(text.error(insert.place, message).into());
+/// The INSERT into the same table that this one is one with. A table keeps track of what one pipeline has written; two would not be
+/// told apart after a crash.
+fn same_target<'a>(
+    text: &Text,
+    insert: &Insert,
+    pipeline: &Pipeline,
+    earlier: &'a mut [Pipeline],
+) -> Result<Option<&'a mut Pipeline>> {
+    let Some(target) = &pipeline.target else { return Ok(None) };
+    if matches!(target.options.get("connector"), Some("print" | "blackhole")) {
+        return Ok(None);
     }
-    Ok(())
+    let is_same =
+        |it: &&mut Pipeline| it.target.as_ref().is_some_and(|other| other.place_in_words() == target.place_in_words());
+    let Some(other) = earlier.iter_mut().find(is_same) else { return Ok(None) };
+    let columns = |pipeline: &Pipeline| {
+        let fields = pipeline.output.fields().iter();
+        fields.map(|field| (field.name().clone(), field.data_type().clone())).collect::<Vec<_>>()
+    };
+    let name = &target.name;
+    let message = match (&pipeline.work, &other.work) {
+        _ if other.target.as_ref().is_some_and(|other| other.name != *name) => {
+            format!(
+                "table \"{name}\" is already filled by another INSERT, under another name; use one CREATE TABLE for both"
+            )
+        }
+        (Work::Append, Work::Append) if columns(pipeline) == columns(other) => return Ok(Some(other)),
+        (Work::Append, Work::Append) => {
+            format!(
+                "table \"{name}\" is already filled by another INSERT, which gives other columns; select the same, or fill another table"
+            )
+        }
+        (Work::Window(_), Work::Window(_)) => format!(
+            "table \"{name}\" is already filled by another INSERT; write both as one: INSERT INTO {name} SELECT … UNION ALL SELECT …"
+        ),
+        _ => format!("table \"{name}\" is already filled by another INSERT; give this one a table of its own"),
+    };
+    Err(text.error(insert.place, message).into())
+}
+
+/// Several INSERTs of single rows into one table are a `UNION ALL`.
+fn join(one: &mut Pipeline, other: Pipeline) {
+    let nullable = |(field, other): (&FieldRef, &FieldRef)| {
+        field.as_ref().clone().with_nullable(field.is_nullable() || other.is_nullable())
+    };
+    let fields: Vec<_> = one.output.fields().iter().zip(other.output.fields()).map(nullable).collect();
+    one.output = Arc::new(Schema::new(fields));
+    one.fingerprint = format!("{}\n{}", one.fingerprint, other.fingerprint);
+    one.feeds.extend(other.feeds);
 }
 
 /// Offsets and inserts are told apart by topic and partition: a topic is read as one table.
-fn check_source(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Arc<Pipeline>]) -> Result<()> {
+fn check_source(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Pipeline]) -> Result<()> {
     let before = earlier.iter().flat_map(|it| &it.feeds).map(|feed| &feed.table);
     let mut read: Vec<&Arc<Table>> = before.collect();
     for Feed { table, .. } in &pipeline.feeds {

@@ -1,12 +1,13 @@
 //! Why a query cannot run as a stream: what, where, what to write instead.
 
+use datafusion::common::JoinType;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Expr, Join, LogicalPlan, Operator};
 use datafusion::sql::sqlparser::tokenizer::Location;
 
-use super::grouping::missing_bounds;
-use super::pipeline::ResultColumn;
-use super::trace::{traces_to_window, unaliased};
+use super::grouping::{missing_bounds, sets_of};
+use super::trace::{Origins, inputs_below, unaliased};
 use crate::error::SqlError;
 use crate::window::assigner::Windows;
 
@@ -54,15 +55,6 @@ fn node_name(plan: &LogicalPlan) -> String {
     text.split([':', ' ']).next().unwrap_or(&text).to_owned()
 }
 
-/// Why several streams cannot be one, and what to write instead.
-pub(super) fn several_inputs(plan: &LogicalPlan) -> String {
-    match plan {
-        LogicalPlan::Join(_) => "a join of streams is not supported yet; write each stream to ClickHouse with an INSERT of its own, and join there".into(),
-        LogicalPlan::Union(_) => "a UNION of streams is not supported yet; write one INSERT per stream, each into a table of its own".into(),
-        other => format!("{} of streams is not supported yet; write one INSERT per stream", node_name(other)),
-    }
-}
-
 /// The name of an aggregate function, as it is written.
 pub(super) fn function_name(aggregate: &Expr) -> String {
     match unaliased(aggregate) {
@@ -99,36 +91,59 @@ pub(super) fn not_row_wise<T>(plan: &LogicalPlan) -> Result<T> {
     }
 }
 
-/// Above the window aggregation, rows are looked at a window at a time: what groups or numbers them must say so.
-pub(super) fn check_above(
-    plan: &LogicalPlan,
-    aggregate: &Aggregate,
-    columns: &[ResultColumn],
-    windows: Windows,
-) -> Result<()> {
+/// Refuses a stream that comes to a node which looks at several rows without windows.
+pub(super) fn without_window<T>(scan: &LogicalPlan, above: Option<&LogicalPlan>) -> Result<T> {
+    match above {
+        Some(LogicalPlan::Join(_)) => refuse_at(
+            &["JOIN", "IN", "EXISTS", "FROM"],
+            "a join of streams would keep endless state; give both sides windows, and join those: \
+             FROM (SELECT * FROM TUMBLE(a, …)) AS a JOIN (SELECT * FROM TUMBLE(b, …)) AS b \
+             ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.id = b.id",
+        ),
+        Some(LogicalPlan::Union(_)) => refuse_at(
+            &["UNION"],
+            "one side of UNION ALL has the rows of closed windows, the other single rows; write an INSERT for each, or give both a window",
+        ),
+        Some(LogicalPlan::Distinct(it)) if matches!(it.input().as_ref(), LogicalPlan::Union(_)) => refuse_at(
+            &["UNION"],
+            "UNION over endless streams would keep every row for ever to tell which are new; write UNION ALL",
+        ),
+        Some(LogicalPlan::Aggregate(aggregate)) if !aggregate.aggr_expr.is_empty() => {
+            let function = aggregate.aggr_expr.first().map(function_name).unwrap_or_default();
+            refuse_at(
+                &["GROUP BY", &function],
+                "an aggregation over a stream needs a window, or its state grows for ever: \
+                 FROM TUMBLE(table, time_column, INTERVAL '5' MINUTE) … GROUP BY window_start, window_end",
+            )
+        }
+        Some(other) => not_row_wise(other),
+        None => not_row_wise(scan),
+    }
+}
+
+/// Above the windows, rows are looked at a window at a time: what groups, numbers or joins them must say so.
+pub(super) fn check_above(plan: &LogicalPlan, origins: &Origins<'_>) -> Result<()> {
+    let missing = |input: &LogicalPlan, bounds: &[usize]| missing_in_any(bounds, &windows_below(input, origins));
     let by_window = |input: &LogicalPlan, expressions: &[Expr]| {
-        let place = |expression: &Expr| match unaliased(expression) {
-            Expr::Column(column) => input.schema().maybe_index_of_column(column),
-            _ => None,
-        };
-        let bounds =
-            expressions.iter().filter_map(place).filter_map(|at| traces_to_window(input, at, aggregate, columns));
-        missing_bounds(&bounds.collect::<Vec<_>>(), windows)
-    };
-    let needed = match windows {
-        Windows::Cumulate { .. } | Windows::Session { .. } => "window_start and window_end",
-        _ => "window_start or window_end",
+        let bounds: Vec<_> = expressions.iter().filter_map(|it| origins.bound_of(input, it)).collect();
+        missing(input, &bounds.iter().map(|it| it.bound).collect::<Vec<_>>())
     };
     match plan {
-        LogicalPlan::Aggregate(it) if it == aggregate => return Ok(()),
-        LogicalPlan::Aggregate(it) if by_window(&it.input, &it.group_expr).is_some() => {
-            return refuse_at(
-                &["GROUP BY"],
-                format!(
-                    "a second aggregation is over the rows of each closed window, so it must group by {needed}; \
-                     to combine windows, use one longer window"
-                ),
-            );
+        LogicalPlan::Aggregate(it) => {
+            // Each grouping set by itself.
+            let sets = match it.group_expr.as_slice() {
+                [Expr::GroupingSet(set)] => sets_of(set),
+                keys => vec![keys.to_vec()],
+            };
+            if let Some(missing) = sets.iter().find_map(|keys| by_window(&it.input, keys)) {
+                return refuse_at(
+                    &["GROUP BY"],
+                    format!(
+                        "a second aggregation is over the rows of each closed window, so it must group by {missing}; to combine windows, \
+                         put one around them: FROM TUMBLE(minutes, window_time, INTERVAL '1' HOUR)"
+                    ),
+                );
+            }
         }
         LogicalPlan::Window(it) => {
             for expression in &it.window_expr {
@@ -143,16 +158,96 @@ pub(super) fn check_above(
         }
         LogicalPlan::Distinct(it) => {
             let input = it.input();
-            let places = 0..input.schema().fields().len();
-            let bounds = places.filter_map(|at| traces_to_window(input, at, aggregate, columns)).collect::<Vec<_>>();
-            if missing_bounds(&bounds, windows).is_some() {
+            let bounds = (0..input.schema().fields().len()).filter_map(|at| origins.bound(input, at));
+            let bounds = bounds.map(|it| it.bound).collect::<Vec<_>>();
+            if let Some(missing) = missing(input, &bounds) {
                 return refuse_at(
-                    &["DISTINCT"],
-                    format!("DISTINCT is over the rows of each closed window, so select {needed} too"),
+                    &["DISTINCT", "UNION"],
+                    format!("DISTINCT is over the rows of each closed window, so select {missing} too"),
                 );
             }
         }
+        LogicalPlan::Join(join) => check_join(join, origins)?,
         _ => {}
     }
-    plan.inputs().into_iter().try_for_each(|input| check_above(input, aggregate, columns, windows))
+    plan.inputs().into_iter().try_for_each(|input| check_above(input, origins))
+}
+
+/// The windows of the inputs below, each kind once.
+fn windows_below(plan: &LogicalPlan, origins: &Origins<'_>) -> Vec<Windows> {
+    let mut found = Vec::new();
+    let below = inputs_below(plan);
+    for input in origins.0.iter().filter(|input| below.contains(&input.rows.number())) {
+        if !found.contains(&input.windows) {
+            found.push(input.windows);
+        }
+    }
+    found
+}
+
+/// What is missing to tell one window from another, where there may be several kinds.
+fn missing_in_any(bounds: &[usize], windows: &[Windows]) -> Option<&'static str> {
+    let both = "window_start and window_end";
+    match windows {
+        [] => None,
+        [one] => missing_bounds(bounds, *one).map(|_| match one {
+            Windows::Cumulate { .. } | Windows::Session { .. } => both,
+            _ => "window_start or window_end",
+        }),
+        _ => (!has_both(bounds)).then_some(both),
+    }
+}
+
+fn has_both(bounds: &[usize]) -> bool {
+    bounds.contains(&0) && bounds.iter().any(|bound| *bound > 0)
+}
+
+/// A join is of the rows of one window with those of the same window.
+fn check_join(join: &Join, origins: &Origins<'_>) -> Result<()> {
+    let places = ["JOIN", "IN", "EXISTS", "FROM"];
+    let (left, right) = (windows_below(&join.left, origins), windows_below(&join.right, origins));
+    if left.is_empty() || right.is_empty() {
+        // One side is constant.
+        let keeps_constant = match join.join_type {
+            JoinType::Inner | JoinType::LeftMark | JoinType::RightMark => false,
+            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => left.is_empty(),
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti => right.is_empty(),
+            JoinType::Full => true,
+        };
+        return match keeps_constant {
+            true => refuse_at(
+                &places,
+                "this join would have the rows of the constant side once for each window; turn it around",
+            ),
+            false => Ok(()),
+        };
+    }
+    let in_filter = join.filter.iter().flat_map(split_conjunction).filter_map(|it| match it {
+        Expr::BinaryExpr(it) if it.op == Operator::Eq => Some((it.left.as_ref(), it.right.as_ref())),
+        _ => None,
+    });
+    let of = |one: &Expr, other: &Expr| {
+        let (one, other) = (origins.bound_of(&join.left, one)?.bound, origins.bound_of(&join.right, other)?.bound);
+        (one == other).then_some(one)
+    };
+    let pairs = join.on.iter().map(|(one, other)| (one, other)).chain(in_filter);
+    let bounds: Vec<_> = pairs.filter_map(|(one, other)| of(one, other).or_else(|| of(other, one))).collect();
+    if !has_both(&bounds) {
+        return refuse_at(
+            &places,
+            "a join of windows is of each window with the same window, or it would keep endless state; write \
+             ON a.window_start = b.window_start AND a.window_end = b.window_end AND …",
+        );
+    }
+    if let ([one], [other]) = (left.as_slice(), right.as_slice())
+        && one != other
+    {
+        return refuse_at(
+            &places,
+            format!(
+                "the windows of the join's sides are not the same, so their rows would never meet: {one}, and {other}"
+            ),
+        );
+    }
+    Ok(())
 }

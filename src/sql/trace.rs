@@ -1,7 +1,13 @@
 //! Where the columns of a plan come from.
 
-use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan};
+use std::collections::BTreeSet;
 
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::JoinType;
+use datafusion::datasource::DefaultTableSource;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
+
+use super::closing::{ClosedInput, ClosedRows};
 use super::pipeline::ResultColumn;
 
 /// Which window column an expression over `input` is, if it is nothing but one.
@@ -16,56 +22,35 @@ pub(super) fn trace(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, 
     match plan {
         LogicalPlan::SubqueryAlias(alias) => trace(&alias.input, column),
         LogicalPlan::Filter(filter) => trace(&filter.input, column),
-        LogicalPlan::Sort(sort) => trace(&sort.input, column),
-        LogicalPlan::Limit(limit) => trace(&limit.input, column),
-        LogicalPlan::Projection(projection) => match unaliased(projection.expr.get(column)?) {
-            Expr::Column(inner) => trace(&projection.input, projection.input.schema().maybe_index_of_column(inner)?),
-            _ => None,
-        },
+        LogicalPlan::Projection(projection) => trace(&projection.input, passed_on(projection.expr.get(column)?, plan)?),
         bottom => (column < bottom.schema().fields().len()).then_some((bottom, column)),
     }
 }
 
-/// Whether an output column is a group key, under whatever name.
-pub(super) fn is_group_key(plan: &LogicalPlan, column: usize) -> bool {
-    let Some((LogicalPlan::Aggregate(aggregate), column)) = trace(plan, column) else { return false };
-    // Several grouping sets have a number after their keys.
-    let sets = usize::from(matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]));
-    column + sets < aggregate.schema.fields().len() - aggregate.aggr_expr.len()
+/// The column of a projection's input that an expression of it is.
+fn passed_on(expression: &Expr, projection: &LogicalPlan) -> Option<usize> {
+    match unaliased(expression) {
+        Expr::Column(inner) => projection.inputs().first()?.schema().maybe_index_of_column(inner),
+        _ => None,
+    }
 }
 
-/// Which of the window's columns an output column is, through whatever lies between.
-pub(super) fn traces_to_window(
-    plan: &LogicalPlan,
-    column: usize,
-    window: &Aggregate,
-    columns: &[ResultColumn],
-) -> Option<usize> {
-    let through = |input: &LogicalPlan, expression: Option<&Expr>| match expression.map(unaliased) {
-        Some(Expr::Column(inner)) => {
-            let place = input.schema().maybe_index_of_column(inner);
-            place.and_then(|at| traces_to_window(input, at, window, columns))
+/// The column of a projection's input that has the same instants as an expression of it, in whatever precision.
+pub(super) fn same_instants(expression: &Expr, projection: &LogicalPlan) -> Option<usize> {
+    match unaliased(expression) {
+        Expr::Cast(cast) => {
+            let at = same_instants(&cast.expr, projection)?;
+            let from = projection.inputs().first()?.schema().field(at).data_type().clone();
+            let zone = |data_type: &DataType| match data_type {
+                DataType::Timestamp(_, zone) => Some(zone.as_deref().map(str::to_owned)),
+                _ => None,
+            };
+            // Without a zone, times are UTC.
+            let is_utc = |zone: Option<String>| zone.is_none_or(|zone| zone == "UTC" || zone == "+00:00");
+            let (from, to) = (zone(&from)?, zone(cast.field.data_type())?);
+            (from == to || (is_utc(from) && is_utc(to))).then_some(at)
         }
-        _ => None,
-    };
-    match plan {
-        LogicalPlan::Aggregate(it) if it == window => match columns.get(column) {
-            Some(ResultColumn::Window(bound)) => Some(*bound),
-            _ => None,
-        },
-        LogicalPlan::Aggregate(it) => through(&it.input, it.group_expr.get(column)),
-        LogicalPlan::Projection(it) => through(&it.input, it.expr.get(column)),
-        LogicalPlan::Window(it) => {
-            (column < it.input.schema().fields().len()).then(|| traces_to_window(&it.input, column, window, columns))?
-        }
-        LogicalPlan::SubqueryAlias(_)
-        | LogicalPlan::Filter(_)
-        | LogicalPlan::Sort(_)
-        | LogicalPlan::Limit(_)
-        | LogicalPlan::Distinct(_) => {
-            plan.inputs().first().and_then(|it| traces_to_window(it, column, window, columns))
-        }
-        _ => None,
+        other => passed_on(other, projection),
     }
 }
 
@@ -74,5 +59,166 @@ pub(super) fn unaliased(expression: &Expr) -> &Expr {
     match expression {
         Expr::Alias(alias) => unaliased(&alias.expr),
         other => other,
+    }
+}
+
+/// Which input of a closing plan a scan stands for.
+pub(super) fn closed_input(scan: &TableScan) -> Option<usize> {
+    let source = scan.source.as_ref() as &dyn std::any::Any;
+    let provider = source.downcast_ref::<DefaultTableSource>()?.table_provider.as_ref() as &dyn std::any::Any;
+    provider.downcast_ref::<ClosedRows>().map(ClosedRows::number)
+}
+
+/// A column that is one of the window's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bound {
+    /// Which of [`WINDOW_COLUMNS`](crate::window::aggregate::WINDOW_COLUMNS).
+    pub(super) bound: usize,
+    /// Whether it may be null, as an outer join has it.
+    pub(super) nullable: bool,
+    /// The inputs whose it may be.
+    inputs: BTreeSet<usize>,
+}
+
+/// Where the columns of a plan over closed windows come from.
+pub(super) struct Origins<'a>(pub(super) &'a [ClosedInput]);
+
+impl Origins<'_> {
+    /// Which of the window's columns an output column is, through whatever lies between.
+    pub(super) fn bound(&self, plan: &LogicalPlan, column: usize) -> Option<Bound> {
+        let first = || plan.inputs().first().copied();
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                let number = closed_input(scan)?;
+                match self.input(number)?.columns.get(column) {
+                    Some(ResultColumn::Window(bound)) => {
+                        Some(Bound { bound: *bound, nullable: false, inputs: BTreeSet::from([number]) })
+                    }
+                    _ => None,
+                }
+            }
+            LogicalPlan::Aggregate(it) => match it.group_expr.as_slice() {
+                // What a set leaves out is null.
+                [Expr::GroupingSet(_)] => None,
+                keys => self.bound_of(&it.input, keys.get(column)?),
+            },
+            LogicalPlan::Projection(it) => self.bound_of(&it.input, it.expr.get(column)?),
+            LogicalPlan::Window(it) if column < it.input.schema().fields().len() => self.bound(&it.input, column),
+            LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Distinct(_) => self.bound(first()?, column),
+            LogicalPlan::Union(it) => {
+                let mut bounds = it.inputs.iter().map(|input| self.bound(input, column));
+                let first = bounds.next()??;
+                bounds.try_fold(first, |one, other| {
+                    let other = other?;
+                    (one.bound == other.bound).then(|| Bound {
+                        bound: one.bound,
+                        nullable: one.nullable || other.nullable,
+                        inputs: &one.inputs | &other.inputs,
+                    })
+                })
+            }
+            LogicalPlan::Join(it) => {
+                let left = match it.join_type {
+                    JoinType::RightSemi | JoinType::RightAnti => 0,
+                    _ => it.left.schema().fields().len(),
+                };
+                let (side, column, is_left) = match column < left {
+                    true => (&it.left, column, true),
+                    false => (&it.right, column - left, false),
+                };
+                let outer = match it.join_type {
+                    JoinType::Full => true,
+                    JoinType::Left => !is_left,
+                    JoinType::Right => is_left,
+                    _ => false,
+                };
+                let bound = self.bound(side, column)?;
+                Some(Bound { nullable: bound.nullable || outer, ..bound })
+            }
+            _ => None,
+        }
+    }
+
+    /// The same of an expression over a plan's rows. Of an outer join it may be `coalesce` of both sides' columns.
+    pub(super) fn bound_of(&self, plan: &LogicalPlan, expression: &Expr) -> Option<Bound> {
+        match unaliased(expression) {
+            Expr::Column(column) => self.bound(plan, plan.schema().maybe_index_of_column(column)?),
+            other => {
+                let alternatives = coalesced(other)?;
+                let mut bounds = alternatives.into_iter().map(|it| self.bound_of(plan, it));
+                let first = bounds.next()??;
+                let all = bounds.try_fold(first, |one, other| {
+                    let other = other?;
+                    (one.bound == other.bound).then(|| Bound {
+                        bound: one.bound,
+                        nullable: one.nullable && other.nullable,
+                        inputs: &one.inputs | &other.inputs,
+                    })
+                })?;
+                // Each row is of one input at least.
+                Some(Bound { nullable: all.nullable && all.inputs != inputs_below(plan), ..all })
+            }
+        }
+    }
+
+    /// Whether an output column is a bound of the window or a group key, under whatever name.
+    pub(super) fn is_key(&self, plan: &LogicalPlan, column: usize) -> bool {
+        let is_key = |input: &LogicalPlan, expression: Option<&Expr>| match expression.map(unaliased) {
+            Some(Expr::Column(inner)) => {
+                input.schema().maybe_index_of_column(inner).is_some_and(|at| self.is_key(input, at))
+            }
+            _ => false,
+        };
+        if self.bound(plan, column).is_some() {
+            return true;
+        }
+        match plan {
+            LogicalPlan::TableScan(scan) => closed_input(scan)
+                .and_then(|number| self.input(number))
+                .is_some_and(|it| !it.collected && matches!(it.columns.get(column), Some(ResultColumn::Key(_)))),
+            LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Distinct(_) => plan.inputs().first().is_some_and(|input| self.is_key(input, column)),
+            LogicalPlan::Projection(it) => is_key(&it.input, it.expr.get(column)),
+            LogicalPlan::Window(it) => column < it.input.schema().fields().len() && self.is_key(&it.input, column),
+            LogicalPlan::Aggregate(it) => {
+                let sets = matches!(it.group_expr.as_slice(), [Expr::GroupingSet(_)]);
+                let keys = it.schema.fields().len() - it.aggr_expr.len() - usize::from(sets);
+                column < keys
+            }
+            _ => false,
+        }
+    }
+
+    fn input(&self, number: usize) -> Option<&ClosedInput> {
+        self.0.iter().find(|input| input.rows.number() == number)
+    }
+}
+
+/// The arguments of `coalesce`, also as DataFusion simplifies it: `CASE WHEN a IS NOT NULL THEN a ELSE b END`.
+fn coalesced(expression: &Expr) -> Option<Vec<&Expr>> {
+    match expression {
+        Expr::ScalarFunction(function) if function.name() == "coalesce" => Some(function.args.iter().collect()),
+        Expr::Case(case) if case.expr.is_none() => {
+            let is_there =
+                |(when, then): &(Box<Expr>, Box<Expr>)| matches!(when.as_ref(), Expr::IsNotNull(it) if it == then);
+            let all = case.when_then_expr.iter().all(is_there).then_some(&case.when_then_expr)?;
+            Some(all.iter().map(|(_, then)| then.as_ref()).chain(case.else_expr.as_deref()).collect())
+        }
+        _ => None,
+    }
+}
+
+/// The inputs whose rows a plan over closed windows has.
+pub(super) fn inputs_below(plan: &LogicalPlan) -> BTreeSet<usize> {
+    match plan {
+        LogicalPlan::TableScan(scan) => closed_input(scan).into_iter().collect(),
+        other => other.inputs().into_iter().flat_map(inputs_below).collect(),
     }
 }

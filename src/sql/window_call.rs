@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use chrono_tz::Tz;
-use datafusion::common::{plan_datafusion_err, plan_err};
+use datafusion::common::{Column, plan_datafusion_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::RelationPlannerContext;
-use datafusion::logical_expr::{Extension, LogicalPlan};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, Value};
 
 use super::interval::{fixed, interval_span};
 use super::relation::{at, relation, time_column};
 use super::window_node::WindowNode;
 use crate::error::suggestion;
+use crate::window::aggregate::WINDOW_COLUMNS;
 use crate::window::assigner::Windows;
 use crate::window::calendar::{Grid, Span};
 
@@ -78,6 +79,7 @@ impl WindowFunction {
         let input = context.plan(relation(needed("DATA")?)?)?;
         let column = needed("TIMECOL")?;
         let time = time_column(column, &input).map_err(|error| at(error, column))?;
+        let (input, time) = without_window_columns(input, time)?;
         let windows = self.windows(&arguments)?;
         let mut partition_by = Vec::new();
         for key in &arguments.partition_by {
@@ -134,14 +136,14 @@ impl WindowFunction {
             let more = positional.len().saturating_sub(open.len()).min(positional.len() - from);
             found.partition_by.extend(positional.drain(from..from + more));
         }
-        let most =
-            if self.named.contains(&"OFFSET") && found.get("OFFSET").is_none() { open.len() + 1 } else { open.len() };
-        if !(open.len()..=most).contains(&positional.len()) {
+        let is_open = |name: &&&str| self.named.contains(*name) && found.get(name).is_none();
+        let optional: Vec<_> = ["OFFSET", "EMITONLYONUPDATE"].iter().filter(is_open).copied().collect();
+        if !(open.len()..=open.len() + optional.len()).contains(&positional.len()) {
             let count = arguments.len();
             let s = if count == 1 { "" } else { "s" };
             return plan_err!("{} has {count} argument{s}; write {}", self.name, self.usage);
         }
-        found.named.extend(open.into_iter().chain(["OFFSET"]).zip(positional));
+        found.named.extend(open.into_iter().chain(optional).zip(positional));
         Ok(found)
     }
 
@@ -230,6 +232,37 @@ impl WindowFunction {
             _ => plan_err!("write {}", self.usage),
         }
     }
+}
+
+/// Rows that have a window already get those columns under other names: the window around them has the names.
+fn without_window_columns(input: LogicalPlan, time: Expr) -> Result<(LogicalPlan, Expr)> {
+    let is_bound = |name: &str| WINDOW_COLUMNS.contains(&name);
+    if !input.schema().fields().iter().any(|field| is_bound(field.name())) {
+        return Ok((input, time));
+    }
+    let has = |name: &str| input.schema().fields().iter().any(|field| field.name() == name);
+    let renamed = |name: &str| {
+        let mut renamed = format!("inner_{name}");
+        while has(&renamed) {
+            renamed = format!("inner_{renamed}");
+        }
+        renamed
+    };
+    let expressions = input.schema().iter().map(|(qualifier, field)| {
+        let column = Expr::Column(Column::from((qualifier, field)));
+        match is_bound(field.name()) {
+            true => column.alias_qualified(qualifier.cloned(), renamed(field.name())),
+            false => column,
+        }
+    });
+    let expressions: Vec<_> = expressions.collect();
+    let time = match time {
+        Expr::Column(column) if is_bound(&column.name) => {
+            Expr::Column(Column::new(column.relation, renamed(&column.name)))
+        }
+        other => other,
+    };
+    Ok((LogicalPlanBuilder::from(input).project(expressions)?.build()?, time))
 }
 
 fn amount(span: Span) -> i64 {

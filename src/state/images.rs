@@ -35,12 +35,15 @@ impl BeforeImages {
 /// images: PostgreSQL's default replica identity sends only the key of a deleted row, and leaves out unchanged large values.
 const POSTGRES: [&[u8]; 3] = [b"\"connector\":\"postgresql\"", b"\"connector\": \"postgresql\"", b"\x14postgresql"];
 
+/// Whether changes are rows, without those before them and without saying whether there was one.
+pub fn is_unwrapped(options: &Options, format: &str) -> bool {
+    options.get(&format!("{format}.unwrapped")).is_some_and(|it| it != "false")
+}
+
 /// Whether the rows of a table of changes must be kept whose records are like this one. All records of a topic are of one
 /// connector, so every partition decides alike, now and after a restart.
 pub fn needs_keeping(options: &Options, format: &str, value: &[u8]) -> bool {
-    // Unwrapped changes are rows, without those before them.
-    let is_unwrapped = options.get(&format!("{format}.unwrapped")).is_some_and(|it| it != "false");
-    is_unwrapped || POSTGRES.iter().any(|mark| memmem::find(value, mark).is_some())
+    is_unwrapped(options, format) || POSTGRES.iter().any(|mark| memmem::find(value, mark).is_some())
 }
 
 #[cfg(test)]

@@ -1,20 +1,24 @@
 //! The last image of each row of a table, by primary key and partition.
 //!
-//! Keys and images are rows in Arrow's row format: one look-up a change, nothing allocated for it; a changed row costs
-//! the two boxes that it is kept in. What comes out is columns again.
+//! Keys and images are rows in Arrow's row format: one look-up a change, and nothing allocated for it where they are of a few numbers.
+//! What comes out is columns again.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, UInt32Array, make_array, new_null_array};
+use datafusion::arrow::array::{
+    Array, ArrayData, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, make_array, new_null_array,
+};
 use datafusion::arrow::buffer::MutableBuffer;
-use datafusion::arrow::compute::{cast, interleave};
-use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use datafusion::arrow::compute::{cast, interleave, take_record_batch};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{HashMap, HashSet};
 
+use super::bytes::Bytes;
 use super::rows_map::{Keyed, RowsMap};
-use crate::change::{Before, ChangeBatch, NO_TIME, Op, TopicPartition};
+use super::whole::{Was, Whole};
+use crate::change::{ChangeBatch, NO_TIME, Op, TopicPartition};
 use crate::error::Result;
 
 /// Rows that are turned into columns at a time: bounds the offsets of their strings.
@@ -29,13 +33,20 @@ pub struct KeyedRows {
     partitions: HashMap<TopicPartition, Partition>,
 }
 
+/// The column of saved rows that says whether windows left a row out.
+const AHEAD: &str = "__highwater_ahead";
+
 /// The rows of one partition.
 #[derive(Default)]
 struct Partition {
     rows: RowsMap,
     /// The row that the last change deleted, if it did. A key that changes is a delete and then an insert, which leaves
     /// out what did not change.
-    deleted: Option<Box<[u8]>>,
+    deleted: Option<Bytes>,
+    /// The keys of rows that no window has, because their event times were too far ahead of their records. Mostly none.
+    ahead: HashSet<Box<[u8]>>,
+    /// How many changes took back a row that was not there.
+    unmatched: u64,
 }
 
 impl Partition {
@@ -55,15 +66,15 @@ pub struct PartitionRows {
     pub source: TopicPartition,
     /// The row that the last change deleted, or none; then the rows.
     pub rows: Vec<RecordBatch>,
+    /// How many changes took back a row that was not there.
+    pub unmatched: u64,
 }
 
 /// Changes made whole.
 #[derive(Debug)]
 pub struct Resolved {
-    /// The changes in order, with every image that is known: values that an event left out are there, `rows` of a delete is the
-    /// full old row, and `before` is the row that was there before, also of inserts and snapshot reads that met one.
-    /// A truncate is a delete of every row of its partition, all at the truncate's offset.
-    pub changes: Vec<ChangeBatch>,
+    /// The changes, in stretches.
+    pub changes: Vec<Whole>,
     /// Rows of the batch, with a column each, whose value the event left out and nobody knows. They are in none of the
     /// changes, and changed nothing.
     pub missing: Vec<(u32, u32)>,
@@ -81,7 +92,9 @@ impl std::fmt::Debug for KeyedRows {
 #[derive(Clone)]
 enum Old {
     /// It was kept.
-    Kept(Box<[u8]>),
+    Kept(Bytes),
+    /// It was kept, and is as the new one.
+    Same,
     /// The event has it.
     Event,
     Unknown,
@@ -126,38 +139,83 @@ impl KeyedRows {
         }
     }
 
+    /// Notes of a row of a partition whether windows left it out because its event time was too far ahead of its record; says
+    /// whether they had left out the one before it. `after` is `None` of a row that is only taken away.
+    pub fn note_ahead(&mut self, source: &TopicPartition, key: &[u8], after: Option<bool>) -> bool {
+        let ahead = &mut self.partitions.entry(source.clone()).or_default().ahead;
+        let was = ahead.remove(key);
+        if after == Some(true) {
+            ahead.insert(key.into());
+        }
+        was
+    }
+
+    /// Whether there are rows in a partition that windows left out.
+    pub fn has_ahead(&self, source: &TopicPartition) -> bool {
+        self.partitions.get(source).is_some_and(|partition| !partition.ahead.is_empty())
+    }
+
+    /// Counts a change that took back a row which was not there; returns which it was, from 1.
+    pub fn count_unmatched(&mut self, source: &TopicPartition) -> u64 {
+        let unmatched = &mut self.partitions.entry(source.clone()).or_default().unmatched;
+        *unmatched += 1;
+        *unmatched
+    }
+
     /// A copy of the rows of each partition.
     pub fn save(&self, table: &str) -> Result<Vec<PartitionRows>> {
         let mut saved = Vec::new();
         for (source, partition) in &self.partitions {
+            let has_ahead = !partition.ahead.is_empty();
+            let batch = |images: &[&[u8]], flags: &mut Vec<bool>| {
+                let rows = self.columns(images)?;
+                let flags = std::mem::take(flags);
+                if has_ahead { with_flags(&rows, flags.into()) } else { Ok(rows) }
+            };
             let deleted: Vec<&[u8]> = partition.deleted.iter().map(AsRef::as_ref).collect();
-            let mut rows = vec![self.columns(&deleted)?];
-            let mut images = Vec::with_capacity(CHUNK_ROWS.min(partition.rows.len()));
-            partition.rows.each(&mut |_, image| {
-                images.push(image.to_vec());
-                if images.len() == CHUNK_ROWS {
-                    rows.push(self.columns(&images)?);
-                    images.clear();
+            let mut rows = vec![batch(&deleted, &mut vec![false; deleted.len()])?];
+            // The images of a chunk one after the other, and where each ends.
+            let (mut bytes, mut ends, mut flags) = (Vec::new(), Vec::new(), Vec::new());
+            let mut flush = |bytes: &mut Vec<u8>, ends: &mut Vec<usize>, flags: &mut Vec<bool>| {
+                let starts = std::iter::once(0).chain(ends.iter().copied());
+                let images: Vec<&[u8]> = starts.zip(ends.iter()).map(|(start, &end)| &bytes[start..end]).collect();
+                rows.push(batch(&images, flags)?);
+                bytes.clear();
+                ends.clear();
+                Ok::<_, crate::error::Error>(())
+            };
+            partition.rows.each(&mut |key, image| {
+                bytes.extend_from_slice(image);
+                ends.push(bytes.len());
+                flags.push(has_ahead && partition.ahead.contains(key));
+                match ends.len() {
+                    CHUNK_ROWS => flush(&mut bytes, &mut ends, &mut flags),
+                    _ => Ok(()),
                 }
-                Ok(())
             })?;
-            if !images.is_empty() {
-                rows.push(self.columns(&images)?);
+            if !ends.is_empty() {
+                flush(&mut bytes, &mut ends, &mut flags)?;
             }
-            saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows });
+            let unmatched = partition.unmatched;
+            saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows, unmatched });
         }
         Ok(saved)
     }
 
     /// Puts saved rows back.
     pub fn restore(&mut self, saved: &PartitionRows) -> Result<()> {
-        let mut partition = Partition::default();
+        let mut partition = Partition { unmatched: saved.unmatched, ..Partition::default() };
         for (number, rows) in saved.rows.iter().enumerate() {
+            let flags = rows.column_by_name(AHEAD).and_then(|flags| flags.as_boolean_opt()).cloned();
             let rows = &self.conform(rows)?;
             let (keys, images) = (self.key_rows(rows)?, self.images.convert_columns(rows.columns())?);
             if number == 0 {
-                partition.deleted = images.iter().next().map(|image| image.data().into());
+                partition.deleted = images.iter().next().map(|image| Bytes::from(image.data()));
                 continue;
+            }
+            if let Some(flags) = flags {
+                let ahead = flags.values().set_indices().map(|row| keys.row(row).data().into());
+                partition.ahead.extend(ahead);
             }
             for (key, image) in keys.iter().zip(images.iter()) {
                 partition.rows.insert(key.data(), image.data())?;
@@ -177,12 +235,16 @@ impl KeyedRows {
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    fn key_rows(&self, rows: &RecordBatch) -> Result<Rows> {
+    /// The keys of rows.
+    pub fn key_rows(&self, rows: &RecordBatch) -> Result<Rows> {
         let columns: Vec<ArrayRef> = self.key.iter().map(|&place| Arc::clone(rows.column(place))).collect();
         Ok(self.keys.convert_columns(&columns)?)
     }
 
     fn columns(&self, images: &[impl AsRef<[u8]>]) -> Result<RecordBatch> {
+        if images.is_empty() {
+            return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
+        }
         let parser = self.images.parser();
         let columns = self.images.convert_rows(images.iter().map(|image| parser.parse(image.as_ref())))?;
         let columns = columns.into_iter().map(zero_where_null).collect::<Result<_>>()?;
@@ -196,6 +258,13 @@ impl KeyedRows {
         };
         rows.chunks(CHUNK_ROWS).map(delete).collect()
     }
+}
+
+fn with_flags(rows: &RecordBatch, flags: BooleanArray) -> Result<RecordBatch> {
+    let flag = Arc::new(Field::new(AHEAD, DataType::Boolean, false));
+    let schema = Schema::new(rows.schema_ref().fields().iter().cloned().chain([flag]).collect::<Vec<_>>());
+    let flags: ArrayRef = Arc::new(flags);
+    Ok(RecordBatch::try_new(Arc::new(schema), rows.columns().iter().cloned().chain([flags]).collect())?)
 }
 
 /// Arrow's row format has the least value where there is none, which ClickHouse refuses (`Date32`) though it is null.
@@ -264,7 +333,12 @@ impl<'a> Stretch<'a> {
         while from < self.changes.len() {
             if self.changes.ops[from] == Op::Truncate {
                 let (offset, source) = (self.changes.offsets[from], &self.changes.source);
-                resolved.extend(state.deletes(source, &partition.take_all()?, offset)?);
+                let deletes = state.deletes(source, &partition.take_all()?, offset)?;
+                resolved.extend(deletes.into_iter().map(|changes| {
+                    let (places, was) = (vec![from as u32; changes.len()], vec![Was::Kept; changes.len()]);
+                    let kept = changes.rows.clone();
+                    Whole::new(changes, kept, places, was)
+                }));
                 from += 1;
                 continue;
             }
@@ -272,7 +346,7 @@ impl<'a> Stretch<'a> {
             self.fill(state, partition, from..to)?;
             self.take_in(state, partition, from..to)?;
             let changes = self.resolved(state, from..to)?;
-            if !changes.is_empty() {
+            if !changes.changes.is_empty() {
                 resolved.push(changes);
             }
             from = to;
@@ -390,6 +464,7 @@ impl<'a> Stretch<'a> {
             let key = self.keys.row(row).data();
             let old_key = self.old_key(row);
             let has_event = self.changes.before.as_ref().is_some_and(|before| before.present[row]);
+            let is_update = self.changes.ops[row] == Op::Update;
             let old = match self.changes.ops[row] {
                 Op::Delete => {
                     let old = map.remove(key)?;
@@ -398,13 +473,18 @@ impl<'a> Stretch<'a> {
                 }
                 _ => {
                     let moved = if old_key == key { None } else { map.remove(old_key)? };
-                    let replaced = map.insert(key, images.row(row - rows.start).data())?;
+                    let image = images.row(row - rows.start);
+                    let replaced = map.insert(key, image.data())?;
+                    if old_key == key && replaced.as_deref() == Some(image.data()) {
+                        self.olds[row] = Old::Same;
+                        continue;
+                    }
                     if old_key == key { replaced } else { moved }
                 }
             };
             self.olds[row] = match old {
                 Some(image) => Old::Kept(image),
-                None if has_event && self.changes.ops[row] == Op::Update => Old::Event,
+                None if has_event && is_update => Old::Event,
                 None => Old::Unknown,
             };
         }
@@ -412,48 +492,33 @@ impl<'a> Stretch<'a> {
     }
 
     /// The changes of a stretch, whole.
-    fn resolved(&mut self, state: &KeyedRows, rows: std::ops::Range<usize>) -> Result<ChangeBatch> {
+    fn resolved(&mut self, state: &KeyedRows, rows: std::ops::Range<usize>) -> Result<Whole> {
         let lost: HashSet<u32> = self.missing.iter().map(|&(row, _)| row).collect();
-        let picked = rows.map(|row| row as u32).filter(|row| !lost.contains(row));
+        let picked = rows.map(|row| row as u32).filter(|row| lost.is_empty() || !lost.contains(row));
         let picked: UInt32Array = UInt32Array::from_iter_values(picked);
-        let mut images: Vec<&[u8]> = Vec::new();
-        let (mut before, mut after) = (Vec::with_capacity(picked.len()), Vec::with_capacity(picked.len()));
-        let mut present = Vec::with_capacity(picked.len());
-        for &row in picked.values() {
-            let row = row as usize;
-            let from = match &self.olds[row] {
-                Old::Kept(image) => {
-                    images.push(image);
-                    (2, images.len() - 1)
-                }
-                Old::Event => (3, row),
-                Old::Unknown => (1, 0),
-            };
-            present.push(from.0 != 1);
-            let is_full_delete = self.changes.ops[row] == Op::Delete && from.0 == 2;
-            after.push(if is_full_delete { from } else { (0, row) });
-            before.push(from);
-        }
-        let kept = state.columns(&images)?;
-        let event = self.changes.before.as_ref();
-        let pick = |indices: &[(usize, usize)]| {
-            let column = |(place, own): (usize, &ArrayRef)| {
-                let nothing = new_null_array(own.data_type(), 1);
-                let mut sources: Vec<&dyn Array> = vec![own, &nothing, kept.column(place)];
-                sources.extend(event.map(|it| it.rows.column(place) as &dyn Array));
-                interleave(&sources, indices)
-            };
-            let columns = self.rows.iter().enumerate().map(column).collect::<Result<Vec<_>, _>>()?;
-            Ok::<_, crate::error::Error>(RecordBatch::try_new(Arc::clone(&state.schema), columns)?)
+        let places = picked.values().to_vec();
+        let was = places.iter().map(|&row| match (&self.olds[row as usize], self.changes.ops[row as usize]) {
+            (Old::Kept(_), _) => Was::Kept,
+            (Old::Same, _) => Was::Same,
+            (Old::Event, _) | (Old::Unknown, Op::Delete) => Was::Event,
+            (Old::Unknown, _) => Was::Nothing,
+        });
+        let was: Vec<Was> = was.collect();
+        let images = places.iter().filter_map(|&row| match &self.olds[row as usize] {
+            Old::Kept(image) => Some(image),
+            _ => None,
+        });
+        let kept = state.columns(&images.collect::<Vec<_>>())?;
+        let rows = RecordBatch::try_new(Arc::clone(&state.schema), self.rows.clone())?;
+        let (unavailable, dead_letters) = (Vec::new(), Vec::new());
+        let changes = match picked.len() == self.changes.len() {
+            true => ChangeBatch { rows, unavailable, dead_letters, ..self.changes.clone() },
+            false => {
+                let rows = take_record_batch(&rows, &picked)?;
+                ChangeBatch { rows, unavailable, ..self.changes.take(&picked)? }
+            }
         };
-        let (before, after) = (pick(&before)?, pick(&after)?);
-        let changes = self.changes.pick(&picked, &self.changes.rows)?;
-        Ok(ChangeBatch {
-            rows: after,
-            before: Some(Before { rows: before, present }),
-            unavailable: Vec::new(),
-            ..changes
-        })
+        Ok(Whole::new(changes, kept, places, was))
     }
 }
 

@@ -3,16 +3,18 @@
 use std::borrow::Cow;
 
 use datafusion::common::HashMap;
+use datafusion::common::hash_map::EntryRef;
 
+use super::bytes::Bytes;
 use crate::error::Result;
 
 /// A key and its image.
-pub type Keyed = (Box<[u8]>, Box<[u8]>);
+pub type Keyed = (Bytes, Bytes);
 
 /// The last image of each key.
 #[derive(Debug, Default)]
 pub struct RowsMap {
-    rows: HashMap<Box<[u8]>, Box<[u8]>>,
+    rows: HashMap<Bytes, Bytes>,
 }
 
 impl RowsMap {
@@ -27,16 +29,19 @@ impl RowsMap {
     }
 
     /// Puts an image in the place of the one before, and returns that.
-    pub fn insert(&mut self, key: &[u8], image: &[u8]) -> Result<Option<Box<[u8]>>> {
-        Ok(match self.rows.get_mut(key) {
+    pub fn insert(&mut self, key: &[u8], image: &[u8]) -> Result<Option<Bytes>> {
+        Ok(match self.rows.entry_ref(key) {
             // The key is there already: no second copy of it.
-            Some(kept) => Some(std::mem::replace(kept, image.into())),
-            None => self.rows.insert(key.into(), image.into()),
+            EntryRef::Occupied(mut entry) => Some(entry.insert(image.into())),
+            EntryRef::Vacant(entry) => {
+                entry.insert_with_key(key.into(), image.into());
+                None
+            }
         })
     }
 
     /// Takes a row out.
-    pub fn remove(&mut self, key: &[u8]) -> Result<Option<Box<[u8]>>> {
+    pub fn remove(&mut self, key: &[u8]) -> Result<Option<Bytes>> {
         Ok(self.rows.remove(key))
     }
 
@@ -48,7 +53,7 @@ impl RowsMap {
     /// Takes all rows out, ordered by their keys.
     pub fn take_sorted(&mut self) -> Result<Vec<Keyed>> {
         let mut rows: Vec<Keyed> = std::mem::take(&mut self.rows).into_iter().collect();
-        rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        rows.sort_unstable_by(|(one, _), (other, _)| one[..].cmp(other));
         Ok(rows)
     }
 }

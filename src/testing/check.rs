@@ -24,8 +24,10 @@ pub struct Output<'a> {
     pub name: String,
     /// What it is.
     pub table: &'a OutputTable,
-    /// All its rows; of a mirror, those that are there at the end.
+    /// All its rows; of a mirror and of revised results, those that are there at the end.
     pub rows: Vec<Vec<String>>,
+    /// Whether these are all rows that were ever written, of such an output.
+    pub with_history: bool,
     /// Where the rows of late tables and dead letters come from, and the reason.
     pub sources: Vec<(TopicPartition, i64, String)>,
 }
@@ -38,9 +40,14 @@ pub fn outputs(came: &Came) -> Result<Vec<Output<'_>>> {
             TableForm::DeadLetters => "dead_letters",
             _ => table.options.table(),
         };
-        let twice = outputs.iter().filter(|it| it.table.options.table() == name).count();
+        let is_other = |it: &&Output<'_>| !it.with_history && it.table.options.table() == name;
+        let twice = outputs.iter().filter(is_other).count();
         let name = if twice == 0 { name.to_owned() } else { format!("{name}_{}", twice + 1) };
         let rows = batches.iter().map(cells).collect::<Result<Vec<_>>>()?.concat();
+        if table.form == TableForm::Revised {
+            let (name, rows) = (format!("{name}_versions"), rows.clone());
+            outputs.push(Output { name, table, rows, with_history: true, sources: Vec::new() });
+        }
         let rows = match table.form {
             TableForm::Mirror | TableForm::Revised => current(table, rows)?,
             TableForm::Multiset => counted(table, rows)?,
@@ -50,7 +57,7 @@ pub fn outputs(came: &Came) -> Result<Vec<Output<'_>>> {
             TableForm::Late | TableForm::DeadLetters => batches.iter().flat_map(sources).collect(),
             _ => Vec::new(),
         };
-        outputs.push(Output { name, table, rows, sources });
+        outputs.push(Output { name, table, rows, with_history: false, sources });
     }
     Ok(outputs)
 }
@@ -104,7 +111,7 @@ fn sources(batch: &RecordBatch) -> Vec<(TopicPartition, i64, String)> {
 
 impl Output<'_> {
     fn is_main(&self) -> bool {
-        !matches!(self.table.form, TableForm::Late | TableForm::DeadLetters)
+        !self.with_history && !matches!(self.table.form, TableForm::Late | TableForm::DeadLetters)
     }
 
     /// The columns that are shown when nobody has said which.
@@ -115,6 +122,7 @@ impl Output<'_> {
                 ["_table", "_partition", "_offset", "reason", "message"].map(str::to_owned).to_vec()
             }
             TableForm::Late => names().filter(|name| !POSITION.contains(&name.as_str())).collect(),
+            _ if self.with_history => names().filter(|name| name != VERSION).collect(),
             _ => names().take(self.table.visible).collect(),
         }
     }

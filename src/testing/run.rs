@@ -30,7 +30,7 @@ use crate::sql::submission::{Discovered, Submission};
 use crate::sql::text::Variables;
 
 /// The longest that a part of a case may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 /// How often a job without end is looked at.
 const LOOK: Duration = Duration::from_micros(300);
 /// The time at which every case begins: 2026-01-01 00:00 UTC.
@@ -201,8 +201,10 @@ fn legs(case: &Case, manner: &Manner) -> Vec<Vec<Event>> {
         // Once time has passed, a restart is no longer the same: silence counts from it.
         let quiet =
             marks.iter().find(|(_, mark)| matches!(mark, Mark::Advance(_))).map_or(case.inputs.len(), |it| it.0);
-        marks.extend((1..=quiet / every).map(|count| (count * every, Mark::Restart)));
-        marks.sort_by_key(|&(after, mark)| (after, mark != Mark::Restart));
+        // The case's own marks stay in their order.
+        let restarts = (1..=quiet / every).map(|count| (count * every, Mark::Restart));
+        marks = restarts.chain(marks).collect();
+        marks.sort_by_key(|&(after, _)| after);
     }
     let mut legs = vec![Vec::new()];
     let mut leg = 0;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::case::Case;
 use super::cells::{Table, lines};
-use super::check::{matched, outputs, verdicts};
+use super::check::{Output, matched, outputs, verdicts};
 use super::run::Came;
 use crate::change::TopicPartition;
 use crate::error::Result;
@@ -64,7 +64,8 @@ pub fn update(case: &Case, came: &Came) -> Result<String> {
         }
     }
     text.extend(before.into_values().flatten());
-    for output in outputs.iter().filter(|output| !output.rows.is_empty() && !has_section(&output.name)) {
+    let is_new = |output: &&Output<'_>| !output.rows.is_empty() && !output.with_history && !has_section(&output.name);
+    for output in outputs.iter().filter(is_new) {
         let is_marked = matches!(output.table.form, TableForm::Late | TableForm::DeadLetters)
             && output.sources.iter().all(|(partition, offset, _)| is_in_file(case, came, partition, *offset));
         if !is_marked {
@@ -81,7 +82,7 @@ fn is_in_file(case: &Case, came: &Came, partition: &TopicPartition, offset: i64)
     place.is_some_and(|place| case.inputs[place].file == case.file)
 }
 
-fn has_late_section(matched: &[(&super::case::Expected, &super::check::Output<'_>)]) -> bool {
+fn has_late_section(matched: &[(&super::case::Expected, &Output<'_>)]) -> bool {
     matched.iter().any(|(_, output)| output.table.form == TableForm::Late)
 }
 

@@ -10,21 +10,31 @@ use crate::error::Result;
 
 use super::NO_EVENT_TIME;
 use super::assigner::PaneKey;
-use super::changed::WindowBounds;
+use super::changed::{EVERYTHING, WindowBounds};
 use super::plan::Prepared;
 pub use super::plan::{GroupingSet, WINDOW_COLUMNS, WindowPlan};
 use super::session::Sessions;
 use super::session_state::{Brief, SessionPlan};
 use super::slices::Slices;
 use super::stage::{Rows, Stage, evaluate, run};
+use super::watermark::BEGINNING_OF_TIME;
 
 /// The event times of a source batch, a value per row of it, and the clocks that they met.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct EventTimes {
     /// Milliseconds since the epoch; [`NO_EVENT_TIME`] for none.
     pub times: Vec<i64>,
     /// The clock of the partition before the row.
     pub met: Vec<i64>,
+    /// 1 for a row that comes, -1 for one that is taken back; empty when all come.
+    pub signs: Vec<i8>,
+}
+
+impl EventTimes {
+    /// The signs of some rows.
+    pub(super) fn signs_of(&self, rows: &Rows) -> Option<Vec<i8>> {
+        (!self.signs.is_empty()).then(|| (0..rows.len()).map(|row| self.signs[rows.source_row(row)]).collect())
+    }
 }
 
 /// A row that could not be counted: its index in the source batch and why.
@@ -80,6 +90,8 @@ impl WindowState {
 pub struct WindowAggregate {
     plan: Arc<WindowPlan>,
     open: Open,
+    /// The watermark at which windows were closed last.
+    closed_to: i64,
 }
 
 enum Open {
@@ -94,7 +106,7 @@ impl WindowAggregate {
             Some(sessions) => Open::Sessions(Box::new(Sessions::new(&plan, sessions)?), Arc::clone(sessions)),
             None => Open::Slices(Slices::new(&plan)),
         };
-        Ok(Self { plan, open })
+        Ok(Self { plan, open, closed_to: BEGINNING_OF_TIME })
     }
 
     /// Whether results of windows that may still change are wanted.
@@ -114,6 +126,23 @@ impl WindowAggregate {
     /// is after the clock that it met; where that is none, it is late. A row on which an expression fails is refused
     /// alone, not with its batch. The rows go through the steps `before` the window first.
     pub fn push(
+        &mut self,
+        before: &[Stage],
+        rows: &Rows,
+        times: &EventTimes,
+        source: &TopicPartition,
+        uncounted: &mut Uncounted,
+    ) -> Result<()> {
+        // A table that was left behind, because nothing came, meets what the others have closed.
+        if times.met.iter().any(|met| *met < self.closed_to) {
+            let mut raised = times.clone();
+            raised.met.iter_mut().for_each(|met| *met = self.closed_to.max(*met));
+            return self.count(before, rows, &raised, source, uncounted);
+        }
+        self.count(before, rows, times, source, uncounted)
+    }
+
+    fn count(
         &mut self,
         before: &[Stage],
         rows: &Rows,
@@ -143,13 +172,14 @@ impl WindowAggregate {
             return Ok(());
         }
         let half = length / 2;
-        self.push(before, &rows.slice(0, half), times, source, uncounted)?;
-        self.push(before, &rows.slice(half, length - half), times, source, uncounted)
+        self.count(before, &rows.slice(0, half), times, source, uncounted)?;
+        self.count(before, &rows.slice(half, length - half), times, source, uncounted)
     }
 
     /// The states of every window that ends (plus the allowed lateness) at or before the watermark; of sessions, fragments,
     /// which go through [`super::session_join`].
     pub fn close(&mut self, watermark: i64) -> Result<Vec<WindowState>> {
+        self.closed_to = self.closed_to.max(watermark);
         match &mut self.open {
             Open::Slices(slices) => slices.close(watermark),
             Open::Sessions(sessions, _) => sessions.close(watermark),
@@ -160,15 +190,31 @@ impl WindowAggregate {
     pub fn changed(&mut self) -> Vec<WindowBounds> {
         match &mut self.open {
             Open::Slices(slices) => slices.changed(),
+            Open::Sessions(sessions, _) if sessions.has_changed => vec![EVERYTHING],
             Open::Sessions(..) => Vec::new(),
         }
     }
 
-    /// What there is of these windows, and of all that end at or before the watermark for the first time, as far as they stay open.
-    pub fn peek(&mut self, wanted: &[WindowBounds], watermark: i64) -> Result<Vec<WindowState>> {
+    /// What [`Self::close`] gives; and what there is of these windows, and of all that end at or before the watermark for the first
+    /// time, as far as they stay open.
+    pub fn close_and_peek(
+        &mut self,
+        wanted: &[WindowBounds],
+        watermark: i64,
+    ) -> Result<(Vec<WindowState>, Vec<WindowState>)> {
         match &mut self.open {
-            Open::Slices(slices) => slices.peek(wanted, watermark),
-            Open::Sessions(..) => Ok(Vec::new()),
+            Open::Slices(slices) => {
+                let peeked = slices.peek(wanted, watermark)?;
+                Ok((slices.close(watermark)?, peeked))
+            }
+            Open::Sessions(sessions, _) => {
+                let closed = sessions.close(watermark)?;
+                if wanted.is_empty() {
+                    return Ok((closed, Vec::new()));
+                }
+                sessions.has_changed = false;
+                Ok((closed, sessions.copy_state()?))
+            }
         }
     }
 
@@ -236,8 +282,8 @@ fn prepare_sessions(
     let kept = run(&plan.after, plan.add_window_columns(all.clone(), times)?)?;
     let kept = if kept.is_empty() { kept.slice(0, 0) } else { kept };
     let input = match kept.is_empty() {
-        true => super::pane::PaneInput { keys: vec![], arguments: vec![], filters: vec![], rows: 0 },
-        false => plan.input(&kept.batch)?,
+        true => super::pane::PaneInput { keys: vec![], arguments: vec![], filters: vec![], signs: None, rows: 0 },
+        false => plan.input(&kept, times)?,
     };
     Ok(Some(PreparedSessions { all, keys, kept, input }))
 }
@@ -254,7 +300,8 @@ fn count_sessions(
     let PreparedSessions { all, keys, kept, input } = prepared;
     let time = |row: usize| {
         let row = all.source_row(row);
-        (times.times[row] != NO_EVENT_TIME).then(|| (times.times[row], times.met[row]))
+        let sign = times.signs.get(row).copied().unwrap_or(1);
+        (times.times[row] != NO_EVENT_TIME).then(|| (times.times[row], times.met[row], sign))
     };
     let ids = sessions.assign(source, &keys, (0..all.len()).map(time))?;
     if kept.is_empty() {

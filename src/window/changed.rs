@@ -17,6 +17,9 @@ use crate::error::Result;
 /// A window's start and end.
 pub type WindowBounds = (i64, i64);
 
+/// Stands for all windows: of sessions, whose bounds change, either all are looked at or none.
+pub const EVERYTHING: WindowBounds = (i64::MIN, i64::MAX);
+
 /// The windows of one lane that have changed.
 pub(super) struct Changed {
     /// Panes that got rows since the windows were last looked for.

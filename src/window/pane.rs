@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
+use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::GroupsAccumulatorAdapter;
@@ -14,6 +15,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
+use super::retract::{SignedState, UndoPlan, hidden_fields};
 use crate::error::{Error, Result};
 
 /// What a window keeps: which keys, which aggregates, and how their state looks as columns.
@@ -21,33 +23,60 @@ use crate::error::{Error, Result};
 pub struct PaneLayout {
     keys: SchemaRef,
     aggregates: Vec<Arc<AggregateFunctionExpr>>,
+    /// How rows are taken back, where they are: one plan per aggregate.
+    undo: Option<Vec<UndoPlan>>,
     state: SchemaRef,
     result: SchemaRef,
     state_widths: Vec<usize>,
 }
 
 impl PaneLayout {
-    /// The layout for these group keys (besides the window) and aggregates.
+    /// The layout for these group keys (besides the window) and aggregates; rows are only added.
     pub fn new(keys: SchemaRef, aggregates: Vec<Arc<AggregateFunctionExpr>>) -> Result<Self> {
+        Self::laid_out(keys, aggregates, None)
+    }
+
+    /// The same where rows are also taken back.
+    pub fn retracting(
+        keys: SchemaRef,
+        aggregates: Vec<Arc<AggregateFunctionExpr>>,
+        undo: Vec<UndoPlan>,
+    ) -> Result<Self> {
+        Self::laid_out(keys, aggregates, Some(undo))
+    }
+
+    fn laid_out(
+        keys: SchemaRef,
+        aggregates: Vec<Arc<AggregateFunctionExpr>>,
+        undo: Option<Vec<UndoPlan>>,
+    ) -> Result<Self> {
         let mut state = numbered(&keys, "key");
         let mut result = state.clone();
         let mut state_widths = Vec::with_capacity(aggregates.len());
+        state.extend(undo.iter().flat_map(|_| hidden_fields()));
         for (number, aggregate) in aggregates.iter().enumerate() {
-            let fields = aggregate.state_fields()?;
+            let fields = match undo.as_ref().map(|undo| &undo[number]) {
+                Some(undo) => undo.state_fields(number),
+                None => plain_state_fields(number, aggregate)?,
+            };
             state_widths.push(fields.len());
-            for (part, field) in fields.iter().enumerate() {
-                state.push(field.as_ref().clone().with_name(format!("state{number}_{part}")).with_nullable(true));
-            }
+            state.extend(fields);
             result.push(aggregate.field().as_ref().clone().with_name(format!("value{number}")).with_nullable(true));
         }
         let (state, result) = (Arc::new(Schema::new(state)), Arc::new(Schema::new(result)));
-        Ok(Self { keys, aggregates, state, result, state_widths })
+        Ok(Self { keys, aggregates, undo, state, result, state_widths })
     }
 
     /// The same with more keys before the others.
     pub fn with_leading_keys(&self, keys: Vec<Field>) -> Result<Self> {
         let keys = keys.into_iter().map(Arc::new).chain(self.keys.fields().iter().cloned());
-        Self::new(Arc::new(Schema::new(keys.collect::<Vec<_>>())), self.aggregates.clone())
+        let keys = Arc::new(Schema::new(keys.collect::<Vec<_>>()));
+        Self::laid_out(keys, self.aggregates.clone(), self.undo.clone())
+    }
+
+    /// How rows are taken back out of each aggregate; `None` where rows are only added.
+    pub fn undo(&self) -> Option<&[UndoPlan]> {
+        self.undo.as_deref()
     }
 
     /// The columns of a pane's state: keys, then each aggregate's partial state. What a checkpoint holds.
@@ -71,6 +100,13 @@ impl PaneLayout {
     }
 }
 
+fn plain_state_fields(number: usize, aggregate: &AggregateFunctionExpr) -> Result<Vec<Field>> {
+    let name = |(part, field): (usize, &Arc<Field>)| {
+        field.as_ref().clone().with_name(format!("state{number}_{part}")).with_nullable(true)
+    };
+    Ok(aggregate.state_fields()?.iter().enumerate().map(name).collect())
+}
+
 fn numbered(schema: &Schema, prefix: &str) -> Vec<Field> {
     let rename = |(number, field): (usize, &Arc<Field>)| {
         field.as_ref().clone().with_name(format!("{prefix}{number}")).with_nullable(true)
@@ -87,6 +123,8 @@ pub struct PaneInput {
     pub arguments: Vec<Vec<ArrayRef>>,
     /// `FILTER (WHERE …)` of each aggregate.
     pub filters: Vec<Option<BooleanArray>>,
+    /// 1 for a row that comes, -1 for one that is taken back; without, all come.
+    pub signs: Option<Vec<i8>>,
     /// Number of rows.
     pub rows: usize,
 }
@@ -96,9 +134,16 @@ pub struct Pane {
     layout: Arc<PaneLayout>,
     /// `None` when the window is the only key: then there is one group.
     groups: Option<Box<dyn GroupValues>>,
-    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    state: PaneState,
     group_numbers: Vec<usize>,
     is_empty: bool,
+}
+
+enum PaneState {
+    /// DataFusion's accumulators: rows are only added.
+    Added(Vec<Box<dyn GroupsAccumulator>>),
+    /// Rows come and go.
+    Signed(SignedState),
 }
 
 impl Pane {
@@ -108,8 +153,11 @@ impl Pane {
             0 => None,
             _ => Some(new_group_values(Arc::clone(&layout.keys), &GroupOrdering::None)?),
         };
-        let accumulators = layout.aggregates.iter().map(accumulator).collect::<Result<_>>()?;
-        Ok(Self { layout: Arc::clone(layout), groups, accumulators, group_numbers: Vec::new(), is_empty: true })
+        let state = match &layout.undo {
+            Some(undo) => PaneState::Signed(SignedState::new(undo)?),
+            None => PaneState::Added(layout.aggregates.iter().map(accumulator).collect::<Result<_>>()?),
+        };
+        Ok(Self { layout: Arc::clone(layout), groups, state, group_numbers: Vec::new(), is_empty: true })
     }
 
     /// Number of groups.
@@ -122,14 +170,24 @@ impl Pane {
 
     /// Bytes held.
     pub fn size(&self) -> usize {
-        self.groups.as_ref().map_or(0, |groups| groups.size())
-            + self.accumulators.iter().map(|it| it.size()).sum::<usize>()
+        let state = match &self.state {
+            PaneState::Added(accumulators) => accumulators.iter().map(|it| it.size()).sum(),
+            PaneState::Signed(state) => state.size(),
+        };
+        self.groups.as_ref().map_or(0, |groups| groups.size()) + state
     }
 
-    /// Adds rows.
+    /// Adds rows, and takes rows back where the layout is for that.
     pub fn update(&mut self, input: &PaneInput) -> Result<()> {
         let total = self.number_groups(&input.keys, input.rows)?;
-        for (number, accumulator) in self.accumulators.iter_mut().enumerate() {
+        let accumulators = match &mut self.state {
+            PaneState::Added(accumulators) => accumulators,
+            PaneState::Signed(state) => {
+                let (arguments, filters, signs) = (&input.arguments, &input.filters, input.signs.as_deref());
+                return state.update(arguments, filters, signs, &self.group_numbers, total);
+            }
+        };
+        for (number, accumulator) in accumulators.iter_mut().enumerate() {
             let filter = input.filters[number].as_ref();
             accumulator.update_batch(&input.arguments[number], &self.group_numbers, filter, total)?;
         }
@@ -141,21 +199,62 @@ impl Pane {
         let keys = self.layout.key_count();
         let total = self.number_groups(&state.columns()[..keys], state.num_rows())?;
         let mut columns = &state.columns()[keys..];
-        for (accumulator, &width) in self.accumulators.iter_mut().zip(&self.layout.state_widths) {
+        let accumulators = match &mut self.state {
+            PaneState::Added(accumulators) => accumulators,
+            PaneState::Signed(state) => {
+                return state.merge(columns, &self.layout.state_widths, &self.group_numbers, total);
+            }
+        };
+        for (accumulator, &width) in accumulators.iter_mut().zip(&self.layout.state_widths) {
             accumulator.merge_batch(&columns[..width], &self.group_numbers, total)?;
             columns = &columns[width..];
         }
         Ok(())
     }
 
-    /// Takes the state out and leaves the pane without groups.
+    /// Takes the state out and leaves the pane without groups. Groups of which nothing is left are not in it.
     pub fn take_state(&mut self) -> Result<RecordBatch> {
-        let rows = self.group_count();
+        let mut rows = self.group_count();
         let mut columns = self.take_keys()?;
-        for accumulator in &mut self.accumulators {
-            columns.extend(accumulator.state(EmitTo::All)?);
+        match &mut self.state {
+            PaneState::Added(accumulators) => {
+                for accumulator in accumulators {
+                    columns.extend(accumulator.state(EmitTo::All)?);
+                }
+            }
+            PaneState::Signed(state) => {
+                let touched = state.touched();
+                columns = only(columns, &touched, rows)?;
+                columns.extend(state.take_state(&touched)?);
+                rows = touched.len();
+            }
         }
         self.emptied(&self.layout.state.clone(), columns, rows)
+    }
+
+    /// Takes the groups out of which more rows were taken back than came, as their keys; and those without rows. To be
+    /// asked when all rows of a window are together: then somebody took back what was never there.
+    pub fn take_unmatched(&mut self) -> Result<Option<RecordBatch>> {
+        let rows = self.group_count();
+        let PaneState::Signed(state) = &mut self.state else { return Ok(None) };
+        if state.is_settled() {
+            return Ok(None);
+        }
+        let (present, unmatched) = (state.present(), state.unmatched());
+        let settled = state.take_state(&present)?;
+        let keys = self.take_keys()?;
+        let unmatched_keys = only(keys.clone(), &unmatched, rows)?;
+        let mut columns = only(keys, &present, rows)?;
+        columns.extend(settled);
+        let settled = self.emptied(&self.layout.state.clone(), columns, present.len())?;
+        *self = Self::new(&self.layout)?;
+        self.merge(&settled)?;
+        if unmatched.is_empty() {
+            return Ok(None);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(unmatched.len()));
+        let schema = Arc::new(Schema::new(numbered(&self.layout.keys, "key")));
+        Ok(Some(RecordBatch::try_new_with_options(schema, unmatched_keys, &options)?))
     }
 
     /// The state that these groups, each once, have without any rows. `arguments` are the types of each aggregate's.
@@ -170,7 +269,13 @@ impl Pane {
         let none: BooleanArray = std::iter::repeat_n(Some(false), rows).collect();
         let filters = vec![Some(none); arguments.len()];
         let mut pane = Self::new(layout)?;
-        pane.update(&PaneInput { keys, arguments: arguments.iter().map(nulls).collect(), filters, rows })?;
+        let total = pane.number_groups(&keys, rows)?;
+        if let PaneState::Signed(state) = &mut pane.state {
+            state.fill(&pane.group_numbers, total);
+            return pane.take_state();
+        }
+        let arguments = arguments.iter().map(nulls).collect();
+        pane.update(&PaneInput { keys, arguments, filters, signs: None, rows })?;
         pane.take_state()
     }
 
@@ -182,13 +287,23 @@ impl Pane {
         Ok(state)
     }
 
-    /// Takes the results out: keys and a value per aggregate, groups in no particular order. After an error (a sum or an
-    /// average that overflows) the pane is of no more use.
+    /// Takes the results out: keys and a value per aggregate, groups in no particular order; groups without rows have none.
+    /// After an error (a sum or an average that overflows) the pane is of no more use.
     pub fn take_results(&mut self) -> Result<RecordBatch> {
-        let rows = self.group_count();
+        let mut rows = self.group_count();
         let mut columns = self.take_keys()?;
-        for accumulator in &mut self.accumulators {
-            columns.push(accumulator.evaluate(EmitTo::All).map_err(Error::expression)?);
+        match &mut self.state {
+            PaneState::Added(accumulators) => {
+                for accumulator in accumulators {
+                    columns.push(accumulator.evaluate(EmitTo::All).map_err(Error::expression)?);
+                }
+            }
+            PaneState::Signed(state) => {
+                let present = state.present();
+                columns = only(columns, &present, rows)?;
+                columns.extend(state.evaluate(&present)?);
+                rows = present.len();
+            }
         }
         self.emptied(&self.layout.result.clone(), columns, rows)
     }
@@ -218,7 +333,17 @@ impl Pane {
     }
 }
 
-fn accumulator(aggregate: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
+/// Some rows of columns, in ascending order.
+fn only(columns: Vec<ArrayRef>, kept: &[u32], rows: usize) -> Result<Vec<ArrayRef>> {
+    if kept.len() == rows {
+        return Ok(columns);
+    }
+    let kept = UInt32Array::from(kept.to_vec());
+    Ok(columns.iter().map(|column| take(column, &kept, None)).collect::<std::result::Result<_, _>>()?)
+}
+
+/// DataFusion's accumulator of an aggregate.
+pub(super) fn accumulator(aggregate: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
     if aggregate.groups_accumulator_supported() {
         return Ok(aggregate.create_groups_accumulator()?);
     }

@@ -94,7 +94,7 @@ impl WindowPlan {
         let (rows, panes, left_out) = self.sort_out(rows, times, pane_of)?;
         let prepared = match rows.is_empty() {
             true => None,
-            false => Some(Prepared { input: self.input(&rows.batch)?, panes }),
+            false => Some(Prepared { input: self.input(&rows, times)?, panes }),
         };
         uncounted.late.extend(left_out.late);
         uncounted.refused.extend(left_out.refused);
@@ -164,7 +164,8 @@ impl WindowPlan {
         Ok((take_rows(&rows, counted)?, panes, left_out))
     }
 
-    pub(super) fn input(&self, batch: &RecordBatch) -> Result<PaneInput> {
+    pub(super) fn input(&self, rows: &Rows, times: &EventTimes) -> Result<PaneInput> {
+        let batch = &rows.batch;
         let all = |expressions: &[Arc<dyn PhysicalExpr>]| expressions.iter().map(|it| evaluate(it, batch)).collect();
         let filter = |expression: &Option<Arc<dyn PhysicalExpr>>| {
             let Some(expression) = expression else { return Ok(None) };
@@ -176,6 +177,7 @@ impl WindowPlan {
             keys: all(&self.keys)?,
             arguments: self.arguments.iter().map(|it| all(it)).collect::<Result<_>>()?,
             filters: self.filters.iter().map(filter).collect::<Result<_>>()?,
+            signs: times.signs_of(rows),
             rows: batch.num_rows(),
         })
     }
@@ -215,6 +217,7 @@ impl PaneInput {
             keys: self.keys.iter().map(each).collect::<Result<_>>()?,
             arguments: self.arguments.iter().map(|it| it.iter().map(each).collect()).collect::<Result<_>>()?,
             filters: self.filters.iter().map(filter).collect::<Result<_>>()?,
+            signs: self.signs.as_ref().map(|signs| rows.values().iter().map(|&row| signs[row as usize]).collect()),
             rows: rows.len(),
         })
     }

@@ -28,7 +28,14 @@ pub fn briefs(states: &[WindowState], window: &WindowPlan, plan: &SessionPlan) -
     for state in states {
         for fragment in plan.fragments_of(&state.groups, &rows)? {
             let closes_at = plan.closes_at(fragment.last, window.allowed_lateness);
-            briefs.push(Brief { key: fragment.key, start: fragment.start, closes_at, begun_at: fragment.begun_at });
+            let end = fragment.last.saturating_add(plan.gap);
+            briefs.push(Brief {
+                key: fragment.key,
+                start: fragment.start,
+                end,
+                closes_at,
+                begun_at: fragment.begun_at,
+            });
         }
     }
     Ok(briefs)
@@ -56,15 +63,14 @@ pub fn join(states: &[WindowState], neighbours: Vec<Brief>, window: &WindowPlan,
     for (node, brief) in nodes.iter().enumerate() {
         let set = sets.find(node);
         goes_on[set] |= node >= leaving;
-        let end = brief.closes_at - 1 - window.allowed_lateness;
-        let entry = bounds.entry(set).or_insert((brief.start, end));
-        *entry = (entry.0.min(brief.start), entry.1.max(end));
+        let entry = bounds.entry(set).or_insert((brief.start, brief.end));
+        *entry = (entry.0.min(brief.start), entry.1.max(brief.end));
     }
     let (mut joined, mut node) = (Joined::default(), 0);
     let mut over = vec![false; nodes.len()];
     let rows = plan.key_rows()?;
     for state in states {
-        let length = state.groups.num_rows();
+        let (length, grouped) = (state.groups.num_rows(), plan.grouped(&state.groups)?);
         let (mut held, mut closed) = (vec![false; length], vec![false; length]);
         let (mut starts, mut ends) = (Vec::new(), Vec::new());
         for fragment in plan.fragments_of(&state.groups, &rows)? {
@@ -74,9 +80,11 @@ pub fn join(states: &[WindowState], neighbours: Vec<Brief>, window: &WindowPlan,
                 held[fragment.rows].fill(true);
             } else if fragment.has_groups {
                 let (start, end) = bounds.get(&set).copied().unwrap_or_default();
-                starts.extend(std::iter::repeat_n(start, fragment.rows.len()));
-                ends.extend(std::iter::repeat_n(end, fragment.rows.len()));
-                closed[fragment.rows].fill(true);
+                for row in fragment.rows.filter(|&row| grouped.value(row)) {
+                    starts.push(start);
+                    ends.push(end);
+                    closed[row] = true;
+                }
                 over[set] = true;
             }
         }

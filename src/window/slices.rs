@@ -195,6 +195,8 @@ impl Slices {
         let mut all = live.collect::<Result<Vec<_>>>()?;
         all.extend(self.frozen.panes().map(|(key, state)| WindowState::new(key.slice, key.first_end, state.clone())));
         all.extend(self.carried.iter().map(|(&start, state)| WindowState::new(start, start, state.clone())));
+        // All rows may have been taken back.
+        all.retain(|state| state.groups.num_rows() > 0);
         Ok(all)
     }
 

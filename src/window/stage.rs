@@ -10,6 +10,7 @@ use datafusion::arrow::compute::{FilterBuilder, filter_record_batch, prep_null_m
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::row_windows::RowWindows;
 use crate::error::{Error, Result};
 
 /// One row-wise step.
@@ -19,6 +20,8 @@ pub enum Stage {
     Filter(Arc<dyn PhysicalExpr>),
     /// Computes new columns from the old ones.
     Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
+    /// Adds the bounds of its windows to each row, once for each of them.
+    Windows(RowWindows),
 }
 
 /// Rows on their way through the stages, each with its place in the batch that it came from.
@@ -83,7 +86,7 @@ pub fn run(stages: &[Stage], mut rows: Rows) -> Result<Rows> {
                 let mask = mask.as_boolean();
                 if mask.null_count() == 0 { rows.filter(mask)? } else { rows.filter(&prep_null_mask_filter(mask))? }
             }
-            Stage::Project(..) => project(stage, rows)?,
+            Stage::Project(..) | Stage::Windows(_) => project(stage, rows)?,
         };
         if rows.is_empty() {
             break;
@@ -92,22 +95,26 @@ pub fn run(stages: &[Stage], mut rows: Rows) -> Result<Rows> {
     Ok(rows)
 }
 
-/// Puts rows through the projections only: a row keeps its place whether or not the filters would have it.
+/// Puts rows through everything but the filters: a row keeps its place whether or not they would have it.
 pub fn run_projections(stages: &[Stage], rows: Rows) -> Result<Rows> {
-    stages.iter().filter(|stage| matches!(stage, Stage::Project(..))).try_fold(rows, |rows, stage| project(stage, rows))
+    stages.iter().filter(|stage| !matches!(stage, Stage::Filter(_))).try_fold(rows, |rows, stage| project(stage, rows))
 }
 
 /// The schema after the stages, given the one before.
 pub fn output_schema(stages: &[Stage], input: &SchemaRef) -> SchemaRef {
     let last = stages.iter().rev().find_map(|stage| match stage {
-        Stage::Project(_, schema) => Some(schema),
+        Stage::Project(_, schema) | Stage::Windows(RowWindows { schema, .. }) => Some(schema),
         Stage::Filter(_) => None,
     });
     Arc::clone(last.unwrap_or(input))
 }
 
 fn project(stage: &Stage, rows: Rows) -> Result<Rows> {
-    let Stage::Project(expressions, schema) = stage else { return Ok(rows) };
+    let (expressions, schema) = match stage {
+        Stage::Project(expressions, schema) => (expressions, schema),
+        Stage::Windows(windows) => return windows.add(rows),
+        Stage::Filter(_) => return Ok(rows),
+    };
     let columns = expressions.iter().map(|expression| evaluate(expression, &rows.batch)).collect::<Result<Vec<_>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
     Ok(Rows { batch: RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?, index: rows.index })

@@ -134,7 +134,7 @@ def differences(query, theirs, ours):
 
 
 def judge(query, theirs, ours):
-    """Whether it is as expected, the line of the table, and what to print."""
+    """Whether it is as expected (Highwater never refuses), the line of the table, and what to print."""
     detail = []
     if "error" in theirs or "error" in ours:
         same = False
@@ -145,7 +145,7 @@ def judge(query, theirs, ours):
         same = not only_theirs and not only_ours
         result = "the same" if same else f"{len(only_theirs)} only in Flink, {len(only_ours)} only here"
         detail = [f"- {' | '.join(map(str, row))}" for row in only_theirs[:8]] + [f"+ {' | '.join(map(str, row))}" for row in only_ours[:8]]
-    expected = same == (query.differs is None)
+    expected = same == (query.differs is None) and "error" not in ours
     rows = len((ours if "rows" in ours else theirs).get("rows", []))
     kept = f"; {ours['late']} late rows kept" if ours.get("late") else ""
     why = f"**{result}**: {query.differs}" if not same and query.differs else f"**{result}**" if not same else result + kept

@@ -237,8 +237,15 @@ SELECT window_start, window_end, window_time, k, n, ts FROM (
 WHERE place = 1
 
 -- keep_last: the last row of each key in each window
+-- differs: of rows with the same time Flink takes the last that came, ours is the first. SQL leaves it open; a second column in ORDER BY settles it
 SELECT window_start, window_end, k, n, ts FROM (
   SELECT *, ROW_NUMBER() OVER (PARTITION BY window_start, window_end, k ORDER BY ts DESC) AS place
+  FROM TABLE(TUMBLE(TABLE sales, DESCRIPTOR(ts), INTERVAL '10' SECOND)))
+WHERE place <= 1
+
+-- keep_last_settled: the last row of each key in each window, with a second column in ORDER BY
+SELECT window_start, window_end, k, n, ts FROM (
+  SELECT *, ROW_NUMBER() OVER (PARTITION BY window_start, window_end, k ORDER BY ts DESC, n DESC NULLS LAST, p DESC NULLS LAST) AS place
   FROM TABLE(TUMBLE(TABLE sales, DESCRIPTOR(ts), INTERVAL '10' SECOND)))
 WHERE place <= 1
 
@@ -305,6 +312,44 @@ FROM (SELECT * FROM TABLE(TUMBLE(TABLE sales, DESCRIPTOR(ts), INTERVAL '10' SECO
 JOIN (SELECT * FROM TABLE(TUMBLE(TABLE refunds, DESCRIPTOR(ts), INTERVAL '10' SECOND))) b
 ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.k = b.k AND a.n < b.n
 
+-- join_three: a window join of three streams
+SELECT a.window_start, a.window_end, a.k, a.c AS c1, b.c AS c2, d.c AS c3
+FROM (SELECT k, window_start, window_end, COUNT(*) AS c
+      FROM TABLE(TUMBLE(TABLE sales, DESCRIPTOR(ts), INTERVAL '30' SECOND)) GROUP BY k, window_start, window_end) a
+JOIN (SELECT k, window_start, window_end, COUNT(*) AS c
+      FROM TABLE(TUMBLE(TABLE refunds, DESCRIPTOR(ts), INTERVAL '30' SECOND)) GROUP BY k, window_start, window_end) b
+ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.k = b.k
+JOIN (SELECT k, window_start, window_end, SUM(n) AS c
+      FROM TABLE(TUMBLE(TABLE sales, DESCRIPTOR(ts), INTERVAL '30' SECOND)) GROUP BY k, window_start, window_end) d
+ON a.window_start = d.window_start AND a.window_end = d.window_end AND a.k = d.k
+
+-- join_then_aggregate: an aggregation over a window join
+SELECT window_start, window_end, COUNT(*) AS c, SUM(sold - refunded) AS more FROM (
+  SELECT a.window_start, a.window_end, a.k, a.c AS sold, COALESCE(b.c, 0) AS refunded
+  FROM (SELECT k, window_start, window_end, COUNT(*) AS c
+        FROM TABLE(TUMBLE(TABLE sales, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY k, window_start, window_end) a
+  LEFT JOIN (SELECT k, window_start, window_end, COUNT(*) AS c
+        FROM TABLE(TUMBLE(TABLE refunds, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY k, window_start, window_end) b
+  ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.k = b.k)
+GROUP BY window_start, window_end
+
+-- join_cumulate: LEFT JOIN of cumulating windows
+SELECT a.k, a.window_start, a.window_end, a.c AS sold, b.c AS refunded
+FROM (SELECT k, window_start, window_end, COUNT(*) AS c
+      FROM TABLE(CUMULATE(TABLE sales, DESCRIPTOR(ts), INTERVAL '10' SECOND, INTERVAL '1' MINUTE)) GROUP BY k, window_start, window_end) a
+LEFT JOIN (SELECT k, window_start, window_end, COUNT(*) AS c
+      FROM TABLE(CUMULATE(TABLE refunds, DESCRIPTOR(ts), INTERVAL '10' SECOND, INTERVAL '1' MINUTE)) GROUP BY k, window_start, window_end) b
+ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.k = b.k
+
+-- top_n_join: the best of each window of a join
+SELECT * FROM (
+  SELECT *, ROW_NUMBER() OVER (PARTITION BY window_start, window_end ORDER BY n1 DESC, n2 DESC, k) AS place FROM (
+    SELECT a.window_start, a.window_end, a.k, a.n AS n1, b.n AS n2
+    FROM (SELECT * FROM TABLE(TUMBLE(TABLE sales, DESCRIPTOR(ts), INTERVAL '10' SECOND)) WHERE n > 0) a
+    JOIN (SELECT * FROM TABLE(TUMBLE(TABLE refunds, DESCRIPTOR(ts), INTERVAL '10' SECOND)) WHERE n > 0) b
+    ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.k = b.k))
+WHERE place = 1
+
 -- join_rows_full: a full window join of rows
 SELECT a.window_start AS s1, b.window_start AS s2, a.k AS k1, b.k AS k2, a.n AS n1, b.n AS n2
 FROM (SELECT * FROM TABLE(HOP(TABLE sales, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '10' SECOND))) a
@@ -325,6 +370,13 @@ WHERE NOT EXISTS (
   SELECT * FROM (SELECT * FROM TABLE(TUMBLE(TABLE refunds, DESCRIPTOR(ts), INTERVAL '10' SECOND))) b
   WHERE a.k = b.k AND a.window_start = b.window_start AND a.window_end = b.window_end)
 
+-- not_in: rows whose key is not in the other window, as NOT IN: with a NULL there, none
+SELECT a.window_start, a.window_end, a.k, a.n
+FROM (SELECT * FROM TABLE(TUMBLE(TABLE sales, DESCRIPTOR(ts), INTERVAL '10' SECOND))) a
+WHERE a.k NOT IN (
+  SELECT b.k FROM (SELECT * FROM TABLE(TUMBLE(TABLE refunds, DESCRIPTOR(ts), INTERVAL '10' SECOND))) b
+  WHERE a.window_start = b.window_start AND a.window_end = b.window_end)
+
 -- union_all: a window over UNION ALL
 WITH both_ AS (SELECT ts, k, n FROM sales UNION ALL SELECT ts, k, -n AS n FROM refunds)
 SELECT k, window_start, window_end, COUNT(*) AS c, SUM(n) AS sn
@@ -342,8 +394,7 @@ FROM TABLE(TUMBLE(TABLE refunds, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY
 SELECT window_start, window_end, k, n
 FROM TABLE(HOP(TABLE sales, DESCRIPTOR(ts), INTERVAL '10' SECOND, INTERVAL '30' SECOND))
 
--- rows_late: rows with their windows, some of them late
--- differs: Flink does not look at the clock where nothing is aggregated; we keep rows until their window closes, and late ones go to the late table
+-- rows_late: rows with their windows: where nothing waits for the end of a window, nothing is late
 SELECT window_start, window_end, k, n
 FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
 
@@ -385,6 +436,7 @@ FROM TABLE(CUMULATE(TABLE orders, DESCRIPTOR(placed), INTERVAL '10' SECOND, INTE
 GROUP BY shop, window_start, window_end
 
 -- retract_session: a table that changes: SESSION
+-- differs: an update or a delete may split a session, which we do not follow yet; SESSION over CHANGES(table) makes sessions of the changes
 SELECT shop, window_start, window_end, COUNT(*) AS c, SUM(price) AS sp
 FROM TABLE(SESSION(TABLE orders PARTITION BY shop, DESCRIPTOR(placed), INTERVAL '4' SECOND))
 GROUP BY shop, window_start, window_end
@@ -394,6 +446,21 @@ SELECT shop, status, window_start, window_end, COUNT(*) AS c, MAX(price) AS p2
 FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(placed), INTERVAL '1' MINUTE))
 GROUP BY window_start, window_end, GROUPING SETS ((shop, status), (shop), ())
 HAVING COUNT(*) > 1
+
+-- retract_first: a table that changes: FIRST_VALUE and LAST_VALUE
+-- differs: rows of a table have no order: Flink takes that of the changes, ours is that of the values; ORDER BY in the aggregate (which Flink does not have) says another
+SELECT shop, window_start, window_end, FIRST_VALUE(price) AS f, LAST_VALUE(price) AS l
+FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(placed), INTERVAL '30' SECOND))
+GROUP BY shop, window_start, window_end
+
+-- retract_over_window: windows of a table that changes into larger ones
+WITH seconds AS (
+  SELECT shop, window_time AS rowtime, COUNT(*) AS c, MAX(price) AS p2
+  FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(placed), INTERVAL '10' SECOND))
+  GROUP BY shop, window_start, window_end, window_time)
+SELECT shop, window_start, window_end, SUM(c) AS c, MAX(p2) AS p2
+FROM TABLE(TUMBLE(TABLE seconds, DESCRIPTOR(rowtime), INTERVAL '1' MINUTE))
+GROUP BY shop, window_start, window_end
 
 -- retract_top_n: a table that changes: the best shop of each window
 SELECT * FROM (

@@ -1,6 +1,8 @@
 //! Random streams: disorder, late events, nulls, silence, restarts.
 
-use super::scenario::{Event, Item, Shape};
+use std::collections::BTreeMap;
+
+use super::scenario::{Event, Item, Reading, Row, Shape};
 
 /// A small generator of numbers: they must only be various, and the same for a seed.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(super) fn stream(shape: &Shape, random: &mut Random) -> Vec<Item> {
     let is_idle = random.one_in(4);
     let restarts = if random.one_in(3) { 8 } else { 1_000 };
     let mut fronts = vec![0_i64; partitions];
+    let mut table = Rows::default();
     let mut items = Vec::new();
     let mut has_advanced = false;
     for _ in 0..random.below(50) {
@@ -53,12 +56,14 @@ pub(super) fn stream(shape: &Shape, random: &mut Random) -> Vec<Item> {
         let back = if random.one_in(3) { random.below(disorder + 1) as i64 } else { 0 };
         let jump = if random.one_in(25) { random.below(120_000) as i64 } else { 0 };
         fronts[partition] += jump;
-        items.push(Item::Event(Event {
-            partition: partition as i32,
+        let row = Row {
             time: (!random.one_in(20)).then(|| fronts[partition] - back),
             name: random.pick(&[Some("a"), Some("b"), Some("c"), None]),
             value: (!random.one_in(5)).then(|| random.below(21) as i64 - 10),
-            op: random.pick(b"ccrud"),
+        };
+        items.push(Item::Event(match shape.reading {
+            Reading::Table { kept } => table.change(partition as i32, row, kept, random),
+            _ => Event { partition: partition as i32, row, op: random.pick(b"ccrud"), ..Event::default() },
         }));
         if has_advanced {
             // What a partition brings that was idle is judged by where the watermark is: that must not be left to chance.
@@ -66,4 +71,39 @@ pub(super) fn stream(shape: &Shape, random: &mut Random) -> Vec<Item> {
         }
     }
     items
+}
+
+/// The rows of a table whose changes come.
+#[derive(Default)]
+struct Rows(BTreeMap<(i32, u64), Row>);
+
+impl Rows {
+    /// A change of some row of a partition, which is as this one after it, or nearly.
+    fn change(&mut self, partition: i32, mut row: Row, kept: bool, random: &mut Random) -> Event {
+        if !kept {
+            // Nobody could tell a row of nulls from one that is left out.
+            row.time = row.time.or(Some(0));
+        }
+        let id = 10 * random.below(5) + partition as u64;
+        let known = self.0.get(&(partition, id)).copied();
+        // What nobody had heard of.
+        let is_stray = kept && random.one_in(40);
+        let op = match known {
+            None if !is_stray => random.pick(b"ccr"),
+            // A snapshot that is taken again, an event that comes twice.
+            Some(_) if kept && random.one_in(6) => random.pick(b"rrc"),
+            _ => random.pick(b"uuud"),
+        };
+        let tells = !kept || random.one_in(2);
+        if let Some(known) = known {
+            row.time = if random.one_in(3) { row.time } else { known.time };
+            row.name = if random.one_in(2) { row.name } else { known.name };
+            row.value = if random.one_in(2) { row.value } else { known.value };
+        }
+        match op {
+            b'd' => self.0.remove(&(partition, id)),
+            _ => self.0.insert((partition, id), row),
+        };
+        Event { partition, row: known.filter(|_| op == b'd').unwrap_or(row), op, id, before: known.filter(|_| tells) }
+    }
 }

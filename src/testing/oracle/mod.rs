@@ -100,7 +100,10 @@ fn case(scenario: &Scenario) -> Case {
 fn the_model_knows_what_is_late() {
     let mut shape = Shape::random(&mut Random::new(0));
     shape.simplify();
-    let event = |partition, time| Item::Event(scenario::Event { partition, time, ..scenario::Event::default() });
+    let event = |partition, time| {
+        let row = scenario::Row { time, ..scenario::Row::default() };
+        Item::Event(scenario::Event { partition, row, ..scenario::Event::default() })
+    };
     let items = vec![
         event(0, Some(25_000)),
         event(1, Some(1_000)),

@@ -10,7 +10,9 @@ use crate::connector::MAX_DRIFT;
 pub(super) const BASE: i64 = 1_772_359_200_000;
 
 /// The kinds of windows in `make test`.
-const KINDS: &str = "tumble";
+const KINDS: &str = "tumble,hop,cumulate,session";
+/// So late is nothing. Of sessions the model knows only what they are, not when they are over.
+const FOREVER: i64 = 10_000_000;
 
 /// How a table is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub(super) enum Reading {
     Rows,
     /// Change events.
     Changes,
+    /// The rows of a table that changes; kept, or as the events say.
+    Table { kept: bool },
 }
 
 /// A window function. Milliseconds.
@@ -27,6 +31,7 @@ pub(super) enum Window {
     Tumble { size: i64, offset: i64 },
     Hop { slide: i64, size: i64, offset: i64 },
     Cumulate { step: i64, size: i64, offset: i64 },
+    Session { gap: i64 },
 }
 
 /// A column of the result.
@@ -87,16 +92,26 @@ pub(super) struct Emission {
     pub(super) fill: Option<u64>,
 }
 
-/// A row that comes.
+/// A record: the row as it is now, or was when it was deleted.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Event {
     pub(super) partition: i32,
+    pub(super) row: Row,
+    /// Debezium's letter; 0 is an insert.
+    pub(super) op: u8,
+    /// Of which row of a table it is.
+    pub(super) id: u64,
+    /// What it says the row of the table was before.
+    pub(super) before: Option<Row>,
+}
+
+/// A row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Row {
     /// After [`BASE`].
     pub(super) time: Option<i64>,
     pub(super) name: Option<&'static str>,
     pub(super) value: Option<i64>,
-    /// Debezium's letter; 0 is an insert.
-    pub(super) op: u8,
 }
 
 /// What comes, or happens.
@@ -117,15 +132,16 @@ pub(super) struct Scenario {
 impl Shape {
     pub(super) fn random(random: &mut Random) -> Self {
         use Aggregate::*;
-        let reading = random.pick(&[Reading::Rows, Reading::Changes]);
+        let table = |kept| Reading::Table { kept };
+        let reading = random.pick(&[Reading::Rows, Reading::Changes, table(true), table(true), table(false)]);
         let filters: &[Filter] = match reading {
-            Reading::Rows => &[Filter::All, Filter::Positive, Filter::NotA],
+            Reading::Rows | Reading::Table { .. } => &[Filter::All, Filter::Positive, Filter::NotA],
             Reading::Changes => &[Filter::All, Filter::Positive, Filter::Inserts],
         };
         let mut aggregates = vec![Rows];
         aggregates
             .extend([Values, Sum, Least, Most, Mean, Distinct, Positive].into_iter().filter(|_| random.one_in(2)));
-        Self {
+        let shape = Self {
             reading,
             window: Window::random(random),
             delay: random.pick(&[0, 3_000, 20_000]),
@@ -137,7 +153,17 @@ impl Shape {
             aggregates,
             having: random.one_in(4).then(|| random.below(3) as i64),
             top: random.one_in(4).then(|| 1 + random.below(3) as usize),
-            emission: Emission::random(random),
+            emission: Emission::random(random, reading),
+        };
+        match shape.window {
+            Window::Session { .. } => Self {
+                delay: FOREVER,
+                filter: Filter::All,
+                keys: if shape.keys == Keys::None { Keys::None } else { Keys::Name },
+                emission: Emission::default(),
+                ..shape
+            },
+            _ => shape,
         }
     }
 
@@ -169,9 +195,13 @@ impl Shape {
 
     fn sql(&self) -> String {
         let seconds = |time: i64| format!("INTERVAL '{}' MILLISECOND", time);
+        const KEY: &str = "PRIMARY KEY (id) NOT ENFORCED,";
+        const KEPT: &str = "debezium-json', 'before-images' = 'kept";
+        const TRUSTED: &str = "debezium-json', 'before-images' = 'trusted";
         let (table, key, format) = match self.reading {
             Reading::Rows => ("t", "", "json"),
-            Reading::Changes => ("CHANGES(t)", "PRIMARY KEY (id) NOT ENFORCED,", "debezium-json"),
+            Reading::Changes => ("CHANGES(t)", KEY, "debezium-json"),
+            Reading::Table { kept } => ("t", KEY, if kept { KEPT } else { TRUSTED }),
         };
         let window = match self.window {
             Window::Tumble { size, offset } => format!("TUMBLE({table}, at, {}, {})", seconds(size), seconds(offset)),
@@ -180,6 +210,10 @@ impl Shape {
             }
             Window::Cumulate { step, size, offset } => {
                 format!("CUMULATE({table}, at, {}, {}, {})", seconds(step), seconds(size), seconds(offset))
+            }
+            Window::Session { gap } => {
+                let by = if self.keys == Keys::None { "" } else { " PARTITION BY name" };
+                format!("SESSION({table}{by}, at, {})", seconds(gap))
             }
         };
         let filter = match self.filter {
@@ -215,8 +249,9 @@ impl Shape {
 }
 
 impl Emission {
-    fn random(random: &mut Random) -> Self {
-        let fill = random.one_in(6).then(|| 1 + random.below(4));
+    fn random(random: &mut Random, reading: Reading) -> Self {
+        let changes = matches!(reading, Reading::Table { .. });
+        let fill = (random.one_in(6) && !changes).then(|| 1 + random.below(4));
         let every = (fill.is_none() && random.one_in(3)).then(|| random.pick(&[1_000, 5_000]));
         let is_late = fill.is_none() && random.one_in(3);
         let lateness = if is_late { random.pick(&[1_500, 10_000, 40_000]) } else { 0 };
@@ -253,7 +288,8 @@ impl Window {
                 Self::Hop { slide: random.pick(&[size, size / 2, size / 5, size / 5 * 2, size / 5 * 3]), size, offset }
             }
             "cumulate" => Self::Cumulate { step: size / random.pick(&[1, 2, 5]), size, offset },
-            other => panic!("HIGHWATER_WINDOWS: there is no \"{other}\"; there are {KINDS}, hop, cumulate"),
+            "session" => Self::Session { gap: size / 5 },
+            other => panic!("HIGHWATER_WINDOWS: there is no \"{other}\"; there are {KINDS}"),
         }
     }
 }
@@ -304,20 +340,30 @@ impl Aggregate {
     }
 }
 
+impl Row {
+    fn image(self, id: u64) -> serde_json::Value {
+        let Self { time, name, value } = self;
+        serde_json::json!({"id": id, "name": name, "value": value, "at": time.map(|time| BASE + time)})
+    }
+}
+
 impl Event {
-    fn line(&self, id: usize, reading: Reading) -> String {
-        let image = serde_json::json!({
-            "id": id, "name": self.name, "value": self.value, "at": self.time.map(|time| BASE + time),
-        });
+    fn line(&self, place: usize, reading: Reading) -> String {
+        let id = if matches!(reading, Reading::Table { .. }) { self.id } else { place as u64 };
+        let image = self.row.image(id);
+        // What was there before is of no interest to CHANGES.
+        let before = match (reading, self.before) {
+            (Reading::Table { .. }, Some(before)) => before.image(id),
+            (Reading::Table { .. }, None) => serde_json::json!({"id": id}),
+            _ => serde_json::json!({"id": id, "at": BASE}),
+        };
         let value = match (reading, self.op) {
             (Reading::Rows, _) => image,
             (Reading::Changes, b'd') => serde_json::json!({"op": "d", "before": image, "after": null}),
-            // What was there before is of no interest to CHANGES.
-            (Reading::Changes, b'u') => {
-                serde_json::json!({"op": "u", "before": {"id": id, "at": BASE}, "after": image})
-            }
-            (Reading::Changes, b'r') => serde_json::json!({"op": "r", "before": null, "after": image}),
-            (Reading::Changes, _) => serde_json::json!({"op": "c", "before": null, "after": image}),
+            (_, b'd') => serde_json::json!({"op": "d", "before": before, "after": null}),
+            (_, b'u') => serde_json::json!({"op": "u", "before": before, "after": image}),
+            (_, b'r') => serde_json::json!({"op": "r", "before": null, "after": image}),
+            _ => serde_json::json!({"op": "c", "before": null, "after": image}),
         };
         format!("@partition={} {value}", self.partition)
     }
@@ -343,6 +389,13 @@ impl Scenario {
         let _ = writeln!(text, "\n=== expected results\n{}", self.shape.columns().join(" | "));
         for row in &expected.rows {
             let _ = writeln!(text, "{}", row.join(" | "));
+        }
+        if matches!(self.shape.reading, Reading::Table { .. }) {
+            let _ =
+                writeln!(text, "=== expected results_late\nwindow_start | window_end | sign | _partition | _offset");
+            for row in &expected.late {
+                let _ = writeln!(text, "{}", row.join(" | "));
+            }
         }
         text
     }

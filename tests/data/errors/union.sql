@@ -1,4 +1,4 @@
 INSERT INTO results
 SELECT email AS text FROM CHANGES(customer)
-UNION ALL
+UNION
 SELECT page AS text FROM clicks;

@@ -1,3 +1,3 @@
 INSERT INTO results
 SELECT window_start, email
-FROM TUMBLE(CHANGES(customer), create_date, INTERVAL '5' MINUTE);
+FROM TUMBLE(customer, create_date, INTERVAL '5' MINUTE);

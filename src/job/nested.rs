@@ -1,0 +1,154 @@
+//! Windows over windows: what closed windows give is counted into the windows above them, here and not on lanes.
+//!
+//! Rows of closed windows are never late: a window's time is before the watermark at which it closes and not before the one at which
+//! the windows above closed last. So their state is a function of what has closed, and is saved as it is at each cut, before
+//! that cut closes anything. What closes after a saved cut is made again on recovery, and counted again.
+
+use std::collections::BTreeMap;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+
+use super::cycle::InputWindows;
+use super::epoch::EpochRows;
+use super::rows::conform;
+use super::run::Job;
+use crate::change::{DeadReason, TopicPartition};
+use crate::checkpoint::State;
+use crate::error::Result;
+use crate::sql::pipeline::{Nested, Pipeline};
+use crate::sql::query::Query;
+use crate::window::NO_EVENT_TIME;
+use crate::window::aggregate::{EventTimes, InputId, Refused, Uncounted, WindowAggregate, WindowState};
+use crate::window::row_windows::milliseconds;
+use crate::window::session_state::Brief;
+use crate::window::stage::Rows;
+use crate::window::watermark::BEGINNING_OF_TIME;
+
+/// The open windows over windows of a job.
+#[derive(Default)]
+pub(super) struct NestedWindows(BTreeMap<InputId, WindowAggregate>);
+
+/// Rows that could not be counted, each with why.
+type LeftOut = Vec<(RecordBatch, String)>;
+
+impl NestedWindows {
+    /// None are open.
+    pub(super) fn new(query: &Query) -> Result<Self> {
+        let mut all = BTreeMap::new();
+        for (number, pipeline) in query.pipelines.iter().enumerate() {
+            let windowed = pipeline.windowed();
+            for nested in windowed.iter().flat_map(|windowed| &windowed.nested) {
+                let id = InputId { pipeline: number, input: nested.input };
+                if let Some(plan) = windowed.and_then(|windowed| windowed.inputs.get(nested.input)) {
+                    all.insert(id, WindowAggregate::new(std::sync::Arc::clone(plan))?);
+                }
+            }
+        }
+        Ok(Self(all))
+    }
+
+    /// Whether an input is one of these.
+    pub(super) fn has(&self, id: InputId) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    /// Number of open windows.
+    pub(super) fn open_windows(&self) -> usize {
+        self.0.values().map(WindowAggregate::open_windows).sum()
+    }
+
+    /// Adds copies of all to what a checkpoint saves.
+    pub(super) fn save(&mut self, state: &mut State) -> Result<()> {
+        for (id, windows) in &mut self.0 {
+            state.windows.entry(*id).or_default().extend(windows.copy_state()?);
+        }
+        Ok(())
+    }
+
+    /// Takes over saved windows.
+    pub(super) fn restore(&mut self, id: InputId, windows: &[WindowState]) -> Result<()> {
+        match self.0.get_mut(&id) {
+            Some(own) => own.restore(windows, &|_| true),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts what closed windows have given, and returns what cannot be.
+    fn push(&mut self, id: InputId, nested: &Nested, schema: &SchemaRef, rows: &[RecordBatch]) -> Result<LeftOut> {
+        let mut left_out = LeftOut::new();
+        let Some(windows) = self.0.get_mut(&id) else { return Ok(left_out) };
+        let source = TopicPartition { topic: "closed windows".into(), partition: 0 };
+        for batch in rows {
+            let batch = conform(batch.columns(), schema)?;
+            let times = milliseconds(batch.column(nested.time))?;
+            let times: Vec<i64> = times.iter().map(|time| time.unwrap_or(NO_EVENT_TIME)).collect();
+            let times = EventTimes { met: vec![BEGINNING_OF_TIME; times.len()], times, ..EventTimes::default() };
+            let mut uncounted = Uncounted::default();
+            windows.push(&[], &Rows::all(batch.clone()), &times, &source, &mut uncounted)?;
+            for (row, why) in uncounted.refused {
+                let why = match why {
+                    Refused::Expression(message) => message,
+                    Refused::NoEventTime => "the event time is null".to_owned(),
+                };
+                left_out.push((batch.slice(row, 1), why));
+            }
+        }
+        Ok(left_out)
+    }
+
+    fn close(&mut self, id: InputId, watermark: i64) -> Result<Vec<WindowState>> {
+        self.0.get_mut(&id).map_or(Ok(Vec::new()), |windows| windows.close(watermark))
+    }
+}
+
+impl Job {
+    /// Whether closed windows of a query go into others.
+    pub(super) fn has_nested(&self, pipeline: usize) -> bool {
+        let windowed = self.query.pipelines.get(pipeline).and_then(|it| it.windowed());
+        windowed.is_some_and(|windowed| !windowed.nested.is_empty())
+    }
+
+    /// Counts the rows of closed windows into the windows above them, and closes those.
+    pub(super) async fn pass_on(
+        &mut self,
+        id: InputId,
+        pipeline: &Pipeline,
+        nested: &Nested,
+        closed: &[Vec<crate::sql::pipeline::ClosedWindow>],
+        watermark: i64,
+    ) -> Result<Vec<WindowState>> {
+        let Some(windowed) = pipeline.windowed() else { return Ok(Vec::new()) };
+        let finished = nested.closing.finish(closed).await?;
+        for (start, rows, message) in &finished.failed {
+            self.refuse_groups(id.pipeline, *start, rows, DeadReason::ExpressionFailed, message)?;
+        }
+        let plan = &windowed.inputs[id.input];
+        let width = plan.windowed.fields().len() - crate::window::aggregate::WINDOW_COLUMNS.len();
+        let schema = std::sync::Arc::new(plan.windowed.project(&(0..width).collect::<Vec<_>>())?);
+        for (rows, message) in self.nested.push(id, nested, &schema, &finished.rows)? {
+            let start = super::limits::window_start(&rows);
+            self.refuse_groups(id.pipeline, start, &rows, DeadReason::ExpressionFailed, &message)?;
+        }
+        self.nested.close(id, windowed.watermark(id.input, watermark))
+    }
+
+    /// Counts again what had closed since the windows above were saved. Their own results are in place.
+    pub(super) async fn pass_on_again(
+        &mut self,
+        closed: &mut BTreeMap<usize, InputWindows>,
+        neighbours: &mut BTreeMap<InputId, Vec<Brief>>,
+        watermarks: &BTreeMap<usize, i64>,
+    ) -> Result<()> {
+        let gathered = std::mem::take(&mut self.rows);
+        for (&pipeline, &watermark) in watermarks {
+            if self.has_nested(pipeline) {
+                let windows = closed.remove(&pipeline).unwrap_or_default();
+                self.results(pipeline, windows, neighbours, watermark, None).await?;
+            }
+        }
+        // Whatever could not be computed was said then.
+        let _: EpochRows = std::mem::replace(&mut self.rows, gathered);
+        Ok(())
+    }
+}

@@ -1,0 +1,5 @@
+INSERT INTO results
+SELECT store_id, count(*) AS n
+FROM TUMBLE(CHANGES(customer), create_date, INTERVAL '5' MINUTE)
+GROUP BY window_start, window_end, store_id
+EMIT CHANGES;

@@ -1,0 +1,5 @@
+INSERT INTO results
+SELECT window_start, count(*) AS n
+FROM SESSION(CHANGES(customer), create_date, INTERVAL '5' MINUTE)
+GROUP BY window_start, window_end
+EMIT ON WINDOW CLOSE FILL EMPTY WINDOWS FOR 3;

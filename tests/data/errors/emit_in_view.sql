@@ -1,0 +1,5 @@
+CREATE VIEW v AS
+SELECT window_start, count(*) AS n FROM TUMBLE(CHANGES(customer), create_date, INTERVAL '5' MINUTE)
+GROUP BY window_start, window_end
+EMIT CHANGES;
+INSERT INTO results SELECT * FROM v;

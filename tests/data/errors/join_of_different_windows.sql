@@ -1,0 +1,7 @@
+CREATE TABLE visits (page STRING, seen TIMESTAMP(3), WATERMARK FOR seen AS seen - INTERVAL '5' SECOND)
+WITH ('connector' = 'filesystem', 'path' = 'visits.jsonl', 'format' = 'json');
+INSERT INTO results
+SELECT a.page, b.email
+FROM TUMBLE(visits, seen, INTERVAL '5' MINUTE) AS a
+JOIN TUMBLE(CHANGES(customer), create_date, INTERVAL '1' HOUR) AS b
+ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.page = b.email;

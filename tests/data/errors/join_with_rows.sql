@@ -1,0 +1,6 @@
+CREATE TABLE visits (page STRING, seen TIMESTAMP(3), WATERMARK FOR seen AS seen - INTERVAL '5' SECOND)
+WITH ('connector' = 'filesystem', 'path' = 'visits.jsonl', 'format' = 'json');
+INSERT INTO results
+SELECT a.page, b.email
+FROM TUMBLE(visits, seen, INTERVAL '5' MINUTE) AS a
+LEFT JOIN CHANGES(customer) AS b ON a.page = b.email;

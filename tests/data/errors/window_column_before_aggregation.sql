@@ -1,5 +1,0 @@
-INSERT INTO results
-SELECT window_start, count(*) AS n
-FROM HOP(CHANGES(customer), create_date, INTERVAL '1' MINUTE, INTERVAL '5' MINUTE)
-WHERE date_part('hour', window_start) = 3
-GROUP BY window_start, window_end;
