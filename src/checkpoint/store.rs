@@ -106,32 +106,38 @@ impl CheckpointStore {
     /// The newest number that is taken (0 when none is), and the newest checkpoint that is whole, with its state. Damaged ones are
     /// passed over with a warning.
     pub async fn recover(&self) -> Result<(u64, Option<Recovered>)> {
-        let numbers = self.numbers().await?;
-        let newest = numbers.last().copied().unwrap_or(0);
-        let mut damaged = 0;
-        for &number in numbers.iter().rev() {
-            let found = match self.load(number).await? {
-                Ok(Saved::Claim(claim)) if claim.afresh => break,
-                Ok(Saved::Claim(_)) => continue,
-                Ok(Saved::Checkpoint(last)) => self.with_state(last, &numbers).await?,
-                Err(damage) => Err(damage),
-            };
-            match found {
-                Ok(recovered) => return Ok((newest, Some(recovered))),
-                Err(damage) => tracing::warn!(
-                    "checkpoint {number} in {} cannot be used: {damage}; trying the one before",
-                    self.place
-                ),
+        loop {
+            let numbers = self.numbers().await?;
+            let newest = numbers.last().copied().unwrap_or(0);
+            let mut damaged = 0;
+            for &number in numbers.iter().rev() {
+                let found = match self.load(number).await? {
+                    Ok(Saved::Claim(claim)) if claim.afresh => break,
+                    Ok(Saved::Claim(_)) => continue,
+                    Ok(Saved::Checkpoint(last)) => self.with_state(last, &numbers).await?,
+                    Err(damage) => Err(damage),
+                };
+                match found {
+                    Ok(recovered) => return Ok((newest, Some(recovered))),
+                    Err(damage) => tracing::warn!(
+                        "checkpoint {number} in {} cannot be used: {damage}; trying the one before",
+                        self.place
+                    ),
+                }
+                damaged += 1;
             }
-            damaged += 1;
-        }
-        match damaged {
-            0 => Ok((newest, None)),
-            // To start from nothing would write everything once more.
-            count => Err(Error::config(format!(
-                "none of the {count} checkpoints in {} can be used; start afresh with --reset-state, or under another --name",
-                self.place
-            ))),
+            // Forgotten while we looked, or slept: others are there.
+            if damaged > 0 && self.numbers().await? != numbers {
+                continue;
+            }
+            return match damaged {
+                0 => Ok((newest, None)),
+                // To start from nothing would write everything once more.
+                count => Err(Error::config(format!(
+                    "none of the {count} checkpoints in {} can be used; start afresh with --reset-state, or under another --name",
+                    self.place
+                ))),
+            };
         }
     }
 
