@@ -56,6 +56,27 @@ impl CheckpointStore {
         Ok(Self { local: Some(folder.join(job)), ..Self::in_store(Arc::new(store), place, job) })
     }
 
+    /// Checkpoints at a place as people write it: a folder, or the URL of one in an object store (`s3://bucket/folder`, `gs://…`,
+    /// `az://…`). What else a store needs (keys, region, endpoint) comes from `variables`, by the names that its own tools use.
+    pub fn at(place: &str, variables: impl IntoIterator<Item = (String, String)>, job: &str) -> Result<Self> {
+        let Some((scheme, _)) = place.split_once("://") else {
+            return Self::in_folder(std::path::Path::new(place), job);
+        };
+        let url = reqwest::Url::parse(place).map_err(|error| wrong_place(place, &error.to_string()))?;
+        if scheme == "file" {
+            let folder = url.to_file_path().map_err(|()| wrong_place(place, "it is no folder of this machine"))?;
+            return Self::in_folder(&folder, job);
+        }
+        if matches!(scheme, "memory" | "http") {
+            return Err(wrong_place(place, "checkpoints cannot be kept there"));
+        }
+        let variables = variables.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        let (store, folder) =
+            object_store::parse_url_opts(&url, variables).map_err(|error| wrong_place(place, &error.to_string()))?;
+        let shown = format!("{}/{job}", place.trim_end_matches('/'));
+        Ok(Self { folder: folder.join(job), ..Self::in_store(Arc::from(store), shown, job) })
+    }
+
     /// Checkpoints that end with the process, for runs that are not meant to be resumed.
     pub fn in_memory(job: &str) -> Self {
         Self::in_store(Arc::new(InMemory::new()), "memory", job)
@@ -85,32 +106,38 @@ impl CheckpointStore {
     /// The newest number that is taken (0 when none is), and the newest checkpoint that is whole, with its state. Damaged ones are
     /// passed over with a warning.
     pub async fn recover(&self) -> Result<(u64, Option<Recovered>)> {
-        let numbers = self.numbers().await?;
-        let newest = numbers.last().copied().unwrap_or(0);
-        let mut damaged = 0;
-        for &number in numbers.iter().rev() {
-            let found = match self.load(number).await? {
-                Ok(Saved::Claim(claim)) if claim.afresh => break,
-                Ok(Saved::Claim(_)) => continue,
-                Ok(Saved::Checkpoint(last)) => self.with_state(last, &numbers).await?,
-                Err(damage) => Err(damage),
-            };
-            match found {
-                Ok(recovered) => return Ok((newest, Some(recovered))),
-                Err(damage) => tracing::warn!(
-                    "checkpoint {number} in {} cannot be used: {damage}; trying the one before",
-                    self.place
-                ),
+        loop {
+            let numbers = self.numbers().await?;
+            let newest = numbers.last().copied().unwrap_or(0);
+            let mut damaged = 0;
+            for &number in numbers.iter().rev() {
+                let found = match self.load(number).await? {
+                    Ok(Saved::Claim(claim)) if claim.afresh => break,
+                    Ok(Saved::Claim(_)) => continue,
+                    Ok(Saved::Checkpoint(last)) => self.with_state(last, &numbers).await?,
+                    Err(damage) => Err(damage),
+                };
+                match found {
+                    Ok(recovered) => return Ok((newest, Some(recovered))),
+                    Err(damage) => tracing::warn!(
+                        "checkpoint {number} in {} cannot be used: {damage}; trying the one before",
+                        self.place
+                    ),
+                }
+                damaged += 1;
             }
-            damaged += 1;
-        }
-        match damaged {
-            0 => Ok((newest, None)),
-            // To start from nothing would write everything once more.
-            count => Err(Error::config(format!(
-                "none of the {count} checkpoints in {} can be used; start afresh with --reset-state, or under another --name",
-                self.place
-            ))),
+            // Forgotten while we looked, or slept: others are there.
+            if damaged > 0 && self.numbers().await? != numbers {
+                continue;
+            }
+            return match damaged {
+                0 => Ok((newest, None)),
+                // To start from nothing would write everything once more.
+                count => Err(Error::config(format!(
+                    "none of the {count} checkpoints in {} can be used; start afresh with --reset-state, or under another --name",
+                    self.place
+                ))),
+            };
         }
     }
 
@@ -257,6 +284,13 @@ impl CheckpointStore {
     fn old_path(&self, number: u64) -> Path {
         self.folder.clone().join(format!("{OLD_PREFIX}{number:012}{SUFFIX}"))
     }
+}
+
+fn wrong_place(place: &str, why: &str) -> Error {
+    Error::config(format!(
+        "cannot use '{place}' for checkpoints: {why}; expected a folder, or a URL such as 's3://bucket/folder', 'gs://bucket/folder' or \
+         'az://container/folder'"
+    ))
 }
 
 const PREFIX: &str = "checkpoint-";

@@ -147,27 +147,34 @@ impl Fence {
     /// The error for a job that belongs to somebody else.
     async fn lost(&self) -> Error {
         let (job, place) = (self.store.job(), self.store.place());
-        let newest = match self.store.numbers().await {
-            Ok(numbers) => numbers.last().copied().filter(|it| *it >= self.number.load(SeqCst)),
-            Err(error) => return error,
-        };
-        let Some(newest) = newest else {
-            return Error::config(format!(
+        match self.successor().await {
+            Err(error) => error,
+            Ok(None) => Error::config(format!(
                 "the checkpoints of job \"{job}\" in {place} are gone, somebody has removed them; this process stops and writes nothing \
                  more: what it has delivered since is not known to the next run"
-            ));
-        };
-        let who = match self.store.load(newest).await {
-            Err(error) => return error,
-            Ok(Ok(Saved::Claim(claim))) => claim.writer.to_string(),
-            Ok(Ok(Saved::Checkpoint(checkpoint))) if checkpoint.manifest.writer.is_some() => {
-                checkpoint.manifest.writer.map(|it| it.to_string()).unwrap_or_default()
+            )),
+            Ok(Some((number, who))) => Error::config(format!(
+                "job \"{job}\" was taken over by {who}, as checkpoint {number} in {place} says; this process stops and writes nothing \
+                 more; a job is run by one process at a time: if both are wanted, give one of them another --name"
+            )),
+        }
+    }
+
+    /// Who has written the newest number that is not ours.
+    async fn successor(&self) -> Result<Option<(u64, String)>> {
+        let own = self.number.load(SeqCst);
+        loop {
+            let newest = self.store.numbers().await?.last().copied().filter(|newest| *newest > own);
+            let Some(number) = newest else { return Ok(None) };
+            let writer = match self.store.load(number).await? {
+                Ok(Saved::Claim(claim)) => Some(claim.writer),
+                Ok(Saved::Checkpoint(checkpoint)) => checkpoint.manifest.writer,
+                Err(_) => None,
+            };
+            // Unless it has been forgotten meanwhile.
+            if writer.is_some() || self.store.exists(number).await? {
+                return Ok(Some((number, writer.map_or("another process".to_owned(), |it| it.to_string()))));
             }
-            _ => "another process".to_owned(),
-        };
-        Error::config(format!(
-            "job \"{job}\" was taken over by {who}, as checkpoint {newest} in {place} says; this process stops and writes nothing more; \
-             a job is run by one process at a time: if both are wanted, give one of them another --name"
-        ))
+        }
     }
 }

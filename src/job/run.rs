@@ -272,8 +272,7 @@ impl Job {
         }
         align_together(&mut plans);
         let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
-        let open = || open_inputs(&plans, &settings, &reports_in, &progress);
-        let (inputs, groups) = block_in_place(open)?;
+        let (inputs, groups) = opened(&plans, &settings, &reports_in, &progress).await?;
         // Only now: a process that cannot run the job does not take it from one that does.
         let (writer, recovered) = take_over(found, known, &settings).await?;
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
@@ -550,6 +549,26 @@ impl Job {
             }
             looked => looked,
         }
+    }
+}
+
+/// Opens the tables' sources. A job without an end waits for what does not answer yet.
+async fn opened(
+    plans: &[Arc<InputPlan>],
+    settings: &Settings,
+    reports: &mpsc::Sender<FromLane>,
+    progress: &Arc<Progress>,
+) -> Result<(Vec<TableInput>, Vec<Lanes>)> {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match block_in_place(|| open_inputs(plans, settings, reports, progress)) {
+            Err(error) if error.is_transient() && settings.ending == Ending::Endless => {
+                tracing::warn!("{error}; trying again in {pause:?}");
+            }
+            opened => return opened,
+        }
+        settings.outside.sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(10));
     }
 }
 
