@@ -40,6 +40,8 @@ pub struct Recovered {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Put {
     Done,
+    /// It was there already, from a try whose answer was lost: nobody knows what has been written after it.
+    There,
     /// Another one is there.
     Refused,
 }
@@ -191,8 +193,8 @@ impl CheckpointStore {
             Error::transient(format!("cannot save checkpoint {number} in {}", self.place), cause)
         };
         let payload = PutPayload::from(bytes.clone());
-        match self.store.put_opts(&self.path(number), payload, PutMode::Create.into()).await {
-            Ok(_) => {}
+        let put = match self.store.put_opts(&self.path(number), payload, PutMode::Create.into()).await {
+            Ok(_) => Put::Done,
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 let there = match self.store.get(&self.path(number)).await {
                     // It was another's, and has been forgotten since.
@@ -202,11 +204,12 @@ impl CheckpointStore {
                 if there != bytes {
                     return Ok(Put::Refused);
                 }
+                Put::There
             }
             Err(error) => return Err(failed(error)),
-        }
+        };
         self.flush(number).await?;
-        Ok(Put::Done)
+        Ok(put)
     }
 
     async fn flush(&self, number: u64) -> Result<()> {

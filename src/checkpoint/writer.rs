@@ -111,8 +111,10 @@ impl Writer {
         let writer = Some(self.process.clone());
         let manifest = Manifest { number, writer, state_number, ..checkpoint.manifest.clone() };
         let bytes = encode(&manifest, checkpoint)?;
-        // One that is there already is our own, from a try whose answer was lost, or that of another process.
-        if store.put(number, bytes).await? == Put::Refused || !store.exists(before).await? {
+        let put = store.put(number, bytes).await?;
+        // Since an earlier try this process may have slept.
+        let is_newest = put != Put::There || store.numbers().await?.last() == Some(&number);
+        if put == Put::Refused || !is_newest || !store.exists(before).await? {
             return Err(self.fence.lost().await);
         }
         self.fence.number.store(number, SeqCst);
