@@ -3,12 +3,13 @@
 use crate::format;
 use crate::sink::{blackhole, clickhouse, file as file_sink, print};
 use crate::source::{file as file_source, kafka};
+use crate::sql::lookup;
 
 /// All connectors.
 pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];
 
 /// Options that every table may have.
-const COMMON: [&str; 12] = [
+const COMMON: [&str; 14] = [
     "connector",
     "allowed-lateness",
     "late-table",
@@ -21,6 +22,8 @@ const COMMON: [&str; 12] = [
     "mirror",
     "generation",
     MAX_DRIFT,
+    lookup::OPTIONS[0],
+    lookup::OPTIONS[1],
 ];
 
 /// How far partitions may be apart while a backlog is read, as Flink calls it.

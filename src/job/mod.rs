@@ -17,6 +17,7 @@ pub mod keeping;
 pub mod lane;
 pub mod lanes;
 mod limits;
+pub mod lookup;
 mod merge;
 pub mod message;
 pub mod mirror;

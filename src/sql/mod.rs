@@ -14,6 +14,7 @@ pub mod emission;
 mod errors_test;
 mod grouping;
 pub mod interval;
+pub mod lookup;
 pub mod metadata;
 mod names;
 mod nth_value;

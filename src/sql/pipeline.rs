@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use super::catalog::Table;
 use super::closing::Closing;
 use super::emission::Emission;
+use super::lookup::SmallTable;
 use super::relation::Reading;
 use crate::window::aggregate::WindowPlan;
 use crate::window::stage::Stage;
@@ -24,6 +25,8 @@ pub struct Pipeline {
     pub output: SchemaRef,
     /// The table that is filled; `None` prints.
     pub target: Option<Arc<Table>>,
+    /// The small tables that its rows are joined with.
+    pub lookups: Vec<Arc<SmallTable>>,
     /// When its results come.
     pub emission: Emission,
     /// The plan in words: a job resumes from a checkpoint only when it is the same.

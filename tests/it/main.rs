@@ -13,6 +13,7 @@ mod emission;
 mod filesystem;
 mod formats;
 mod kafka_source;
+mod lookup;
 mod malformed;
 mod million;
 mod mirror;
