@@ -134,10 +134,11 @@ pub async fn run(case: &Case, query: &Query, manner: &Manner) -> Result<Came> {
         by_table(&query.pipelines).into_iter().map(|(table, _)| (table.name.clone(), topics(&table.options))).collect();
     let lookups = query.pipelines.iter().flat_map(|pipeline| &pipeline.lookups);
     let small: BTreeSet<String> = lookups.map(|small| small.table.name.clone()).collect();
+    let streams: BTreeSet<String> = topics.keys().cloned().collect();
     let own = |table: &String| (table.clone(), vec![table.clone()]);
     let topics = small.iter().map(own).chain(topics).collect();
     let positions = positions(case, &topics)?;
-    let outside = Arc::new(TestOutside::new(case, &topics, &small, &positions, manner));
+    let outside = Arc::new(TestOutside::new(case, &topics, (&streams, &small), &positions, manner));
     let mut settings = Settings::new("test", Ending::Endless, CheckpointStore::in_memory("test"));
     settings.lanes = manner.lanes;
     settings.flush_interval = Duration::from_millis(1);
@@ -148,7 +149,7 @@ pub async fn run(case: &Case, query: &Query, manner: &Manner) -> Result<Came> {
         settings.checkpoint_interval = if manner.lanes == 1 { Duration::ZERO } else { Duration::from_secs(3_600) };
     }
     // The rows of small tables are there from the beginning.
-    let streamed = |count: usize| case.inputs[..count].iter().filter(|it| !small.contains(&it.table)).count();
+    let streamed = |count: usize| case.inputs[..count].iter().filter(|it| streams.contains(&it.table)).count();
     let mut legs = legs(case, manner);
     for event in legs.iter_mut().flatten() {
         if let Event::Release(count) = event {
@@ -351,7 +352,7 @@ impl TestOutside {
     fn new(
         case: &Case,
         named: &BTreeMap<String, Vec<String>>,
-        small: &BTreeSet<String>,
+        (streams, small): (&BTreeSet<String>, &BTreeSet<String>),
         positions: &[(TopicPartition, i64)],
         manner: &Manner,
     ) -> Self {
@@ -360,22 +361,24 @@ impl TestOutside {
         for (input, (partition, _)) in case.inputs.iter().zip(positions) {
             topics.entry(input.table.clone()).or_default().insert(partition.topic.to_string());
         }
-        let empty = |of_small: bool| {
-            let own = named.iter().filter(move |(table, _)| small.contains(*table) == of_small);
+        let empty = |tables: &BTreeSet<String>| {
+            let tables = tables.clone();
+            let own = named.iter().filter(move |(table, _)| tables.contains(*table));
             own.map(|(_, topics)| TopicPartition { topic: topics[0].as_str().into(), partition: 0 })
         };
-        let records = |of_small: bool| {
-            let own = case.inputs.iter().zip(positions).filter(move |(it, _)| small.contains(&it.table) == of_small);
+        let records = |tables: &BTreeSet<String>| {
+            let tables = tables.clone();
+            let own = case.inputs.iter().zip(positions).filter(move |(it, _)| tables.contains(&it.table));
             own.map(|(input, (partition, offset))| {
                 let (key, value) = (input.key.clone(), input.value.clone());
                 (partition.clone(), Record { offset: *offset, timestamp: input.timestamp, key, value })
             })
         };
-        let tables = Script::new(empty(true), records(true), usize::MAX, false);
+        let tables = Script::new(empty(small), records(small), usize::MAX, false);
         tables.release(case.inputs.len());
         Self {
             clock: AtomicI64::new(BEGINNING),
-            script: Arc::new(Script::new(empty(false), records(false), manner.batch, manner.saves_each)),
+            script: Arc::new(Script::new(empty(streams), records(streams), manner.batch, manner.saves_each)),
             small: Arc::new(tables),
             topics,
             collected: Arc::default(),
