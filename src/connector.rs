@@ -9,7 +9,7 @@ use crate::sql::lookup;
 pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];
 
 /// Options that every table may have.
-const COMMON: [&str; 14] = [
+const COMMON: [&str; 15] = [
     "connector",
     "allowed-lateness",
     "late-table",
@@ -22,9 +22,13 @@ const COMMON: [&str; 14] = [
     "mirror",
     "generation",
     MAX_DRIFT,
+    SNAPSHOT,
     lookup::OPTIONS[0],
     lookup::OPTIONS[1],
 ];
+
+/// Whether the rows of a snapshot are used: `include` or `exclude`.
+pub const SNAPSHOT: &str = "snapshot";
 
 /// How far partitions may be apart while a backlog is read, as Flink calls it.
 pub const MAX_DRIFT: &str = "scan.watermark.alignment.max-drift";

@@ -37,6 +37,7 @@ MYSQL_PORT=${MYSQL_PORT:-$((PORT_BASE + 3307))}
 POSTGRES_PORT=${POSTGRES_PORT:-$((PORT_BASE + 5432))}
 CLICKHOUSE_HTTP_PORT=${CLICKHOUSE_HTTP_PORT:-$((PORT_BASE + 8123))}
 CLICKHOUSE_TCP_PORT=${CLICKHOUSE_TCP_PORT:-$((PORT_BASE + 9000))}
+S3_PORT=${S3_PORT:-$((PORT_BASE + 5000))}
 
 # Downloads, shared between checkouts.
 CACHE=${HIGHWATER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/highwater/stack}
@@ -50,7 +51,7 @@ LOGS=$STACK/log
 RUN=$STACK/run
 
 # The order in which services start; they stop in the opposite one.
-SERVICES=(kafka clickhouse mariadb mysql postgres registry connect)
+SERVICES=(kafka clickhouse mariadb mysql postgres registry connect s3)
 
 # What a service cannot run without.
 needs_of() {
@@ -66,6 +67,7 @@ port_of() {
     connect) echo "$CONNECT_PORT" ;;
     mariadb) echo "$MARIADB_PORT" ;;
     mysql) echo "$MYSQL_PORT" ;;
+    s3) echo "$S3_PORT" ;;
     postgres) echo "$POSTGRES_PORT" ;;
     clickhouse) echo "$CLICKHOUSE_HTTP_PORT" ;;
   esac
@@ -81,6 +83,7 @@ address_of() {
     mysql) echo "mysql://dbz:dbz@$HOST:$MYSQL_PORT" ;;
     postgres) echo "postgres://postgres@$HOST:$POSTGRES_PORT/postgres" ;;
     clickhouse) echo "http://$HOST:$CLICKHOUSE_HTTP_PORT" ;;
+    s3) echo "http://$HOST:$S3_PORT" ;;
   esac
 }
 

@@ -21,6 +21,7 @@ case ${1:-} in
     echo "export MARIADB_URL=$(address_of mariadb)"
     echo "export MYSQL_URL=$(address_of mysql)"
     echo "export POSTGRES_URL=$(address_of postgres)"
+    echo "export S3_URL=$(address_of s3)"
     exit
     ;;
 esac

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts the stack without containers: what is not yet up, and waits until it answers.
 #
-#   up.sh [SERVICE…]      kafka registry connect mariadb mysql postgres clickhouse; all of them without an argument
+#   up.sh [SERVICE…]      kafka registry connect mariadb mysql postgres clickhouse; all of them without an argument. And s3
 #   up.sh --status        the same as status.sh
 #
 # A service brings with it what it needs (connect and registry: kafka). What is missing is installed or downloaded first,
@@ -24,6 +24,8 @@ esac
 
 # The chosen services and what they need.
 wanted=("$@")
+# Only some tests want it.
+if (($# == 0)); then for service in "${SERVICES[@]}"; do [[ $service == s3 ]] || wanted+=("$service"); done; fi
 for service in "$@"; do
   for needed in $(needs_of "$service"); do wanted+=("$needed"); done
 done

@@ -13,6 +13,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
 
+use super::writer::Claim;
 use super::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::change::TopicPartition;
 use crate::error::{Error, Result};
@@ -24,9 +25,25 @@ const MAGIC: &[u8; 4] = b"HWCP";
 const WINDOW: &str = "window_start";
 const WINDOW_END: &str = "window_end";
 
-/// The bytes of a checkpoint.
-pub(crate) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
-    let manifest = serde_json::to_vec(&checkpoint.manifest).map_err(Error::internal)?;
+/// What is saved under a number.
+#[derive(Debug)]
+pub(crate) enum Saved {
+    Checkpoint(Checkpoint),
+    Claim(Claim),
+}
+
+/// In the place where a checkpoint says whether it has state.
+const CLAIM: u8 = 2;
+
+/// The bytes of a claim.
+pub(crate) fn encode_claim(claim: &Claim) -> Result<Vec<u8>> {
+    let claim = serde_json::to_vec(claim).map_err(Error::internal)?;
+    Ok(assemble(&claim, CLAIM, Vec::new()))
+}
+
+/// The bytes of a checkpoint, under this manifest.
+pub(crate) fn encode(manifest: &Manifest, checkpoint: &Checkpoint) -> Result<Vec<u8>> {
+    let manifest = serde_json::to_vec(manifest).map_err(Error::internal)?;
     let mut parts = Vec::new();
     for rows in &checkpoint.rows {
         parts.push((Kind::Rows, encode_batches(rows)?));
@@ -45,13 +62,17 @@ pub(crate) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
             parts.push((Kind::Filled(pipeline), encode_batches(std::slice::from_ref(rows))?));
         }
     }
+    Ok(assemble(&manifest, u8::from(checkpoint.state.is_some()), parts))
+}
+
+fn assemble(manifest: &[u8], what: u8, parts: Vec<(Kind, Vec<u8>)>) -> Vec<u8> {
     let mut bytes =
         Vec::with_capacity(manifest.len() + parts.iter().map(|(_, part)| part.len() + 16).sum::<usize>() + 64);
     bytes.extend(MAGIC);
     bytes.extend(FORMAT_VERSION.to_le_bytes());
     bytes.extend((manifest.len() as u64).to_le_bytes());
     bytes.extend(manifest);
-    bytes.push(u8::from(checkpoint.state.is_some()));
+    bytes.push(what);
     bytes.extend((parts.len() as u32).to_le_bytes());
     for (kind, part) in parts {
         bytes.extend(kind.to_tag().to_le_bytes());
@@ -60,11 +81,11 @@ pub(crate) fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>> {
     }
     let checksum = crc32fast::hash(&bytes);
     bytes.extend(checksum.to_le_bytes());
-    Ok(bytes)
+    bytes
 }
 
-/// The checkpoint of bytes that [`encode`] made, or what is wrong with them.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
+/// What [`encode`] or [`encode_claim`] made bytes of, or what is wrong with them.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Saved, String> {
     let body = bytes.len().checked_sub(4).ok_or("it is cut off")?;
     let (body, checksum) = bytes.split_at(body);
     if crc32fast::hash(body).to_le_bytes() != checksum {
@@ -81,9 +102,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
         ));
     }
     let length = reader.u64()?;
-    let manifest: Manifest =
-        serde_json::from_slice(reader.take(length as usize)?).map_err(|error| error.to_string())?;
-    let has_state = reader.take(1)?[0] == 1;
+    let manifest = reader.take(length as usize)?;
+    let what = reader.take(1)?[0];
+    if what == CLAIM {
+        return serde_json::from_slice(manifest).map(Saved::Claim).map_err(|error| error.to_string());
+    }
+    let manifest: Manifest = serde_json::from_slice(manifest).map_err(|error| error.to_string())?;
     let mut state = State::default();
     let mut rows = Vec::new();
     for _ in 0..reader.u32()? {
@@ -100,7 +124,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, String> {
             }
         }
     }
-    Ok(Checkpoint { manifest, state: has_state.then_some(state), rows })
+    Ok(Saved::Checkpoint(Checkpoint { manifest, state: (what == 1).then_some(state), rows }))
 }
 
 #[derive(Clone, Copy)]
@@ -244,7 +268,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::checkpoint::{Intent, Position};
+    use crate::checkpoint::{Intent, Position, Process};
 
     fn checkpoint() -> Checkpoint {
         let schema = Arc::new(Schema::new(vec![Field::new("key0", DataType::Int64, true)]));
@@ -256,6 +280,8 @@ mod tests {
             manifest: Manifest {
                 version: FORMAT_VERSION,
                 job: "j".into(),
+                number: 12,
+                writer: Some(Process::this(3)),
                 started_at: 0,
                 epoch: 7,
                 made_at: 5,
@@ -274,6 +300,7 @@ mod tests {
                 closed: BTreeMap::from([(4, 17)]),
                 intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
                 state_epoch: 7,
+                state_number: 12,
                 truncates: Vec::new(),
                 discovered: None,
                 finished: false,
@@ -306,6 +333,17 @@ mod tests {
         state.windows[&id(pipeline, input)].iter().map(|window| (window.start, window.end)).collect()
     }
 
+    fn bytes_of(checkpoint: &Checkpoint) -> Vec<u8> {
+        encode(&checkpoint.manifest, checkpoint).unwrap()
+    }
+
+    fn checkpoint_of(bytes: &[u8]) -> Checkpoint {
+        match decode(bytes).unwrap() {
+            Saved::Checkpoint(checkpoint) => checkpoint,
+            Saved::Claim(claim) => panic!("{claim:?}"),
+        }
+    }
+
     fn with_version(mut bytes: Vec<u8>, version: u32) -> Vec<u8> {
         bytes[4..8].copy_from_slice(&version.to_le_bytes());
         bytes.truncate(bytes.len() - 4);
@@ -320,20 +358,21 @@ mod tests {
         let mut old = checkpoint();
         let state = old.state.as_mut().unwrap();
         state.windows.values_mut().flatten().for_each(|window| window.end = None);
-        let state = decode(&with_version(encode(&old).unwrap(), 1)).unwrap().state.unwrap();
+        let state = checkpoint_of(&with_version(bytes_of(&old), 1)).state.unwrap();
         assert_eq!(bounds(&state, 1, 0), [(-60_000, None), (0, None)]);
         assert_eq!(state.keyed[0].rows, old.state.unwrap().keyed[0].rows);
 
-        let newer = decode(&with_version(encode(&checkpoint()).unwrap(), FORMAT_VERSION + 1)).unwrap_err();
+        let newer = decode(&with_version(bytes_of(&checkpoint()), FORMAT_VERSION + 1)).unwrap_err();
         assert!(newer.contains("use a newer one"), "{newer}");
     }
 
     #[test]
     fn a_checkpoint_comes_back_as_it_was() {
         let original = checkpoint();
-        let copy = decode(&encode(&original).unwrap()).unwrap();
+        let copy = checkpoint_of(&bytes_of(&original));
         assert_eq!(copy.manifest.positions, original.manifest.positions);
         assert_eq!((copy.manifest.epoch, copy.manifest.intents), (7, original.manifest.intents));
+        assert_eq!((copy.manifest.number, copy.manifest.writer), (12, original.manifest.writer));
         assert_eq!(copy.rows, original.rows);
         let (state, expected) = (copy.state.unwrap(), original.state.unwrap());
         assert_eq!(state.windows.keys().collect::<Vec<_>>(), expected.windows.keys().collect::<Vec<_>>());
@@ -347,8 +386,39 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_is_no_checkpoint() {
+        let claim = Claim { version: FORMAT_VERSION, job: "j".into(), writer: Process::this(3), afresh: true };
+        assert!(matches!(decode(&encode_claim(&claim).unwrap()), Ok(Saved::Claim(it)) if it == claim));
+    }
+
+    /// What each version has left behind stays readable. Those of the current one are written by `UPDATE_EXPECT=1`.
+    #[test]
+    fn files_of_all_versions_are_read() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/checkpoints");
+        let file = |version: u32| folder.join(format!("version-{version}.hwcp"));
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            let mut current = checkpoint();
+            current.manifest.writer = Some(Process { id: "1".into(), host: "h".into(), pid: 1, since: 2 });
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(file(FORMAT_VERSION), bytes_of(&current)).unwrap();
+        }
+        for version in 1..=FORMAT_VERSION {
+            let found = checkpoint_of(&std::fs::read(file(version)).unwrap());
+            let expected = checkpoint();
+            assert_eq!(found.manifest.positions, expected.manifest.positions, "{version}");
+            assert_eq!(found.manifest.number, if version < 4 { 0 } else { 12 }, "{version}");
+            assert_eq!(found.rows, expected.rows, "{version}");
+            let (state, expected) = (found.state.unwrap(), expected.state.unwrap());
+            let ends = if version < 2 { [None, None] } else { [Some(0), Some(9)] };
+            assert_eq!(bounds(&state, 1, 0), [(-60_000, ends[0]), (0, ends[1])], "{version}");
+            assert_eq!(state.keyed[0].rows, expected.keyed[0].rows, "{version}");
+            assert_eq!(state.emitted.len(), if version < 3 { 0 } else { 2 }, "{version}");
+        }
+    }
+
+    #[test]
     fn damage_is_noticed_wherever_it_is() {
-        let bytes = encode(&checkpoint()).unwrap();
+        let bytes = bytes_of(&checkpoint());
         for at in (0..bytes.len()).step_by(7) {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;

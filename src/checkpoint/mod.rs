@@ -3,9 +3,16 @@
 //! Each epoch leaves one [`Checkpoint`]: it is durable before anything of the epoch is inserted, so it is also the
 //! *intent* of the epoch's blocks. An epoch's checkpoint is only written when the blocks of the one before are in place.
 //! What was read since can be read again; rows that came from windows cannot, so the checkpoint has them inside.
+//!
+//! Checkpoints are numbered one after the other, and each number is written once: who writes the next one is the one
+//! [`Writer`] of the job. A process that starts takes a number first, without content, and so no process before it can
+//! save anything any more, however long it slept.
 
 mod encoding;
 mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::collections::BTreeMap;
 
@@ -13,13 +20,14 @@ use datafusion::arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 pub use store::{CheckpointStore, Recovered};
+pub use writer::{Fence, Process, Writer};
 
 use crate::change::TopicPartition;
 use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowState};
 
 /// The version of the format, raised when it changes; older ones stay readable.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// A consistent cut of a job.
 #[derive(Debug, Clone)]
@@ -52,6 +60,12 @@ pub struct Manifest {
     pub version: u32,
     /// The job's name.
     pub job: String,
+    /// Its place among the job's checkpoints; before version 4 that was the epoch.
+    #[serde(default)]
+    pub number: u64,
+    /// Who has written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer: Option<Process>,
     /// When the job was started afresh, milliseconds since the epoch: tells its blocks from those of earlier jobs of its name.
     #[serde(default)]
     pub started_at: i64,
@@ -72,6 +86,9 @@ pub struct Manifest {
     pub intents: Vec<Intent>,
     /// The epoch whose checkpoint has the open windows from which this one follows.
     pub state_epoch: u64,
+    /// The number of that checkpoint.
+    #[serde(default)]
+    pub state_number: u64,
     /// Truncates that this epoch has read, and that are to be applied to the other partitions of their topics.
     #[serde(default)]
     pub truncates: Vec<Truncate>,

@@ -1,4 +1,4 @@
-//! Where checkpoints are kept: a folder or bucket per job, one object per epoch.
+//! Where checkpoints are kept: a folder or bucket per job, one object per number.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,17 +9,16 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use super::Checkpoint;
-use super::encoding::{decode, encode};
+use super::encoding::{Saved, decode, encode_claim};
+use super::writer::{Claim, Process, Writer};
+use super::{Checkpoint, FORMAT_VERSION};
 use crate::error::{Error, Result};
-
-/// How many checkpoints with state are kept, besides those that follow the newest of them.
-const KEPT: usize = 3;
 
 /// The checkpoints of one job.
 #[derive(Debug, Clone)]
 pub struct CheckpointStore {
     store: Arc<dyn ObjectStore>,
+    job: String,
     folder: Path,
     /// The folder on this machine, whose files are flushed to disk: the store itself does not.
     local: Option<PathBuf>,
@@ -37,6 +36,14 @@ pub struct Recovered {
     pub between: Vec<Checkpoint>,
 }
 
+/// What became of an object that must not be there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    Done,
+    /// Another one is there.
+    Refused,
+}
+
 impl CheckpointStore {
     /// Checkpoints in a local folder, which is created when missing.
     pub fn in_folder(folder: &std::path::Path, job: &str) -> Result<Self> {
@@ -46,87 +53,101 @@ impl CheckpointStore {
         };
         std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.into()))?;
-        Ok(Self { store: Arc::new(store), folder: Path::from(job), local: Some(folder.join(job)), place })
+        Ok(Self { local: Some(folder.join(job)), ..Self::in_store(Arc::new(store), place, job) })
+    }
+
+    /// Checkpoints at a place as people write it: a folder, or the URL of one in an object store (`s3://bucket/folder`, `gs://…`,
+    /// `az://…`). What else a store needs (keys, region, endpoint) comes from `variables`, by the names that its own tools use.
+    pub fn at(place: &str, variables: impl IntoIterator<Item = (String, String)>, job: &str) -> Result<Self> {
+        let Some((scheme, _)) = place.split_once("://") else {
+            return Self::in_folder(std::path::Path::new(place), job);
+        };
+        let url = reqwest::Url::parse(place).map_err(|error| wrong_place(place, &error.to_string()))?;
+        if scheme == "file" {
+            let folder = url.to_file_path().map_err(|()| wrong_place(place, "it is no folder of this machine"))?;
+            return Self::in_folder(&folder, job);
+        }
+        if matches!(scheme, "memory" | "http") {
+            return Err(wrong_place(place, "checkpoints cannot be kept there"));
+        }
+        let variables = variables.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
+        let (store, folder) =
+            object_store::parse_url_opts(&url, variables).map_err(|error| wrong_place(place, &error.to_string()))?;
+        let shown = format!("{}/{job}", place.trim_end_matches('/'));
+        Ok(Self { folder: folder.join(job), ..Self::in_store(Arc::from(store), shown, job) })
     }
 
     /// Checkpoints that end with the process, for runs that are not meant to be resumed.
     pub fn in_memory(job: &str) -> Self {
-        Self { store: Arc::new(InMemory::new()), folder: Path::from(job), local: None, place: "memory".into() }
+        Self::in_store(Arc::new(InMemory::new()), "memory", job)
     }
 
     /// Checkpoints in an object store.
     pub fn in_store(store: Arc<dyn ObjectStore>, place: impl Into<String>, job: &str) -> Self {
-        Self { store, folder: Path::from(job), local: None, place: place.into() }
+        Self { store, job: job.to_owned(), folder: Path::from(job), local: None, place: place.into() }
     }
 
-    /// Saves a checkpoint; it is durable when this returns. Then forgets those that are no longer of use.
-    pub async fn save(&self, checkpoint: &Checkpoint) -> Result<()> {
-        let epoch = checkpoint.manifest.epoch;
-        let failed = |cause: object_store::Error| {
-            Error::transient(format!("cannot save checkpoint {epoch} in {}", self.place), cause)
-        };
-        let bytes = encode(checkpoint)?;
-        let payload = PutPayload::from(bytes.clone());
-        match self.store.put_opts(&self.path(epoch), payload, PutMode::Create.into()).await {
-            Ok(_) => {}
-            Err(object_store::Error::AlreadyExists { .. }) => self.check_own(epoch, &bytes).await?,
-            Err(error) => return Err(failed(error)),
-        }
-        if let Some(folder) = &self.local {
-            let file = folder.join(file_name(epoch));
-            let folder = folder.clone();
-            let flush = tokio::task::spawn_blocking(move || {
-                std::fs::File::open(file)?.sync_all()?;
-                std::fs::File::open(folder)?.sync_all()
-            });
-            let unflushed =
-                |cause| Error::transient(format!("cannot flush checkpoint {epoch} in {} to disk", self.place), cause);
-            flush.await.map_err(Error::internal)?.map_err(|error: std::io::Error| unflushed(error))?;
-        }
-        if checkpoint.state.is_some() {
-            self.forget_before(epoch).await?;
-        }
-        Ok(())
+    /// Makes a process the writer of the job: whoever was it can save nothing more.
+    pub async fn claim(&self, now: i64) -> Result<Writer> {
+        self.claim_as(now, false).await
     }
 
-    /// The newest checkpoint that is whole, and its state. A damaged one is passed over with a warning.
-    pub async fn recover(&self) -> Result<Option<Recovered>> {
-        let epochs = self.epochs().await?;
-        for &epoch in epochs.iter().rev() {
-            let found = match self.load(epoch).await? {
-                Ok(last) => self.with_state(last, &epochs).await?,
-                Err(damage) => Err(damage),
-            };
-            match found {
-                Ok(recovered) => {
-                    // The damaged ones after it would stand in the way of those to come.
-                    for damaged in epochs.iter().filter(|it| **it > epoch) {
-                        self.delete(*damaged).await?;
-                    }
-                    return Ok(Some(recovered));
-                }
-                Err(damage) => tracing::warn!(
-                    "checkpoint {epoch} in {} cannot be used: {damage}; trying the one before",
-                    self.place
-                ),
+    async fn claim_as(&self, now: i64, afresh: bool) -> Result<Writer> {
+        let process = Process::this(now);
+        let claim = Claim { version: FORMAT_VERSION, job: self.job.clone(), writer: process.clone(), afresh };
+        loop {
+            let number = self.numbers().await?.last().map_or(1, |newest| newest + 1);
+            if self.put(number, encode_claim(&claim)?).await? == Put::Done {
+                return Ok(Writer::new(self.clone(), process, number));
             }
         }
-        match epochs.len() {
-            0 => Ok(None),
-            // To start from nothing would write everything once more.
-            count => Err(Error::config(format!(
-                "none of the {count} checkpoints in {} can be used; start afresh with --reset-state, or under another --name",
-                self.place
-            ))),
+    }
+
+    /// The newest number that is taken (0 when none is), and the newest checkpoint that is whole, with its state. Damaged ones are
+    /// passed over with a warning.
+    pub async fn recover(&self) -> Result<(u64, Option<Recovered>)> {
+        loop {
+            let numbers = self.numbers().await?;
+            let newest = numbers.last().copied().unwrap_or(0);
+            let mut damaged = 0;
+            for &number in numbers.iter().rev() {
+                let found = match self.load(number).await? {
+                    Ok(Saved::Claim(claim)) if claim.afresh => break,
+                    Ok(Saved::Claim(_)) => continue,
+                    Ok(Saved::Checkpoint(last)) => self.with_state(last, &numbers).await?,
+                    Err(damage) => Err(damage),
+                };
+                match found {
+                    Ok(recovered) => return Ok((newest, Some(recovered))),
+                    Err(damage) => tracing::warn!(
+                        "checkpoint {number} in {} cannot be used: {damage}; trying the one before",
+                        self.place
+                    ),
+                }
+                damaged += 1;
+            }
+            // Forgotten while we looked, or slept: others are there.
+            if damaged > 0 && self.numbers().await? != numbers {
+                continue;
+            }
+            return match damaged {
+                0 => Ok((newest, None)),
+                // To start from nothing would write everything once more.
+                count => Err(Error::config(format!(
+                    "none of the {count} checkpoints in {} can be used; start afresh with --reset-state, or under another --name",
+                    self.place
+                ))),
+            };
         }
     }
 
-    /// Forgets everything.
-    pub async fn clear(&self) -> Result<()> {
-        for epoch in self.epochs().await? {
-            self.delete(epoch).await?;
+    /// Forgets everything. Who still writes is kept from it.
+    pub async fn clear(&self, now: i64) -> Result<()> {
+        if self.numbers().await?.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let writer = self.claim_as(now, true).await?;
+        self.forget_before(writer.number()).await
     }
 
     /// Where they are, for messages.
@@ -134,87 +155,165 @@ impl CheckpointStore {
         &self.place
     }
 
-    async fn with_state(&self, last: Checkpoint, epochs: &[u64]) -> Result<Result<Recovered, String>> {
+    /// The job's name.
+    pub fn job(&self) -> &str {
+        &self.job
+    }
+
+    async fn with_state(&self, last: Checkpoint, numbers: &[u64]) -> Result<Result<Recovered, String>> {
         if last.state.is_some() {
             return Ok(Ok(Recovered { with_state: last.clone(), last, between: Vec::new() }));
         }
-        let (state_epoch, last_epoch) = (last.manifest.state_epoch, last.manifest.epoch);
-        let with_state = match self.load(state_epoch).await? {
-            Ok(with_state) => with_state,
-            Err(damage) => return Ok(Err(damage)),
+        let state_number = last.manifest.state_number;
+        let with_state = match self.load(state_number).await? {
+            Ok(Saved::Checkpoint(with_state)) if with_state.state.is_some() => with_state,
+            Ok(_) => return Ok(Err(format!("checkpoint {state_number}, which it follows, has no state"))),
+            Err(damage) => {
+                return Ok(Err(format!("checkpoint {state_number}, which it follows, cannot be used: {damage}")));
+            }
         };
         let mut between = Vec::new();
-        for &epoch in epochs.iter().filter(|epoch| (state_epoch + 1..last_epoch).contains(epoch)) {
-            match self.load(epoch).await? {
-                Ok(checkpoint) => between.push(checkpoint),
+        for &number in numbers.iter().filter(|number| (state_number + 1..last.manifest.number).contains(number)) {
+            match self.load(number).await? {
+                Ok(Saved::Checkpoint(checkpoint)) => between.push(checkpoint),
+                Ok(Saved::Claim(_)) => {}
                 Err(damage) => {
-                    return Ok(Err(format!("checkpoint {epoch}, which it follows, cannot be used: {damage}")));
+                    return Ok(Err(format!("checkpoint {number}, which it follows, cannot be used: {damage}")));
                 }
             }
         }
         Ok(Ok(Recovered { last, with_state, between }))
     }
 
-    /// A checkpoint that is there already is our own, from a try whose answer was lost, or that of another process.
-    async fn check_own(&self, epoch: u64, bytes: &[u8]) -> Result<()> {
+    /// Writes an object that must not be there yet, unless it is the same; it is durable when this returns.
+    pub(super) async fn put(&self, number: u64, bytes: Vec<u8>) -> Result<Put> {
         let failed = |cause: object_store::Error| {
-            Error::transient(format!("cannot read checkpoint {epoch} in {}", self.place), cause)
+            Error::transient(format!("cannot save checkpoint {number} in {}", self.place), cause)
         };
-        let found = self.store.get(&self.path(epoch)).await.map_err(failed)?.bytes().await.map_err(failed)?;
-        if found == bytes {
-            return Ok(());
+        let payload = PutPayload::from(bytes.clone());
+        match self.store.put_opts(&self.path(number), payload, PutMode::Create.into()).await {
+            Ok(_) => {}
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                let there = match self.store.get(&self.path(number)).await {
+                    // It was another's, and has been forgotten since.
+                    Err(object_store::Error::NotFound { .. }) => return Ok(Put::Refused),
+                    there => there.map_err(failed)?.bytes().await.map_err(failed)?,
+                };
+                if there != bytes {
+                    return Ok(Put::Refused);
+                }
+            }
+            Err(error) => return Err(failed(error)),
         }
-        Err(Error::config(format!(
-            "checkpoint {epoch} in {} is somebody else's: another process runs this job; stop one of them, or give it another --name",
-            self.place
-        )))
+        self.flush(number).await?;
+        Ok(Put::Done)
     }
 
-    async fn load(&self, epoch: u64) -> Result<Result<Checkpoint, String>> {
+    async fn flush(&self, number: u64) -> Result<()> {
+        let Some(folder) = self.local.clone() else { return Ok(()) };
+        let file = folder.join(file_name(number));
+        let flush = tokio::task::spawn_blocking(move || {
+            std::fs::File::open(file)?.sync_all()?;
+            std::fs::File::open(folder)?.sync_all()
+        });
+        let unflushed =
+            |cause| Error::transient(format!("cannot flush checkpoint {number} in {} to disk", self.place), cause);
+        flush.await.map_err(Error::internal)?.map_err(|error: std::io::Error| unflushed(error))
+    }
+
+    /// Whether a number is still there.
+    pub(super) async fn exists(&self, number: u64) -> Result<bool> {
+        match self.store.head(&self.path(number)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => {
+                Err(Error::transient(format!("cannot look for checkpoint {number} in {}", self.place), error))
+            }
+        }
+    }
+
+    pub(super) async fn load(&self, number: u64) -> Result<Result<Saved, String>> {
         let failed = |cause: object_store::Error| {
-            Error::transient(format!("cannot read checkpoint {epoch} in {}", self.place), cause)
+            Error::transient(format!("cannot read checkpoint {number} in {}", self.place), cause)
         };
-        match self.store.get(&self.path(epoch)).await {
-            Ok(found) => Ok(decode(&found.bytes().await.map_err(failed)?)),
+        let found = match self.store.get(&self.path(number)).await {
+            Err(object_store::Error::NotFound { .. }) => self.store.get(&self.old_path(number)).await,
+            found => found,
+        };
+        match found {
+            Ok(found) => Ok(decode(&found.bytes().await.map_err(failed)?).map(|saved| numbered(saved, number))),
             Err(object_store::Error::NotFound { .. }) => Ok(Err("it is missing".into())),
             Err(error) => Err(failed(error)),
         }
     }
 
-    /// All epochs saved, ascending.
-    async fn epochs(&self) -> Result<Vec<u64>> {
+    /// All numbers that are taken, ascending.
+    pub(super) async fn numbers(&self) -> Result<Vec<u64>> {
+        Ok(self.objects().await?.into_iter().map(|(number, _)| number).collect())
+    }
+
+    async fn objects(&self) -> Result<Vec<(u64, Path)>> {
         let failed = |cause: object_store::Error| {
             Error::transient(format!("cannot list the checkpoints in {}", self.place), cause)
         };
         let objects: Vec<_> = self.store.list(Some(&self.folder)).try_collect().await.map_err(failed)?;
-        let epoch = |name: &str| name.strip_prefix("epoch-")?.strip_suffix(".hwcp")?.parse().ok();
-        let mut epochs: Vec<u64> = objects.iter().filter_map(|it| epoch(it.location.filename()?)).collect();
-        epochs.sort_unstable();
-        Ok(epochs)
+        let numbered = objects.into_iter().filter_map(|it| Some((number_of(it.location.filename()?)?, it.location)));
+        let mut objects: Vec<_> = numbered.collect();
+        objects.sort_unstable();
+        Ok(objects)
     }
 
-    /// Keeps the last few: all that follow the oldest kept state.
-    async fn forget_before(&self, epoch: u64) -> Result<()> {
-        let epochs = self.epochs().await?;
-        let before: Vec<u64> = epochs.into_iter().filter(|it| *it < epoch).collect();
-        for old in before.iter().take(before.len().saturating_sub(KEPT * 4)) {
-            self.delete(*old).await?;
+    /// Deletes those with lesser numbers, the least first.
+    pub(super) async fn forget_before(&self, number: u64) -> Result<()> {
+        for (old, path) in self.objects().await?.into_iter().take_while(|(old, _)| *old < number) {
+            let failed = |cause: object_store::Error| {
+                Error::transient(format!("cannot delete checkpoint {old} in {}", self.place), cause)
+            };
+            match self.store.delete(&path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(failed(error)),
+            }
         }
         Ok(())
     }
 
-    async fn delete(&self, epoch: u64) -> Result<()> {
-        let failed = |cause: object_store::Error| {
-            Error::transient(format!("cannot delete checkpoint {epoch} in {}", self.place), cause)
-        };
-        self.store.delete(&self.path(epoch)).await.map_err(failed)
+    fn path(&self, number: u64) -> Path {
+        self.folder.clone().join(file_name(number))
     }
 
-    fn path(&self, epoch: u64) -> Path {
-        self.folder.clone().join(file_name(epoch))
+    fn old_path(&self, number: u64) -> Path {
+        self.folder.clone().join(format!("{OLD_PREFIX}{number:012}{SUFFIX}"))
     }
 }
 
-fn file_name(epoch: u64) -> String {
-    format!("epoch-{epoch:012}.hwcp")
+fn wrong_place(place: &str, why: &str) -> Error {
+    Error::config(format!(
+        "cannot use '{place}' for checkpoints: {why}; expected a folder, or a URL such as 's3://bucket/folder', 'gs://bucket/folder' or \
+         'az://container/folder'"
+    ))
+}
+
+const PREFIX: &str = "checkpoint-";
+/// Before version 4.
+const OLD_PREFIX: &str = "epoch-";
+const SUFFIX: &str = ".hwcp";
+
+fn file_name(number: u64) -> String {
+    format!("{PREFIX}{number:012}{SUFFIX}")
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    let name = name.strip_suffix(SUFFIX)?;
+    name.strip_prefix(PREFIX).or_else(|| name.strip_prefix(OLD_PREFIX))?.parse().ok()
+}
+
+/// Checkpoints of before version 4 do not say their numbers, which were their epochs.
+fn numbered(mut saved: Saved, number: u64) -> Saved {
+    if let Saved::Checkpoint(checkpoint) = &mut saved {
+        let manifest = &mut checkpoint.manifest;
+        if manifest.number == 0 {
+            (manifest.number, manifest.state_number) = (number, manifest.state_epoch);
+        }
+    }
+    saved
 }

@@ -36,9 +36,9 @@ pub(crate) struct RunArgs {
     /// Read up to the ends that the topics have now, keep windows open for the next run, and end
     #[arg(long)]
     until_caught_up: bool,
-    /// Where checkpoints are kept [default: .highwater/checkpoints; none for --bounded]
-    #[arg(long, value_name = "FOLDER", env = "HIGHWATER_CHECKPOINT_DIR")]
-    checkpoint_dir: Option<PathBuf>,
+    /// Where checkpoints are kept: a folder, or s3://, gs://, az:// [default: .highwater/checkpoints; none for --bounded]
+    #[arg(long, value_name = "PLACE", env = "HIGHWATER_CHECKPOINT_DIR")]
+    checkpoint_dir: Option<String>,
     /// The job's name: its checkpoints and inserts carry it [default: the first file's name]
     #[arg(long)]
     name: Option<String>,
@@ -82,7 +82,7 @@ impl RunArgs {
             return Err(Error::config(format!("--name \"{name}\": a job's name has no slash and no dot at its start")));
         }
         let store = match (&self.checkpoint_dir, ending) {
-            (Some(folder), _) => CheckpointStore::in_folder(folder, &name)?,
+            (Some(place), _) => CheckpointStore::at(place, variables(), &name)?,
             (None, Ending::Bounded) => CheckpointStore::in_memory(&name),
             (None, _) => CheckpointStore::in_folder(&PathBuf::from(".highwater/checkpoints"), &name)?,
         };
@@ -94,6 +94,11 @@ impl RunArgs {
         settings.new_generation = self.new_generation;
         Ok(settings)
     }
+}
+
+/// The environment's variables that are text.
+fn variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// Runs the command.

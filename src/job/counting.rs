@@ -10,7 +10,7 @@ use super::lane::Lane;
 use super::message::Course;
 use super::retraction::{Signed, Signing};
 use super::{limits, rows};
-use crate::change::ChangeBatch;
+use crate::change::{ChangeBatch, NO_TIME};
 use crate::error::{Error, Result};
 use crate::window::aggregate::{EventTimes, Refused, Uncounted};
 use crate::window::stage::Rows;
@@ -38,7 +38,8 @@ impl Lane {
             return Err(Error::internal("rows are counted without windows"));
         };
         let mut uncounted = Uncounted::default();
-        let rows = Rows::all(pipeline.scan.rows(changes)?);
+        let read = times.times.first().copied().unwrap_or(NO_TIME);
+        let rows = Rows::all(pipeline.scan.rows_read_at(changes, read)?);
         aggregate.push(stages, &rows, times, &changes.source, &mut uncounted)?;
         let mut sent = Vec::new();
         for (rows, windows) in uncounted.late {

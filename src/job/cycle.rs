@@ -86,7 +86,9 @@ impl Job {
         self.cut_is_last = self.stopping || self.all_reached();
         let is_due = self.settings.outside.elapsed() >= self.state_saved + self.settings.checkpoint_interval;
         self.apply_truncates()?;
-        let with_state = self.cut_is_last || is_due || self.wants_state;
+        // What was read by the clock cannot be read again at the same time: every checkpoint has its windows.
+        let reads_clock = self.inputs.iter().any(|input| input.plan.reads_clock);
+        let with_state = self.cut_is_last || is_due || self.wants_state || reads_clock;
         let epoch = self.epoch;
         self.order(|| ToLane::Cut { epoch, with_state, closes: true });
         self.raise_generations();
@@ -237,10 +239,15 @@ impl Job {
         }
         let mut closing = watermarks.clone();
         closing.retain(|pipeline, watermark| {
-            looked.contains_key(pipeline) || earlier.get(pipeline).is_none_or(|earlier| *watermark > *earlier)
+            let has_changed = changed.get(pipeline).is_some_and(|windows| !windows.is_empty());
+            has_changed || earlier.get(pipeline).is_none_or(|earlier| *watermark > *earlier)
         });
+        looked.retain(|pipeline, _| closing.contains_key(pipeline));
         let moved = |input: &TableInput| Some(input.watermark()).filter(|it| *it > of(&before, input.name()));
         let waiting = self.order_close(moved, &closing, &peeks(&looked));
+        // Lanes with windows that may be looked at stand until they hear that nobody does.
+        let may_stand = |lanes: &&Lanes| self.revising.any() && lanes.numbers().all(|lane| !waiting.contains(&lane));
+        self.groups.iter().filter(may_stand).for_each(|lanes| lanes.order(|| ToLane::ReadOn));
         if !at_the_end && least != i64::MAX {
             self.progress.watermark.store(least, Relaxed);
             metrics::gauge!("highwater_watermark_seconds").set(least as f64 / 1_000.0);
@@ -352,6 +359,9 @@ impl Job {
         let manifest = Manifest {
             version: FORMAT_VERSION,
             job: self.settings.name.clone(),
+            // The store knows.
+            number: 0,
+            writer: None,
             started_at,
             epoch: self.epoch,
             made_at,
@@ -366,6 +376,7 @@ impl Job {
             closed: self.closed_of_several(),
             intents,
             state_epoch: self.state_epoch,
+            state_number: 0,
             truncates,
             discovered: self.discovered.clone(),
             finished: self.is_finished(),

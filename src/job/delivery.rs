@@ -9,12 +9,13 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
+use super::fencing::Guard;
 use super::outside::Outside;
 use super::progress::Progress;
 use super::settings::Settings;
-use crate::checkpoint::{Checkpoint, CheckpointStore};
+use crate::checkpoint::{Checkpoint, Writer};
 use crate::error::{Error, Result};
-use crate::sink::{Block, OutputTable, Sink};
+use crate::sink::{Block, Guard as _, OutputTable, Sink};
 
 /// How many tables are written at once.
 const AT_ONCE: usize = 4;
@@ -40,14 +41,17 @@ impl Deliverer {
     /// Starts delivering to these sinks, one per output.
     pub fn start(
         settings: &Settings,
-        sinks: Vec<Box<dyn Sink>>,
+        writer: Writer,
+        mut sinks: Vec<Box<dyn Sink>>,
         tables: Vec<OutputTable>,
         progress: Arc<Progress>,
     ) -> Self {
         let (epochs, inbox) = channel(1);
         let (outbox, delivered) = channel(4);
-        let (store, outside) = (settings.checkpoints.clone(), Arc::clone(&settings.outside));
-        let worker = Worker { store, sinks, tables, progress, outside };
+        let outside = Arc::clone(&settings.outside);
+        let guard = Arc::new(Guard::new(writer.fence(), &outside));
+        sinks.iter_mut().for_each(|sink| sink.guard(Arc::clone(&guard) as _));
+        let worker = Worker { writer, guard, sinks, tables, progress, outside };
         Self { epochs: Some(epochs), delivered, task: tokio::spawn(worker.run(inbox, outbox)) }
     }
 
@@ -70,7 +74,8 @@ impl Deliverer {
 }
 
 struct Worker {
-    store: CheckpointStore,
+    writer: Writer,
+    guard: Arc<Guard>,
     sinks: Vec<Box<dyn Sink>>,
     tables: Vec<OutputTable>,
     progress: Arc<Progress>,
@@ -94,11 +99,13 @@ impl Worker {
 
     async fn deliver(&mut self, delivery: Delivery) -> Result<u64> {
         if !delivery.again {
-            let store = self.store.clone();
             let mut patience = Patience::new("the checkpoint store", &self.outside);
-            while let Err(error) = store.save(&delivery.checkpoint).await {
+            let mut begun = self.outside.elapsed();
+            while let Err(error) = self.writer.save(&delivery.checkpoint).await {
                 patience.wait(error).await?;
+                begun = self.outside.elapsed();
             }
+            self.guard.confirmed(begun);
         }
         let mut blocks: BTreeMap<usize, Vec<&Block>> = BTreeMap::new();
         delivery.blocks.iter().for_each(|(output, block)| blocks.entry(*output).or_default().push(block));
@@ -106,7 +113,8 @@ impl Worker {
         for (output, sink) in self.sinks.iter_mut().enumerate() {
             if let Some(blocks) = blocks.remove(&output) {
                 let (table, again) = (&self.tables[output], delivery.again);
-                writes.push(Box::pin(write_all(sink.as_mut(), table, blocks, again, &self.progress, &self.outside)));
+                let around = Around { guard: &self.guard, progress: &self.progress, outside: &self.outside };
+                writes.push(Box::pin(write_all(sink.as_mut(), table, blocks, again, around)));
             }
         }
         // Tables know nothing of each other; with hundreds of them, one after the other takes too long.
@@ -118,36 +126,45 @@ impl Worker {
     }
 }
 
+/// What there is around the sinks.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    guard: &'a Guard,
+    progress: &'a Progress,
+    outside: &'a Arc<dyn Outside>,
+}
+
 /// Writes the blocks of a table, in order.
 async fn write_all(
     sink: &mut dyn Sink,
     table: &OutputTable,
     blocks: Vec<&Block>,
     again: bool,
-    progress: &Progress,
-    outside: &Arc<dyn Outside>,
+    around: Around<'_>,
 ) -> Result<()> {
     for block in blocks {
-        write(sink, table, block, again, progress, outside).await?;
+        write(sink, table, block, again, around).await?;
     }
     Ok(())
 }
 
 /// Writes a block until it is durable. After a failure nobody knows whether it is, so it is written *again*: the
-/// same block, looked for first.
+/// same block, looked for first. A process that slept may have been given up meanwhile: it asks before each attempt.
 async fn write(
     sink: &mut dyn Sink,
     table: &OutputTable,
     block: &Block,
     mut again: bool,
-    progress: &Progress,
-    outside: &Arc<dyn Outside>,
+    Around { guard, progress, outside }: Around<'_>,
 ) -> Result<()> {
     let name = table.name().to_owned();
     let mut patience = Patience::new(&name, outside);
     loop {
-        let outcome = if again { sink.write_again(block).await } else { sink.write(block).await };
-        match outcome {
+        let written = async {
+            guard.check().await?;
+            if again { sink.write_again(block).await } else { sink.write(block).await }
+        };
+        match written.await {
             Ok(()) => break,
             Err(error) => patience.wait(error).await?,
         }

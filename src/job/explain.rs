@@ -61,7 +61,11 @@ fn source(text: &mut String, table: &std::sync::Arc<Table>, feeds: &[FeedOf]) ->
     if let Some(line) = before_images(table, mirrored, windowed) {
         writeln!(text, "│  {line}")?;
     }
-    if let Some(watermark) = &table.watermark {
+    if let Some(column) = table.processing_time() {
+        if feeds.iter().any(|of| of.pipeline.windowed().is_some()) {
+            writeln!(text, "│  time of reading {column}: windows close by the clock, and are in every checkpoint")?;
+        }
+    } else if let Some(watermark) = &table.watermark {
         let delay = Duration::from_millis(watermark.delay as u64);
         writeln!(text, "│  event time {}, watermark {delay:?} behind", watermark.column)?;
     }
@@ -190,10 +194,12 @@ fn window_lines(windowed: &Windowed, input: usize, number: &str) -> Vec<String> 
     lines.extend(stage_lines(&lane.after));
     if windowed.collects(input) {
         let columns: Vec<_> = lane.keys.iter().map(|key| key.to_string()).collect();
-        lines.push(format!(
-            "keeps the rows of each open window, equal ones once with their number: {}",
-            columns.join(", ")
-        ));
+        lines.push(match columns.is_empty() {
+            true => "keeps the number of rows of each open window".to_owned(),
+            false => {
+                format!("keeps the rows of each open window, equal ones once with their number: {}", columns.join(", "))
+            }
+        });
         return lines;
     }
     let keys: Vec<_> = lane.keys.iter().map(|key| key.to_string()).collect();

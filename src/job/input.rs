@@ -15,6 +15,7 @@ use super::outputs::Outputs;
 use super::run::by_table;
 use super::scan::{Scan, ScanColumn};
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op};
+use crate::connector::SNAPSHOT;
 use crate::error::{Error, Result};
 use crate::format::{self, DecodeSpec, Decoder};
 use crate::sink::limits::Limits;
@@ -50,6 +51,10 @@ pub struct InputPlan {
     pub decode: DecodeSpec,
     /// Where the event time is, when a query has windows.
     pub event_time: Option<EventTimeColumn>,
+    /// Whether the rows of a snapshot are left out.
+    pub without_snapshot: bool,
+    /// Whether windows are of the time at which records are read.
+    pub reads_clock: bool,
     /// The queries that read the table, a query several times if several inputs of it do.
     pub pipelines: Vec<LanePipeline>,
     /// Where records go that cannot be used.
@@ -175,8 +180,9 @@ impl InputPlan {
     pub fn new(table: &Arc<Table>, feeds: &[FeedOf], outputs: &Outputs, job: &str) -> Result<Self> {
         let decode = decode_spec(table, feeds);
         let windowed = feeds.iter().any(|feed| feed.pipeline.windowed().is_some());
+        let reads_clock = windowed && table.processing_time().is_some();
         let event_time = match &table.watermark {
-            Some(watermark) if windowed => Some(EventTimeColumn {
+            Some(watermark) if windowed && !reads_clock => Some(EventTimeColumn {
                 column: event_time_column(table, &watermark.column, &decode)?,
                 delay: watermark.delay,
                 max_future: table.options.duration("max-future", Duration::from_secs(24 * 3600))?.as_millis() as i64,
@@ -195,11 +201,14 @@ impl InputPlan {
             }
         }
         let windows = feeds.iter().filter_map(|of| of.pipeline.windowed()).flat_map(|windowed| &windowed.inputs);
-        let longest = windows.map(|input| input.windows.longest()).max();
+        // By the wall clock all partitions are at the same time.
+        let longest = windows.map(|input| input.windows.longest()).max().filter(|_| !reads_clock);
         let dead_letters = outputs.dead_letters();
         let alignment = longest.map(|longest| Alignment::of(&table.options, longest)).transpose()?.flatten();
         Ok(Self {
             alignment,
+            without_snapshot: without_snapshot(table, feeds)?,
+            reads_clock,
             table: Arc::clone(table),
             decode,
             event_time,
@@ -260,6 +269,19 @@ impl InputPlan {
     /// A decoder for one lane.
     pub fn decoder(&self) -> Result<Box<dyn Decoder>> {
         format::decoder(&self.table.options, &self.decode)
+    }
+}
+
+fn without_snapshot(table: &Table, feeds: &[FeedOf]) -> Result<bool> {
+    match table.options.get(SNAPSHOT) {
+        None | Some("include") => Ok(false),
+        Some("exclude") if feeds.iter().any(|of| of.feed().reading == Reading::Table) => Err(Error::config(format!(
+            "table \"{0}\": option '{SNAPSHOT}' is 'exclude', but a query reads its current rows, which are those of the snapshot with all \
+             changes since; read CHANGES({0}), or leave the option out",
+            table.name
+        ))),
+        Some("exclude") => Ok(true),
+        Some(other) => Err(table.options.invalid(SNAPSHOT, other, "'include' or 'exclude'")),
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, UInt32Array};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -63,10 +63,10 @@ pub struct Lane {
     /// Batches read beyond a bound, for the next course, and those that wait for the decoder.
     pub(super) held: VecDeque<RawBatch>,
     /// When the decoder is asked again for what it could not get.
-    retry_at: Option<Instant>,
+    retry_at: Option<Duration>,
     pub(super) course: Option<Arc<Course>>,
     /// When the partitions' clocks were last compared.
-    pub(super) aligned: Instant,
+    pub(super) aligned: Duration,
     /// Whether the source has been asked since the lane last had to wait for the job.
     polled: bool,
     epoch: u64,
@@ -153,7 +153,7 @@ impl Lane {
             held: VecDeque::new(),
             retry_at: None,
             course: None,
-            aligned: Instant::now(),
+            aligned: outside.elapsed(),
             polled: false,
             epoch: 0,
             holds: false,
@@ -214,7 +214,7 @@ impl Lane {
             return Ok(Turn::Idle);
         }
         if let Some(at) = self.retry_at {
-            let left = at.saturating_duration_since(Instant::now());
+            let left = at.saturating_sub(self.outside.elapsed());
             if !left.is_zero() {
                 std::thread::sleep(left.min(POLL));
                 return Ok(Turn::Worked);
@@ -227,6 +227,10 @@ impl Lane {
         self.align()?;
         let mut batches = std::mem::take(&mut self.batches);
         self.reader.poll(POLL, &mut batches)?;
+        if batches.is_empty() {
+            // A partition at its end is not to be waited for: the others should know soon.
+            self.aligned = Duration::ZERO;
+        }
         self.polled = true;
         for batch in batches.drain(..) {
             self.take_in(batch)?;
@@ -266,6 +270,7 @@ impl Lane {
             }
             ToLane::Pause => self.course = None,
             ToLane::Cut { epoch, with_state, closes } => self.cut(epoch, with_state, closes)?,
+            ToLane::ReadOn => self.holds = false,
             ToLane::Close(close) => self.close(&close)?,
             ToLane::Stop => {}
         }
@@ -340,7 +345,7 @@ impl Lane {
             Ok(()) => self.process_known(batch, &course),
             Err(error) if error.is_transient() => {
                 tracing::warn!("table {}: {error}; trying again", table.plan.table.name);
-                self.retry_at = Some(Instant::now() + RETRY);
+                self.retry_at = Some(self.outside.elapsed() + RETRY);
                 self.held.push_back(batch);
                 Ok(())
             }
@@ -404,8 +409,16 @@ impl Lane {
             return Ok(());
         }
         let mirrored = table.keeping.apply(&plan, raw, &mut changes)?;
+        if plan.without_snapshot && changes.ops.contains(&Op::Read) {
+            let others = (0..changes.len()).filter(|&row| changes.ops[row] != Op::Read).map(|row| row as u32);
+            let others = changes.take(&UInt32Array::from_iter_values(others))?;
+            changes = ChangeBatch { dead_letters: std::mem::take(&mut changes.dead_letters), ..others };
+        }
         let mut letters = Letters::new(raw, &changes);
-        let times = observe(&plan, &changes, partition, course.windows, &mut letters)?;
+        let times = match plan.reads_clock {
+            true => partition.read_at(self.outside.now(), changes.len()),
+            false => observe(&plan, &changes, partition, course.windows, &mut letters)?,
+        };
         let generation = partition.generation;
         partition.show_clock();
         for pipeline in 0..plan.pipelines.len() {
@@ -511,6 +524,10 @@ impl Lane {
                 changed.push((input, aggregate.changed()));
             }
         }
+        let now = self.outside.now();
+        let by_clock = self.partitions.values_mut().filter(|it| self.tables[it.table].plan.reads_clock);
+        // What is read from here on is no earlier: windows up to here are complete.
+        by_clock.for_each(|partition| partition.raise(now));
         let partitions = self.partitions.iter().map(|(name, partition)| PartitionState {
             partition: name.clone(),
             range: partition.range,
@@ -625,6 +642,14 @@ impl Partition {
     fn raise(&mut self, watermark: i64) {
         self.clock.raise(watermark);
         self.show_clock();
+    }
+
+    /// The event times of records whose time is that of reading them. Never late: wall clocks are set back now and then.
+    fn read_at(&mut self, now: i64, records: usize) -> EventTimes {
+        let times = vec![now.max(self.clock.time()); records];
+        let mut met = Vec::with_capacity(records);
+        self.clock.observe(&times, 0, &mut met);
+        EventTimes { times, met, signs: Vec::new() }
     }
 
     fn show_clock(&self) {

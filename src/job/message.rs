@@ -48,9 +48,11 @@ pub enum ToLane {
         epoch: u64,
         /// Whether a copy of the open windows is wanted.
         with_state: bool,
-        /// Whether a `Close` follows, which may ask for windows as they are at this cut.
+        /// Whether a `Close` follows, which may ask for windows as they are at this cut, or `ReadOn`.
         closes: bool,
     },
+    /// No `Close` follows the `Cut`.
+    ReadOn,
     /// Watermarks have moved: answer with `Closed`.
     Close(Close),
     /// Say which sessions go on with these fragments, which have left their lanes, per input; answer with `Neighbours`.
@@ -152,7 +154,7 @@ pub enum FromLane {
         /// How many windows are open.
         open_windows: usize,
         /// The windows of each input with early or corrected results that have changed since they were last looked at. A lane that
-        /// has such inputs reads on after the `Close`, so that what is looked at is of this cut.
+        /// has such inputs reads on after the `Close` or `ReadOn`, so that what is looked at is of this cut.
         changed: Vec<(InputId, Vec<WindowBounds>)>,
     },
     /// The answer to `Close`.

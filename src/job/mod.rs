@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod emission;
 pub mod epoch;
 pub mod explain;
+pub mod fencing;
 mod filling;
 pub mod generation;
 pub mod input;

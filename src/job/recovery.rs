@@ -27,7 +27,12 @@ impl Job {
     pub(super) async fn recover(&mut self, recovered: &Recovered) -> Result<()> {
         let (last, with_state) = (&recovered.last.manifest, &recovered.with_state.manifest);
         let state_is_last = last.epoch == with_state.epoch;
-        tracing::info!("going on from checkpoint {} in {}", last.epoch, self.settings.checkpoints.place());
+        tracing::info!(
+            "going on from checkpoint {} (epoch {}) in {}",
+            last.number,
+            last.epoch,
+            self.settings.checkpoints.place()
+        );
         let start: fn(&Position) -> i64 = if state_is_last { |it| it.from } else { |it| it.offset };
         block_in_place(|| {
             let groups = &mut self.groups;

@@ -23,7 +23,8 @@ pub(super) fn is_sampled(number: u64) -> bool {
     number <= SAMPLED.0 || number.is_multiple_of(SAMPLED.1)
 }
 
-/// Rows that come and go, in the order of their changes.
+/// Rows that come and go, in the order of their changes. Of a change that which comes is first: else a session might fall apart in
+/// between.
 pub(super) struct Signed {
     /// A row per image, with the position of its change.
     pub(super) changes: ChangeBatch,
@@ -109,10 +110,10 @@ impl Signing<'_> {
                     None
                 }
             };
-            images.extend(goes.map(|(of, place)| Image::back(at, of, place)));
             if op != Op::Delete {
                 images.push(Image::after(at));
             }
+            images.extend(goes.map(|(of, place)| Image::back(at, of, place)));
         }
         let mut signed = self.signed(changes, &whole.kept, &images, |row| whole.places[row as usize])?;
         signed.unmatched = unmatched;
@@ -129,8 +130,8 @@ impl Signing<'_> {
             match op {
                 Op::Read | Op::Create => images.push(Image::after(row)),
                 Op::Update if has_before(place) => {
-                    images.push(Image::back(row, Place::Before, row));
                     images.push(Image::after(row));
+                    images.push(Image::back(row, Place::Before, row));
                 }
                 Op::Delete if self.is_whole(&changes.rows, place) => {
                     images.push(Image::back(row, Place::After, row));
@@ -182,7 +183,7 @@ impl Signing<'_> {
     /// Takes the time from rows that come with one too far ahead of their records, and from those that are taken back and
     /// came so.
     fn leave_out_ahead(&self, signed: &mut Signed, keeping: Option<&mut Keeping>) -> Result<()> {
-        let Signed { changes, times, .. } = signed;
+        let Signed { changes, times, places, .. } = signed;
         let comes = |row: usize| times.signs.get(row).is_none_or(|sign| *sign > 0);
         let is_ahead = |row: &usize| {
             let arrived = changes.timestamps[*row];
@@ -193,13 +194,21 @@ impl Signing<'_> {
         let mut left_out = ahead.clone();
         if let Some(keeping) = keeping.filter(|keeping| !ahead.is_empty() || keeping.has_ahead(source)) {
             let keys = keeping.keys(&changes.rows)?;
-            let mut next = ahead.iter().peekable();
-            for row in 0..changes.len() {
-                let is_ahead = next.next_if_eq(&&row).is_some();
-                let was_ahead = keeping.note_ahead(source, &keys[row], comes(row).then_some(is_ahead));
-                if !comes(row) && was_ahead {
-                    left_out.push(row);
+            let is_ahead = |row: usize| ahead.binary_search(&row).is_ok();
+            let mut note = |row: usize| {
+                let was_ahead = keeping.note_ahead(source, &keys[row], comes(row).then(|| is_ahead(row)));
+                left_out.extend((!comes(row) && was_ahead).then_some(row));
+            };
+            let mut row = 0;
+            while row < changes.len() {
+                // What goes was there before what comes of the same change.
+                let is_pair =
+                    row + 1 < changes.len() && places[row] == places[row + 1] && comes(row) && !comes(row + 1);
+                if is_pair {
+                    note(row + 1);
                 }
+                note(row);
+                row += 1 + usize::from(is_pair);
             }
         }
         left_out.into_iter().for_each(|row| times.times[row] = NO_EVENT_TIME);

@@ -49,6 +49,11 @@ impl Revising {
         Ok(revising)
     }
 
+    /// Whether any pipeline has early or corrected results.
+    pub(super) fn any(&self) -> bool {
+        !self.emitted.is_empty()
+    }
+
     /// Whether a pipeline has early or corrected results.
     pub(super) fn revises(&self, pipeline: usize) -> bool {
         self.emitted.contains_key(&pipeline)

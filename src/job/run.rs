@@ -36,7 +36,7 @@ use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use super::ticker::Ticker;
-use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered, SavedSchemas, State, Truncate};
+use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered, SavedSchemas, State, Truncate, Writer};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
@@ -146,10 +146,10 @@ pub async fn submit(
     mut stop: watch::Receiver<bool>,
 ) -> Result<Outcome> {
     if std::mem::take(&mut settings.reset_state) {
-        settings.checkpoints.clear().await?;
+        settings.checkpoints.clear(settings.outside.now()).await?;
     }
     let saved = match submission.is_open() {
-        true => settings.checkpoints.recover().await?,
+        true => settings.checkpoints.recover().await?.1,
         false => None,
     };
     let mut discovery = Discovery::new(submission, saved.as_ref().map(|it| &it.last.manifest))?;
@@ -254,14 +254,13 @@ impl Job {
     ) -> Result<Self> {
         let mut outputs = Outputs::new(&query, &settings.name)?;
         if settings.reset_state {
-            settings.checkpoints.clear().await?;
+            settings.checkpoints.clear(settings.outside.now()).await?;
         }
-        let recovered = settings.checkpoints.recover().await?;
-        if let Some(recovered) = &recovered {
-            // Within a process it is the same query, whatever columns it has got.
-            let is_same = discovery.as_ref().is_some_and(Discovery::has_run);
-            check_compatible(&recovered.last.manifest, (!is_same).then_some(&query), &settings)?;
-        }
+        // Within a process it is the same query, whatever columns it has got.
+        let is_same = discovery.as_ref().is_some_and(Discovery::has_run);
+        let known = (!is_same).then_some(&query);
+        let found = recover(known, &settings).await?;
+        let recovered = &found.1;
         let (is_resumed, tables) = (recovered.is_some(), outputs.tables.clone());
         let outside = &settings.outside;
         let prepared =
@@ -279,9 +278,10 @@ impl Job {
         }
         align_together(&mut plans);
         let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
-        let open = || open_inputs(&plans, &settings, &reports_in, &progress);
-        let (inputs, groups) = block_in_place(open)?;
-        let deliverer = Deliverer::start(&settings, sinks, outputs.tables.clone(), Arc::clone(&progress));
+        let (inputs, groups) = opened(&plans, &settings, &reports_in, &progress).await?;
+        // Only now: a process that cannot run the job does not take it from one that does.
+        let (writer, recovered) = take_over(found, known, &settings).await?;
+        let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
         let revising = Revising::new(&query, &outputs, now)?;
         let nested = NestedWindows::new(&query)?;
@@ -559,6 +559,26 @@ impl Job {
     }
 }
 
+/// Opens the tables' sources. A job without an end waits for what does not answer yet.
+async fn opened(
+    plans: &[Arc<InputPlan>],
+    settings: &Settings,
+    reports: &mpsc::Sender<FromLane>,
+    progress: &Arc<Progress>,
+) -> Result<(Vec<TableInput>, Vec<Lanes>)> {
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match block_in_place(|| open_inputs(plans, settings, reports, progress)) {
+            Err(error) if error.is_transient() && settings.ending == Ending::Endless => {
+                tracing::warn!("{error}; trying again in {pause:?}");
+            }
+            opened => return opened,
+        }
+        settings.outside.sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(10));
+    }
+}
+
 /// Opens the tables' sources and starts their lanes: tables of one connection share them.
 fn open_inputs(
     plans: &[Arc<InputPlan>],
@@ -601,6 +621,38 @@ pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<TableFeeds> {
         }
     }
     tables
+}
+
+/// The newest number in the store, and the checkpoint to go on from.
+type Found = (u64, Option<Recovered>);
+
+async fn recover(known: Option<&Query>, settings: &Settings) -> Result<Found> {
+    let found = settings.checkpoints.recover().await?;
+    if let Some(recovered) = &found.1 {
+        check_compatible(&recovered.last.manifest, known, settings)?;
+    }
+    Ok(found)
+}
+
+/// Makes this process the one that writes, and returns the checkpoint that it goes on from: another one than was `found`, when
+/// there was still somebody writing.
+async fn take_over(found: Found, known: Option<&Query>, settings: &Settings) -> Result<(Writer, Option<Recovered>)> {
+    let (newest, mut recovered) = found;
+    let mut writer = settings.checkpoints.claim(settings.outside.now()).await?;
+    if writer.number() != newest + 1 {
+        let had_one = recovered.is_some();
+        recovered = recover(known, settings).await?.1;
+        if recovered.is_some() != had_one {
+            return Err(Error::transient(
+                format!("cannot take over job \"{}\"", settings.name),
+                "another process has just started it; start this one again to take over from it",
+            ));
+        }
+    }
+    if let Some(recovered) = &recovered {
+        writer.follow(recovered.with_state.manifest.number);
+    }
+    Ok((writer, recovered))
 }
 
 fn check_compatible(manifest: &Manifest, query: Option<&Query>, settings: &Settings) -> Result<()> {

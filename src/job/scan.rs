@@ -42,6 +42,7 @@ enum Origin {
     Partition,
     Offset,
     Timestamp,
+    ProcessingTime,
     Before,
     After,
 }
@@ -55,7 +56,12 @@ impl Scan {
 
     /// The scanned columns of a batch, a row per change.
     pub fn rows(&self, changes: &ChangeBatch) -> Result<RecordBatch> {
-        let columns = self.columns.iter().map(|column| column.of(changes)).collect::<Result<_>>()?;
+        self.rows_read_at(changes, NO_TIME)
+    }
+
+    /// The same, for windows, which may be of the time at which the batch was read.
+    pub fn rows_read_at(&self, changes: &ChangeBatch, read: i64) -> Result<RecordBatch> {
+        let columns = self.columns.iter().map(|column| column.read_at(changes, read)).collect::<Result<_>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(changes.len()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }
@@ -73,6 +79,7 @@ impl ScanColumn {
                 MetadataOf::Timestamp => Origin::Timestamp,
                 MetadataOf::Op => Origin::Op,
                 MetadataOf::SourceTime => Origin::SourceTime,
+                MetadataOf::ProcessingTime => Origin::ProcessingTime,
                 MetadataOf::Envelope { path, .. } => envelope(path)?,
             },
             ("_op", _) => Origin::Op,
@@ -91,7 +98,16 @@ impl ScanColumn {
 
     /// Its values, a row per change.
     pub fn of(&self, changes: &ChangeBatch) -> Result<ArrayRef> {
-        let array = column(changes, self.origin, &self.data_type)?;
+        self.read_at(changes, NO_TIME)
+    }
+
+    fn read_at(&self, changes: &ChangeBatch, read: i64) -> Result<ArrayRef> {
+        let array = match self.origin {
+            Origin::ProcessingTime => {
+                Arc::new(TimestampMillisecondArray::from_value(read, changes.len()).with_timezone("UTC"))
+            }
+            origin => column(changes, origin, &self.data_type)?,
+        };
         // A metadata column may be declared as another type than what it is taken from.
         Ok(if *array.data_type() == self.data_type { array } else { cast(&array, &self.data_type)? })
     }
@@ -107,6 +123,8 @@ fn column(changes: &ChangeBatch, origin: Origin, data_type: &DataType) -> Result
         Origin::Op => Arc::new(ops(&changes.ops)?),
         Origin::SourceTime => times(&changes.source_times, changes.len()),
         Origin::Timestamp => times(&changes.timestamps, changes.len()),
+        // Nothing of the changes.
+        Origin::ProcessingTime => new_null_array(data_type, changes.len()),
         Origin::Topic => topic(&changes.source, changes.len()),
         Origin::Partition => partition(&changes.source, changes.len()),
         Origin::Offset => Arc::new(Int64Array::from(changes.offsets.clone())),

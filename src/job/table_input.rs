@@ -64,7 +64,7 @@ impl TableInput {
                 as i64,
             idle_close: options.duration("idle-close", Duration::from_secs(60))?.as_millis() as i64,
         };
-        let watermark = TableWatermark::new(BEGINNING_OF_TIME, (!is_bounded).then_some(idle));
+        let watermark = TableWatermark::new(BEGINNING_OF_TIME, (!is_bounded && !plan.reads_clock).then_some(idle));
         let closes_at_the_end = settings.ending == Ending::Bounded;
         let outside = Arc::clone(&settings.outside);
         let generation = options.parse("generation", 0_u16, "a number up to 65535")?.into();

@@ -1,6 +1,6 @@
 //! A lane's part in the alignment of partitions: which of its own wait, and which the others wait for.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::lane::Lane;
 use crate::change::TopicPartition;
@@ -17,10 +17,11 @@ const LONG_PIECE: usize = 16_000;
 impl Lane {
     /// Says which partitions have something to read, and lets those go on that the others have come near.
     pub(super) fn align(&mut self) -> Result<()> {
-        if self.aligned.elapsed() < INTERVAL || self.partitions.values().all(|partition| partition.track.is_none()) {
+        let now = self.outside.elapsed();
+        if now < self.aligned + INTERVAL || self.partitions.values().all(|partition| partition.track.is_none()) {
             return Ok(());
         }
-        self.aligned = Instant::now();
+        self.aligned = now;
         let alignments = || self.tables.iter().map(|table| table.plan.alignment.as_ref());
         let laggards: Vec<_> = alignments().map(|it| it.and_then(|alignment| alignment.laggards())).collect();
         for (name, partition) in &self.partitions {

@@ -6,6 +6,8 @@
 pub mod clickhouse;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
@@ -126,9 +128,19 @@ impl Block {
     }
 }
 
+/// Whether this process is still the one that may write.
+#[async_trait]
+pub trait Guard: fmt::Debug + Send + Sync {
+    /// Fails when another process has taken over, and when that cannot be found out.
+    async fn check(&self) -> Result<()>;
+}
+
 /// One output table.
 #[async_trait]
 pub trait Sink: Send {
+    /// Has the sink ask this before all that it sends.
+    fn guard(&mut self, _guard: Arc<dyn Guard>) {}
+
     /// Creates the table when it is missing, or checks that it fits. Called once, before the first block.
     async fn prepare(&mut self) -> Result<()>;
 

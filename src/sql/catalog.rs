@@ -118,7 +118,8 @@ impl Table {
     pub fn with_rows(&self, rows: &RowSchema) -> Result<Self> {
         let known = || rows.columns.fields().iter().map(|field| field.name().as_str());
         let primary_key = if self.primary_key.is_empty() { rows.primary_key.clone() } else { self.primary_key.clone() };
-        let watermark = self.watermark.iter().map(|it| &it.column);
+        let is_of_row = |it: &&Watermark| !self.metadata.contains_key(&it.column);
+        let watermark = self.watermark.iter().filter(is_of_row).map(|it| &it.column);
         for name in primary_key.iter().chain(watermark) {
             if !known().any(|column| column == name) {
                 return Err(self.place.error(unknown_column(name, Some(&self.name), known())).into());
@@ -137,10 +138,13 @@ impl Table {
     /// What state depends on, in words: where the records are from, how they are read, and the clock.
     pub fn fingerprint(&self) -> String {
         let option = |name: &str| self.options.get(name).unwrap_or_default();
-        let watermark = self.watermark.as_ref().map(|it| (&it.column, it.delay));
+        // Where no window is of it, it is nothing that a query depends on.
+        let is_declared = |it: &&Watermark| it.column != super::processing_time::HIDDEN;
+        let watermark = self.watermark.as_ref().filter(is_declared).map(|it| (&it.column, it.delay));
         let place = [option("topic"), option("topic-pattern"), option("path")].concat();
         let unwrapped = if option("debezium-json.unwrapped") == "true" { " unwrapped" } else { "" };
-        let metadata: Vec<_> = self.metadata.iter().map(|(column, it)| format!(" {column} from {}", it.key)).collect();
+        let declared = self.metadata.iter().filter(|(column, _)| *column != super::processing_time::HIDDEN);
+        let metadata: Vec<_> = declared.map(|(column, it)| format!(" {column} from {}", it.key)).collect();
         let metadata = metadata.concat();
         format!("{} {place} {}{unwrapped} {watermark:?}{metadata}", option("connector"), self.format())
     }

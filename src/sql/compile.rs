@@ -43,6 +43,7 @@ pub fn compile(
     // Before now() and the like become constants, so that a restart is the same query.
     let fingerprint = plan.display_indent_schema().to_string();
     let plan = super::nth_value::rewrite(plan, state)?;
+    let plan = super::distinct_rows::rewrite(plan, state)?;
     let rules: Vec<Arc<dyn datafusion::optimizer::OptimizerRule + Send + Sync>> = vec![
         Arc::new(RewriteSetComparison::new()),
         Arc::new(SimplifyExpressions::new()),
@@ -68,6 +69,9 @@ pub fn compile(
         }
         false => windowed::compile(&plan, rows, &emission, emit)?,
     };
+    for feed in &feeds {
+        super::processing_time::check(feed, &work)?;
+    }
     let mut fingerprint = fingerprint;
     let mut named: Vec<&str> = Vec::new();
     for feed in &feeds {
@@ -342,11 +346,7 @@ fn same_columns(branch: &DFSchema, union: &DFSchema) -> Option<Stage> {
 
 /// The table that a scan reads.
 pub(super) fn stream_table(scan: &TableScan) -> Result<&StreamTable> {
-    use datafusion::datasource::DefaultTableSource;
-    let source = scan.source.as_ref() as &dyn std::any::Any;
-    let provider =
-        source.downcast_ref::<DefaultTableSource>().map(|source| source.table_provider.as_ref() as &dyn std::any::Any);
-    match provider.and_then(|provider| provider.downcast_ref::<StreamTable>()) {
+    match StreamTable::of(scan) {
         Some(stream) => Ok(stream),
         None => refuse(format!("\"{}\" is not a table that can be read as a stream", scan.table_name)),
     }

@@ -12,6 +12,7 @@ use super::diagnose::unknown_column;
 use super::interval::interval_millis;
 use super::metadata::{Metadata, MetadataOf, metadata};
 use super::names::Names;
+use super::processing_time;
 use super::table_options::check_options;
 use super::tokens::StatementReader;
 use super::types;
@@ -78,6 +79,9 @@ impl StatementReader<'_> {
         if table.fields.iter().any(|field| field.name() == &name) {
             return Err(self.text.error(place, format!("column \"{name}\" is defined twice")).into());
         }
+        if self.take_words(&["AS"]) {
+            return self.computed(table, name, place);
+        }
         let type_place = self.place();
         let declared = self.data_type()?;
         let field = types::column(name.as_str(), &declared)
@@ -107,6 +111,26 @@ impl StatementReader<'_> {
             }
         }
         table.fields.push(field.with_nullable(nullable));
+        Ok(())
+    }
+
+    /// After `name AS`.
+    fn computed(&mut self, table: &mut TableDefinition, name: String, place: Location) -> Result<()> {
+        let at = self.place();
+        let expression = self.parse(|parser| parser.parse_expr())?;
+        if !processing_time::is_call(&expression) {
+            let message = format!(
+                "column \"{name}\": of computed columns there is only {}(); compute `{expression}` in the query, or in a view",
+                processing_time::FUNCTION
+            );
+            return Err(self.text.error(at, message).into());
+        }
+        table.processing_time.push((name.clone(), place));
+        if self.take_words(&["COMMENT"]) {
+            let comment = self.string("the column's comment")?;
+            table.comments.insert(name.clone(), comment);
+        }
+        table.fields.push(processing_time::field(&name));
         Ok(())
     }
 
@@ -195,7 +219,8 @@ impl StatementReader<'_> {
             names.resolve(column).ok_or_else(unknown)
         };
         let mut fields = definition.fields.clone();
-        let metadata = self.metadata(&definition.metadata, &mut fields, &options)?;
+        let mut metadata = self.metadata(&definition.metadata, &mut fields, &options)?;
+        metadata.extend(definition.processing_time.iter().map(|(name, _)| (name.clone(), processing_time::metadata())));
         let mut primary_key = Vec::new();
         // Without columns they are looked up later, and the rest is checked then.
         let is_open = fields.is_empty();
@@ -221,6 +246,17 @@ impl StatementReader<'_> {
                 return Err(self.text.error(place, message).into());
             }
             watermark = Some(Watermark { column, ..clause });
+        }
+        for (column, place) in &definition.processing_time {
+            if let Some(clock) = &watermark {
+                let message = format!(
+                    "column \"{column}\" is PROCTIME(), and the table's windows are over \"{}\" already; declare the same topic as another table \
+                     for other windows",
+                    clock.column
+                );
+                return Err(self.text.error(*place, message).into());
+            }
+            watermark = Some(processing_time::watermark(column));
         }
         let columns = Arc::new(Schema::new(fields));
         Ok(Table {
@@ -283,6 +319,8 @@ struct TableDefinition {
     comments: BTreeMap<String, String>,
     /// Columns, their metadata keys, and where these stand.
     metadata: Vec<(String, String, Location)>,
+    /// Columns that are `PROCTIME()`.
+    processing_time: Vec<(String, Location)>,
     primary_key: Vec<(String, Location)>,
     watermark: Option<(Watermark, Location)>,
 }

@@ -33,6 +33,8 @@ pub enum MetadataOf {
     Op,
     /// When it happened at the source.
     SourceTime,
+    /// When the record was read: `PROCTIME()`.
+    ProcessingTime,
     /// A value of the envelope, or of the record itself ([`envelope`]).
     Envelope {
         /// Its path there.

@@ -21,6 +21,7 @@ use super::catalog::{IMAGES, Insert, Script, Table};
 use super::compile;
 use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
 use super::pipeline::{Feed, Pipeline, Work};
+use super::processing_time;
 use super::refusal::Refusal;
 use super::relation::{StreamRelations, StreamTable};
 use super::submission::{Discovered, File, Submission};
@@ -62,7 +63,8 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
 }
 
 /// Compiles a script. Where something is still to come (`is_waiting`), there need be no INSERT.
-pub(super) async fn compile_script(script: Script, files: &[File], is_waiting: bool) -> Result<Query> {
+pub(super) async fn compile_script(mut script: Script, files: &[File], is_waiting: bool) -> Result<Query> {
+    processing_time::offer(&mut script);
     let script = Arc::new(script);
     let mut planner = Planner::new(&script)?;
     let mut pipelines: Vec<Pipeline> = Vec::new();
@@ -89,7 +91,7 @@ pub(super) async fn compile_script(script: Script, files: &[File], is_waiting: b
         return Err(files.last().map_or_else(|| Error::config(message), |file| file.text.error(start, message).into()));
     }
     let pipelines: Vec<_> = pipelines.into_iter().map(Arc::new).collect();
-    let warnings = warnings(&pipelines);
+    let warnings = super::warnings::warnings(&pipelines);
     Ok(Query { script, pipelines, warnings })
 }
 
@@ -337,19 +339,4 @@ fn check_source(text: &Text, insert: &Insert, pipeline: &Pipeline, earlier: &[Pi
         read.push(table);
     }
     Ok(())
-}
-
-fn warnings(pipelines: &[Arc<Pipeline>]) -> Vec<String> {
-    let mut warnings = BTreeSet::new();
-    for Feed { table, reading, .. } in pipelines.iter().flat_map(|pipeline| &pipeline.feeds) {
-        let mode = table.options.get("scan.startup.mode");
-        if *reading == super::relation::Reading::Table && matches!(mode, Some("latest-offset" | "timestamp")) {
-            warnings.insert(format!(
-                "table \"{}\" is read as its current rows but not from the beginning of its topic, so older rows are missing; \
-                 set 'scan.startup.mode' = 'earliest-offset'",
-                table.name
-            ));
-        }
-    }
-    warnings.into_iter().collect()
 }

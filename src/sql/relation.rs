@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{Column, Diagnostic, Location, Span, TableReference, plan_datafusion_err, plan_err};
-use datafusion::datasource::provider_as_source;
+use datafusion::datasource::{DefaultTableSource, provider_as_source};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource, TableType};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, TableSource, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName,
@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::catalog::{AFTER, BEFORE, Script, Table};
 use super::diagnose::unknown_table;
+use super::processing_time::HIDDEN;
 use super::window_call::{WINDOW_FUNCTIONS, window_function};
 use crate::error::suggestion;
 
@@ -69,7 +70,22 @@ impl StreamTable {
         Self { schema, table: Arc::clone(table), reading: Reading::Changes }
     }
 
-    fn scan(self) -> Result<LogicalPlan> {
+    /// What a scan reads.
+    pub(super) fn of(scan: &TableScan) -> Option<&Self> {
+        let source = scan.source.as_ref() as &dyn std::any::Any;
+        let source = source.downcast_ref::<DefaultTableSource>()?;
+        (source.table_provider.as_ref() as &dyn std::any::Any).downcast_ref::<Self>()
+    }
+
+    /// The same with the time of reading.
+    pub(super) fn with_processing_time(&self) -> Self {
+        let added = Arc::new(super::processing_time::field(HIDDEN));
+        let fields = self.schema.fields().iter().cloned().chain([added]);
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        Self { table: Arc::clone(&self.table), reading: self.reading, schema }
+    }
+
+    pub(super) fn scan(self) -> Result<LogicalPlan> {
         let name = self.table.name.clone();
         let source: Arc<dyn TableSource> = provider_as_source(Arc::new(self));
         LogicalPlanBuilder::scan(TableReference::bare(name), source, None)?.build()

@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder}
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, Value};
 
 use super::interval::{fixed, interval_span};
+use super::processing_time;
 use super::relation::{at, relation, time_column};
 use super::window_node::WindowNode;
 use crate::error::suggestion;
@@ -78,7 +79,11 @@ impl WindowFunction {
         let needed = |name: &str| arguments.get(name).ok_or_else(|| plan_datafusion_err!("write {}", self.usage));
         let input = context.plan(relation(needed("DATA")?)?)?;
         let column = needed("TIMECOL")?;
-        let time = time_column(column, &input).map_err(|error| at(error, column))?;
+        let timed = match processing_time::is_call(column) {
+            true => processing_time::with_column(input),
+            false => time_column(column, &input).map(|time| (input, time)),
+        };
+        let (input, time) = timed.map_err(|error| at(error, column))?;
         let (input, time) = without_window_columns(input, time)?;
         let windows = self.windows(&arguments)?;
         let mut partition_by = Vec::new();
@@ -136,14 +141,14 @@ impl WindowFunction {
             let more = positional.len().saturating_sub(open.len()).min(positional.len() - from);
             found.partition_by.extend(positional.drain(from..from + more));
         }
-        let most =
-            if self.named.contains(&"OFFSET") && found.get("OFFSET").is_none() { open.len() + 1 } else { open.len() };
-        if !(open.len()..=most).contains(&positional.len()) {
+        let is_open = |name: &&&str| self.named.contains(*name) && found.get(name).is_none();
+        let optional: Vec<_> = ["OFFSET", "EMITONLYONUPDATE"].iter().filter(is_open).copied().collect();
+        if !(open.len()..=open.len() + optional.len()).contains(&positional.len()) {
             let count = arguments.len();
             let s = if count == 1 { "" } else { "s" };
             return plan_err!("{} has {count} argument{s}; write {}", self.name, self.usage);
         }
-        found.named.extend(open.into_iter().chain(["OFFSET"]).zip(positional));
+        found.named.extend(open.into_iter().chain(optional).zip(positional));
         Ok(found)
     }
 

@@ -270,7 +270,7 @@ impl Compiler<'_> {
         let is_nested = !is_row_wise(&node.input) || has_windows(&node.input);
         let branches = if is_nested { Vec::new() } else { self.rows.branches(&node.input, Some(time_at))? };
         for branch in &branches {
-            check_window(&time.name, windows, branch)?;
+            check_window(&time.name, branch)?;
             let stream = stream_table(branch.scan)?;
             if stream.reading == Reading::Table {
                 refuse_current::<()>(&branch.stages, &stream.table)?;
@@ -479,11 +479,11 @@ fn closed_rows(
 }
 
 /// A window over a table closes by the table's watermark, so it must be over its column.
-fn check_window(time: &str, windows: Windows, branch: &Branch<'_>) -> Result<()> {
+fn check_window(time: &str, branch: &Branch<'_>) -> Result<()> {
     let stream = stream_table(branch.scan)?;
     let table = &stream.table;
     if stream.reading == Reading::Table {
-        check_current_rows(windows, branch.scan, table)?;
+        check_current_rows(branch.scan, table)?;
     }
     let Some(watermark) = &table.watermark else {
         return refuse(format!(
@@ -502,14 +502,7 @@ fn check_window(time: &str, windows: Windows, branch: &Branch<'_>) -> Result<()>
 }
 
 /// A window over a table's current rows takes rows back as they were: all that it reads must be of the row.
-fn check_current_rows(windows: Windows, scan: &TableScan, table: &Table) -> Result<()> {
-    if let Windows::Session { .. } = windows {
-        return refuse(format!(
-            "sessions of the current rows of \"{0}\" are not supported yet: an update or delete may split one; to make sessions of its \
-             change events, write SESSION(TABLE CHANGES({0}), …)",
-            table.name
-        ));
-    }
+fn check_current_rows(scan: &TableScan, table: &Table) -> Result<()> {
     let watermark = table.watermark.as_ref().map(|watermark| &watermark.column);
     let read = scan.projected_schema.fields().iter().map(|field| field.name()).chain(watermark);
     if let Some(column) = read.into_iter().find(|name| table.metadata.contains_key(*name)) {

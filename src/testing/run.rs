@@ -31,7 +31,7 @@ use crate::sql::submission::{Discovered, Submission};
 use crate::sql::text::Variables;
 
 /// The longest that a part of a case may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 /// How often a job without end is looked at.
 const LOOK: Duration = Duration::from_micros(300);
 /// The time at which every case begins: 2026-01-01 00:00 UTC.

@@ -306,7 +306,8 @@ fn count_sessions(
     let PreparedSessions { all, keys, kept, places, input } = prepared;
     let time = |row: usize| {
         let row = all.source_row(row);
-        (times.times[row] != NO_EVENT_TIME).then(|| (times.times[row], times.met[row]))
+        let sign = times.signs.get(row).copied().unwrap_or(1);
+        (times.times[row] != NO_EVENT_TIME).then(|| (times.times[row], times.met[row], sign))
     };
     let ids = sessions.assign(source, &keys, (0..all.len()).map(time))?;
     if kept.is_empty() {

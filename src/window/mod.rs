@@ -12,6 +12,7 @@ pub mod retract;
 pub mod row_windows;
 mod session;
 pub mod session_join;
+mod session_points;
 pub mod session_state;
 mod slices;
 pub mod stage;

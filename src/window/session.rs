@@ -9,6 +9,9 @@
 //!
 //! When the watermark has passed the end of a fragment, it leaves the lane, and the job joins those of all partitions
 //! ([`super::session_join`]). A fragment is past when the clock is *after* its end: a row exactly one gap after the last still joins.
+//!
+//! Where rows are also taken back, a fragment knows its times, and groups are kept per time: without a row it may be shorter, two, or none.
+//! A row is taken back out of a fragment that is not past; else it is late.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,20 +22,38 @@ use datafusion::arrow::datatypes::UInt64Type;
 
 use super::aggregate::{WindowPlan, WindowState};
 use super::pane::{Pane, PaneInput};
-use super::session_state::{Brief, FragmentRow, KeyRows, SessionPlan};
+use super::session_points::{Point, Points};
+use super::session_state::{Brief, FragmentRow, KeyRows, SavedFragment, SessionPlan};
 use super::watermark::END_OF_TIME;
 use crate::change::TopicPartition;
 use crate::error::Result;
 
 /// A stretch of rows. Milliseconds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Fragment {
-    /// Its number in the pane, among the pane's keys.
+    /// Its number in the pane, among the pane's keys. Unused where there are points, which have their own.
     id: u64,
     pub(super) start: i64,
     pub(super) last: i64,
     /// The clock when its start was last moved: it has nothing to do with what had closed by then.
     pub(super) begun_at: i64,
+    /// Its times, where rows are taken back.
+    points: Option<Points>,
+}
+
+impl Fragment {
+    fn of(points: Points) -> Option<Self> {
+        let (start, last, begun_at) = points.bounds()?;
+        Some(Self { id: 0, start, last, begun_at, points: Some(points) })
+    }
+
+    /// What the pane has of it, each with its number.
+    fn units(&self) -> Vec<(u64, Option<(i64, Point)>)> {
+        match &self.points {
+            Some(points) => points.iter().map(|(time, point)| (point.id, Some((time, point)))).collect(),
+            None => vec![(self.id, None)],
+        }
+    }
 }
 
 /// Fragments of one partition, by key, in no order.
@@ -84,20 +105,25 @@ impl Sessions {
         self.count
     }
 
-    /// The number of the fragment that each row belongs to, in the order of the rows; `None` for late ones. Each row has its
-    /// time and the clock that it met.
+    /// The number of the fragment (or of its point) that each row belongs to, in the order of the rows; `None` for late ones. Each row
+    /// has its time, the clock that it met and its sign.
     pub(super) fn assign(
         &mut self,
         source: &TopicPartition,
         keys: &[ArrayRef],
-        times: impl ExactSizeIterator<Item = Option<(i64, i64)>>,
+        times: impl ExactSizeIterator<Item = Option<(i64, i64, i8)>>,
     ) -> Result<Vec<Option<u64>>> {
         self.has_changed = true;
         let rows = self.rows.convert(keys, times.len())?;
         let source = self.source(source);
         let mut ids = Vec::with_capacity(rows.len());
         for (row, time) in times.enumerate() {
-            ids.push(time.and_then(|(time, met)| self.assign_row(source, rows.get(row), time, met)));
+            let key = rows.get(row);
+            ids.push(time.and_then(|(time, met, sign)| match (self.plan.takes_back(), sign > 0) {
+                (false, _) => self.assign_row(source, key, time, met),
+                (true, true) => self.add_point(source, key, time, met),
+                (true, false) => self.take_point(source, key, time, met),
+            }));
         }
         Ok(ids)
     }
@@ -106,7 +132,7 @@ impl Sessions {
         let (gap, lateness) = (self.plan.gap, self.window.allowed_lateness);
         let end = |last: i64| last.saturating_add(gap).saturating_add(lateness);
         let keys = &mut self.sources[source].1;
-        let fresh = Fragment { id: self.next_id, start: time, last: time, begun_at: met };
+        let fresh = Fragment { id: self.next_id, start: time, last: time, begun_at: met, points: None };
         let Some(fragments) = keys.get_mut(key) else {
             if end(time) < met {
                 return None;
@@ -131,8 +157,10 @@ impl Sessions {
             let one = &mut fragments[one];
             self.joined.insert(other.id, one.id);
             self.count -= 1;
-            let earlier = if other.start < one.start { other } else { *one };
-            *one = Fragment { id: one.id, last: one.last.max(other.last), ..earlier };
+            if other.start < one.start {
+                (one.start, one.begun_at) = (other.start, other.begun_at);
+            }
+            one.last = one.last.max(other.last);
             return Some(one.id);
         }
         let one = &mut fragments[one];
@@ -141,6 +169,57 @@ impl Sessions {
         }
         one.last = one.last.max(time);
         Some(one.id)
+    }
+
+    fn add_point(&mut self, source: usize, key: &[u8], time: i64, met: i64) -> Option<u64> {
+        let (gap, lateness) = (self.plan.gap, self.window.allowed_lateness);
+        let end = |last: i64| last.saturating_add(gap).saturating_add(lateness);
+        let keys = &mut self.sources[source].1;
+        let fragments = match keys.get_mut(key) {
+            Some(fragments) => fragments,
+            None if end(time) < met => return None,
+            None => keys.entry(key.into()).or_default(),
+        };
+        let touches = |it: &Fragment| {
+            end(it.last) >= met && it.start.saturating_sub(gap) <= time && time <= it.last.saturating_add(gap)
+        };
+        let mut points = Points::default();
+        let mut joined = 0;
+        // Two at most.
+        while let Some(place) = fragments.iter().position(touches) {
+            points.join(fragments.swap_remove(place).points.unwrap_or_default());
+            joined += 1;
+        }
+        if joined == 0 && end(time) < met {
+            return None;
+        }
+        let point = points.add(time, self.next_id, met);
+        fragments.extend(Fragment::of(points));
+        self.count = (self.count + 1).saturating_sub(joined);
+        self.next_id += 1;
+        self.earliest = self.earliest.min(end(time).saturating_add(1));
+        Some(point.id)
+    }
+
+    fn take_point(&mut self, source: usize, key: &[u8], time: i64, met: i64) -> Option<u64> {
+        let (plan, lateness) = (&self.plan, self.window.allowed_lateness);
+        let closes_at = |it: &Fragment| plan.closes_at(it.last, lateness);
+        let keys = &mut self.sources[source].1;
+        let fragments = keys.get_mut(key)?;
+        let has = |it: &Fragment| closes_at(it) > met && it.points.as_ref().is_some_and(|points| points.has(time));
+        let place = fragments.iter().position(has)?;
+        let mut points = fragments.swap_remove(place).points?;
+        let point = points.take(time)?;
+        self.count -= 1;
+        for piece in points.split(plan.gap).into_iter().filter_map(Fragment::of) {
+            self.count += 1;
+            self.earliest = self.earliest.min(closes_at(&piece));
+            fragments.push(piece);
+        }
+        if fragments.is_empty() {
+            keys.remove(key);
+        }
+        Some(point.id)
     }
 
     fn begin(&mut self, end: i64) -> u64 {
@@ -183,11 +262,11 @@ impl Sessions {
         self.earliest = END_OF_TIME;
         for (source, (_, keys)) in self.sources.iter_mut().enumerate() {
             keys.retain(|key, fragments| {
-                fragments.retain(|&fragment| {
-                    let stays = closes_at(&fragment) > watermark;
+                fragments.retain(|fragment| {
+                    let stays = closes_at(fragment) > watermark;
                     match stays {
-                        true => self.earliest = self.earliest.min(closes_at(&fragment)),
-                        false => leaving.push(Leaving { source, key: key.clone(), fragment }),
+                        true => self.earliest = self.earliest.min(closes_at(fragment)),
+                        false => leaving.push(Leaving { source, key: key.clone(), fragment: fragment.clone() }),
                     }
                     stays
                 });
@@ -207,7 +286,8 @@ impl Sessions {
         let mut all = Vec::new();
         for (source, (_, keys)) in self.sources.iter().enumerate() {
             for (key, fragments) in keys {
-                all.extend(fragments.iter().map(|&fragment| Leaving { source, key: key.clone(), fragment }));
+                let leaving = |fragment: &Fragment| Leaving { source, key: key.clone(), fragment: fragment.clone() };
+                all.extend(fragments.iter().map(leaving));
             }
         }
         if all.is_empty() {
@@ -236,15 +316,17 @@ impl Sessions {
         only_others: bool,
     ) -> Result<WindowState> {
         fragments.sort_by(|a, b| (a.source, &a.key, a.fragment.start).cmp(&(b.source, &b.key, b.fragment.start)));
-        let places: HashMap<u64, usize> =
-            fragments.iter().enumerate().map(|(place, it)| (it.fragment.id, place)).collect();
+        let of =
+            |(place, it): (usize, &Leaving)| it.fragment.units().into_iter().map(move |(id, point)| (id, place, point));
+        let units: Vec<(u64, usize, Option<(i64, Point)>)> = fragments.iter().enumerate().flat_map(of).collect();
+        let places: HashMap<u64, usize> = units.iter().enumerate().map(|(unit, (id, ..))| (*id, unit)).collect();
         let ids = groups.column(0).as_primitive::<UInt64Type>();
         let mut rows: Vec<(usize, Option<u32>)> = Vec::with_capacity(groups.num_rows());
         let mut leaves = Vec::with_capacity(groups.num_rows());
         for (row, id) in ids.values().iter().enumerate() {
-            let place = places.get(id);
-            leaves.push(place.is_some());
-            rows.extend(place.map(|&place| (place, Some(row as u32))));
+            let unit = places.get(id);
+            leaves.push(unit.is_some());
+            rows.extend(unit.map(|&unit| (unit, Some(row as u32))));
         }
         match only_others {
             true => {
@@ -254,9 +336,9 @@ impl Sessions {
             false => self.pane.merge(groups)?,
         }
         // A fragment whose rows have all been filtered has no group, but keeps others together.
-        let mut has_groups = vec![false; fragments.len()];
-        rows.iter().for_each(|&(place, _)| has_groups[place] = true);
-        rows.extend(has_groups.iter().enumerate().filter(|(_, has)| !**has).map(|(place, _)| (place, None)));
+        let mut has_groups = vec![false; units.len()];
+        rows.iter().for_each(|&(unit, _)| has_groups[unit] = true);
+        rows.extend(has_groups.iter().enumerate().filter(|(_, has)| !**has).map(|(unit, _)| (unit, None)));
         rows.sort_unstable();
         let group_rows = match groups.num_rows() {
             0 => RecordBatch::try_new(
@@ -267,10 +349,11 @@ impl Sessions {
         };
         let described: Vec<FragmentRow<'_>> = rows
             .iter()
-            .map(|&(place, row)| {
+            .map(|&(unit, row)| {
+                let (_, place, point) = units[unit];
                 let Leaving { source, key, fragment } = &fragments[place];
                 let source = &self.sources[*source].0;
-                FragmentRow { number: place as u64, source, key, fragment: *fragment, has_group: row.is_some() }
+                FragmentRow { number: place as u64, source, key, fragment, point, has_group: row.is_some() }
             })
             .collect();
         let groups = self.plan.state(&described, &group_rows.columns()[1..], &self.rows)?;
@@ -283,15 +366,29 @@ impl Sessions {
         for state in states {
             let plan = Arc::clone(&self.plan);
             let fragments = plan.fragments_of(&state.groups, &self.rows)?;
+            let grouped = plan.grouped(&state.groups)?;
+            let points = plan.points_of(&state.groups)?;
             let mut ids: Vec<Option<u64>> = vec![None; state.groups.num_rows()];
             for saved in fragments.into_iter().filter(|saved| own(&saved.source)) {
-                let id = self.begin(saved.last.saturating_add(plan.gap).saturating_add(self.window.allowed_lateness));
+                let mut id =
+                    self.begin(saved.last.saturating_add(plan.gap).saturating_add(self.window.allowed_lateness));
                 let source = self.source(&saved.source);
-                let fragment = Fragment { id, start: saved.start, last: saved.last, begun_at: saved.begun_at };
-                self.sources[source].1.entry(saved.key).or_default().push(fragment);
-                if saved.has_groups {
-                    ids[saved.rows.clone()].fill(Some(id));
+                let mut times = points.as_ref().map(|_| Points::default());
+                for row in saved.rows.clone() {
+                    if let (Some(times), Some(points)) = (&mut times, &points) {
+                        let (time, point) = points[row];
+                        // The rows of a point stand together.
+                        if !times.has(time) {
+                            id = self.next_id;
+                            self.next_id += 1;
+                            times.insert(time, Point { id, ..point });
+                        }
+                    }
+                    ids[row] = grouped.value(row).then_some(id);
                 }
+                let SavedFragment { start, last, begun_at, key, .. } = saved;
+                let fragment = Fragment { id, start, last, begun_at, points: times };
+                self.sources[source].1.entry(key).or_default().push(fragment);
             }
             let kept = filter_record_batch(
                 &plan.groups_of(&state.groups)?,

@@ -70,7 +70,7 @@ pub fn join(states: &[WindowState], neighbours: Vec<Brief>, window: &WindowPlan,
     let mut over = vec![false; nodes.len()];
     let rows = plan.key_rows()?;
     for state in states {
-        let length = state.groups.num_rows();
+        let (length, grouped) = (state.groups.num_rows(), plan.grouped(&state.groups)?);
         let (mut held, mut closed) = (vec![false; length], vec![false; length]);
         let (mut starts, mut ends) = (Vec::new(), Vec::new());
         for fragment in plan.fragments_of(&state.groups, &rows)? {
@@ -80,9 +80,11 @@ pub fn join(states: &[WindowState], neighbours: Vec<Brief>, window: &WindowPlan,
                 held[fragment.rows].fill(true);
             } else if fragment.has_groups {
                 let (start, end) = bounds.get(&set).copied().unwrap_or_default();
-                starts.extend(std::iter::repeat_n(start, fragment.rows.len()));
-                ends.extend(std::iter::repeat_n(end, fragment.rows.len()));
-                closed[fragment.rows].fill(true);
+                for row in fragment.rows.filter(|&row| grouped.value(row)) {
+                    starts.push(start);
+                    ends.push(end);
+                    closed[row] = true;
+                }
                 over[set] = true;
             }
         }

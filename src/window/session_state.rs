@@ -12,6 +12,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::pane::PaneLayout;
 use super::session::Fragment;
+use super::session_points::Point;
 use crate::change::TopicPartition;
 use crate::error::{Error, Result};
 
@@ -25,6 +26,10 @@ const DESCRIPTION: [(&str, DataType); 7] = [
     ("session_begun_at", DataType::Int64),
     ("session_has_group", DataType::Boolean),
 ];
+
+/// Those that describe the point of a row, after them: only where rows are taken back.
+const POINT: [(&str, DataType); 3] =
+    [("session_time", DataType::Int64), ("session_rows", DataType::Int64), ("session_since", DataType::Int64)];
 
 /// How a query's sessions are found and kept.
 #[derive(Debug)]
@@ -55,13 +60,25 @@ impl SessionPlan {
         };
         let fragments = with(&[("session", DataType::UInt64)])?;
         let closed = with(&[("start", DataType::Int64), ("end", DataType::Int64)])?;
-        let described = DESCRIPTION.into_iter().map(|(name, data_type)| Field::new(name, data_type, false));
+        let points = groups.undo().iter().flat_map(|_| POINT).collect::<Vec<_>>();
+        let described = DESCRIPTION.into_iter().chain(points);
+        let described = described.map(|(name, data_type)| Field::new(name, data_type, false));
         let keyed = key_types.iter().enumerate();
         let keyed =
             keyed.map(|(number, data_type)| Field::new(format!("session_key{number}"), data_type.clone(), true));
         let grouped = groups.state_schema().fields().iter().map(|field| field.as_ref().clone());
         let state = Arc::new(Schema::new(described.chain(keyed).chain(grouped).collect::<Vec<_>>()));
         Ok(Self { keys, gap, fragments, closed, key_types, state })
+    }
+
+    /// Whether rows are taken back.
+    pub(super) fn takes_back(&self) -> bool {
+        self.fragments.undo().is_some()
+    }
+
+    /// How many columns there are before the key.
+    fn described(&self) -> usize {
+        DESCRIPTION.len() + if self.takes_back() { POINT.len() } else { 0 }
     }
 
     /// The first watermark that has passed a fragment.
@@ -89,6 +106,14 @@ impl SessionPlan {
             numbers(|row| row.fragment.begun_at),
             Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.has_group)))),
         ];
+        if self.takes_back() {
+            let value = |value: fn(i64, Point) -> i64| -> ArrayRef {
+                Arc::new(Int64Array::from_iter_values(
+                    rows.iter().map(|row| row.point.map_or(0, |it| value(it.0, it.1))),
+                ))
+            };
+            columns.extend([value(|time, _| time), value(|_, point| point.rows), value(|_, point| point.since)]);
+        }
         columns.extend(keys.columns(rows.iter().map(|row| row.key))?);
         columns.extend(groups.iter().cloned());
         Ok(RecordBatch::try_new(Arc::clone(&self.state), columns)?)
@@ -96,14 +121,13 @@ impl SessionPlan {
 
     /// The fragments of a state.
     pub(super) fn fragments_of(&self, state: &RecordBatch, keys: &KeyRows) -> Result<Vec<SavedFragment>> {
-        let damaged = || Error::internal("saved sessions do not have the columns of sessions");
         let numbers = state.column(0).as_primitive_opt::<UInt64Type>().ok_or_else(damaged)?;
         let topics = state.column(1).as_string_opt::<i32>().ok_or_else(damaged)?;
         let partitions = state.column(2).as_primitive_opt::<Int32Type>().ok_or_else(damaged)?;
         let times = |column: usize| state.column(column).as_primitive_opt::<Int64Type>().ok_or_else(damaged);
         let (starts, lasts, begun) = (times(3)?, times(4)?, times(5)?);
         let has_group = state.column(6).as_boolean_opt().ok_or_else(damaged)?;
-        let first = DESCRIPTION.len();
+        let first = self.described();
         let key_rows = keys.convert(&state.columns()[first..first + self.key_types.len()], state.num_rows())?;
         let mut fragments: Vec<SavedFragment> = Vec::new();
         let mut number = None;
@@ -112,6 +136,7 @@ impl SessionPlan {
                 && let Some(fragment) = fragments.last_mut()
             {
                 fragment.rows.end = row + 1;
+                fragment.has_groups |= has_group.value(row);
                 continue;
             }
             number = Some(numbers.value(row));
@@ -128,11 +153,32 @@ impl SessionPlan {
         Ok(fragments)
     }
 
+    /// Whether each row of a state has a group.
+    pub(super) fn grouped(&self, state: &RecordBatch) -> Result<BooleanArray> {
+        state.column(6).as_boolean_opt().cloned().ok_or_else(damaged)
+    }
+
+    /// The point of each row of a state, where rows are taken back. Their numbers are to be given anew.
+    pub(super) fn points_of(&self, state: &RecordBatch) -> Result<Option<Vec<(i64, Point)>>> {
+        if !self.takes_back() {
+            return Ok(None);
+        }
+        let first = DESCRIPTION.len();
+        let values = |column: usize| state.column(column).as_primitive_opt::<Int64Type>().ok_or_else(damaged);
+        let (times, rows, since) = (values(first)?, values(first + 1)?, values(first + 2)?);
+        let point = |row| (times.value(row), Point { id: 0, rows: rows.value(row), since: since.value(row) });
+        Ok(Some((0..state.num_rows()).map(point).collect()))
+    }
+
     /// The group columns of a state.
     pub(super) fn groups_of(&self, state: &RecordBatch) -> Result<RecordBatch> {
-        let first = DESCRIPTION.len() + self.key_types.len();
+        let first = self.described() + self.key_types.len();
         Ok(state.project(&(first..state.num_columns()).collect::<Vec<_>>())?)
     }
+}
+
+fn damaged() -> Error {
+    Error::internal("saved sessions do not have the columns of sessions")
 }
 
 /// A row of the state of fragments.
@@ -141,8 +187,10 @@ pub(super) struct FragmentRow<'a> {
     pub(super) number: u64,
     pub(super) source: &'a TopicPartition,
     pub(super) key: &'a [u8],
-    pub(super) fragment: Fragment,
-    /// Whether the row has a group, or stands for a fragment without any.
+    pub(super) fragment: &'a Fragment,
+    /// Which of its times, where rows are taken back.
+    pub(super) point: Option<(i64, Point)>,
+    /// Whether the row has a group, or stands for a fragment or a time without any.
     pub(super) has_group: bool,
 }
 

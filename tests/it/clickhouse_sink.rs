@@ -292,6 +292,53 @@ async fn a_running_insert_is_waited_for() {
     database.drop().await;
 }
 
+/// One whose process sleeps would run for minutes: its successor has it killed, and sends what is missing.
+#[tokio::test]
+async fn an_insert_of_a_process_that_sleeps_is_killed() {
+    let database = Database::new().await;
+    let output = log_output(&database);
+    let mut sink = prepared(&output).await;
+    let token = format!("{}/3:0-2", database.0);
+    let hash = token.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let slow = format!(
+        "INSERT INTO {}.changes (id, at, _op, _topic, _partition, _offset) SELECT number, toDateTime64('2024-01-01', 3, 'UTC'), \
+         'c', 'shop.customer', 3, number + sleepEachRow(1) FROM numbers(60) SETTINGS max_block_size = 1, min_insert_block_size_rows = 1000",
+        database.0
+    );
+    let id = format!("highwater-{token}-{hash:016x}");
+    let predecessor = tokio::spawn(async move { client().query_with(&slow, &[("query_id", &id)]).await });
+    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    let started = std::time::Instant::now();
+    sink.write_again(&block(&token, vec![log_rows(0..2, |_| Some(JANUARY))])).await.expect("present");
+    assert!(started.elapsed().as_secs() < 40, "{:?}", started.elapsed());
+    let error = predecessor.await.expect("no panic").expect_err("killed").to_string();
+    assert!(error.contains("QUERY_WAS_CANCELLED"), "{error}");
+    let count = format!("SELECT count(), uniqExact(_offset) FROM {}.changes", database.0);
+    assert_eq!(ask(&count).await, "2\t2");
+    database.drop().await;
+}
+
+/// Into a table that has no positions: rows that come again are other rows.
+#[tokio::test]
+async fn two_blocks_of_the_same_content_both_count() {
+    let database = Database::new().await.create().await;
+    ask(&format!(
+        "CREATE TABLE {}.changes (id Int64, email Nullable(String), at Nullable(DateTime64(3, 'UTC')), _op String) ENGINE = MergeTree ORDER BY id \
+         SETTINGS non_replicated_deduplication_window = 1000",
+        database.0
+    ))
+    .await;
+    let output = log_output(&database);
+    let mut sink = prepared(&output).await;
+    for token in ["0-2", "2-4"] {
+        let block = block(&format!("{}/3:{token}", database.0), vec![log_rows(0..2, |_| Some(JANUARY))]);
+        sink.write(&block).await.expect("written");
+        sink.write_again(&block).await.expect("known by its token");
+    }
+    assert_eq!(ask(&format!("SELECT count() FROM {}.changes", database.0)).await, "4");
+    database.drop().await;
+}
+
 /// Late rows and dead letters: as a log, whatever else they carry.
 #[tokio::test]
 async fn late_rows_and_dead_letters() {

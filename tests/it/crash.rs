@@ -1,5 +1,6 @@
 //! SIGKILL at any moment: afterwards everything is in ClickHouse once, and is what it would have been without.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use data_gen::events::EventsConfig;
@@ -11,31 +12,49 @@ use crate::run::{Running, highwater, wait_until};
 use crate::stack::Database;
 use crate::topic::Topic;
 
-const KILLS: u32 = 6;
+/// Kills in the run of many; `make soak` has more.
+const KILLS: usize = 50;
 
 /// Moments that differ from run to run; the failing ones are printed.
-fn moments(from: u64, to: u64) -> Vec<Duration> {
-    let mut state = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        Duration::from_millis(from + (state >> 33) % (to - from))
-    };
-    let moments: Vec<_> = (0..KILLS).map(|_| next()).collect();
-    println!("killed after {moments:?}");
-    moments
+pub(crate) struct Moments(u64);
+
+impl Moments {
+    pub(crate) fn new() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        println!("moments from {now}");
+        Self(now)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    pub(crate) fn pause(&mut self, from: u64, to: u64) {
+        let pause = Duration::from_millis(from + self.below(to - from));
+        println!("after {pause:?}");
+        std::thread::sleep(pause);
+    }
 }
 
-struct Job {
+/// The binary on the query of `million`, with a folder of checkpoints.
+pub(crate) struct Job {
     folder: tempfile::TempDir,
-    database: Database,
+    pub(crate) database: Database,
     arguments: Vec<String>,
 }
 
 impl Job {
-    fn new(topic: &str, what: &str) -> Self {
-        let (folder, database) = (tempfile::tempdir().unwrap(), Database::new(what));
+    pub(crate) fn new(topic: &str, what: &str) -> Self {
+        let database = Database::new(what);
+        let text = query(topic, &database.0);
+        Self::of(database, &text)
+    }
+
+    pub(crate) fn of(database: Database, query: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("q.sql");
-        std::fs::write(&path, query(topic, &database.0)).unwrap();
+        std::fs::write(&path, query).unwrap();
         let checkpoints = folder.path().join("checkpoints");
         let words =
             ["run", path.to_str().unwrap(), "--name", &database.0, "--checkpoint-dir", checkpoints.to_str().unwrap()];
@@ -48,12 +67,27 @@ impl Job {
         self.arguments.iter().cloned().chain(more.iter().map(|&it| it.to_owned())).collect()
     }
 
-    fn start(&self, more: &[&str]) -> Running {
+    pub(crate) fn start(&self, more: &[&str]) -> Running {
         Running::start(self.with(more), &self.folder.path().join("log"))
     }
 
+    /// The number of the newest checkpoint.
+    pub(crate) fn newest(&self) -> u64 {
+        let Ok(files) = std::fs::read_dir(self.folder.path().join("checkpoints").join(&self.database.0)) else {
+            return 0;
+        };
+        let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
+        let number = |name: String| name.strip_prefix("checkpoint-")?.strip_suffix(".hwcp")?.parse().ok();
+        names.filter_map(number).max().unwrap_or(0)
+    }
+
+    /// Waits until a process that was started when the newest was this one has got on: its first number is only a claim.
+    pub(crate) fn wait_for_progress(&self, running: &mut Running, before: u64) {
+        wait_until("there is a checkpoint", || self.newest() > before + 1 || running.ended().is_some());
+    }
+
     /// Runs it to the end, unless it is there already.
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         let said = highwater(self.with(&["--bounded"]));
         assert!(said.code == Some(0) || said.err.contains("has run to its end"), "{said:?}");
         println!("{}", said.err);
@@ -74,41 +108,68 @@ fn a_bounded_run_that_is_killed_again_and_again() {
     }
     let oracle = Oracle::of(&topic.name, 3_000);
     assert_eq!(oracle.malformed.len(), 320);
-    let job = Job::new(&topic.name, "crash");
-    let checkpoints =
-        || std::fs::read_dir(job.folder.path().join("checkpoints").join(&job.database.0)).map_or(0, Iterator::count);
-    for (number, moment) in moments(0, 700).into_iter().enumerate() {
-        let before = checkpoints();
+    let (job, mut moments) = (Job::new(&topic.name, "crash"), Moments::new());
+    for number in 0..6 {
+        let before = job.newest();
         let mut running = job.start(&["--bounded", "--lanes", ["1", "2", "4"][number % 3]]);
         // Some are killed while they start, others when they have got on.
         if number % 3 > 0 {
-            wait_until("there is a checkpoint", || checkpoints() != before || running.ended().is_some());
+            job.wait_for_progress(&mut running, before);
         }
-        std::thread::sleep(moment);
+        moments.pause(0, 700);
         running.kill();
     }
     job.end();
     check(&job.database, &oracle);
 }
 
+/// Fills a topic until it is told that it is enough.
+pub(crate) fn publish_until(topic: &Topic, enough: &AtomicBool) {
+    let mut config = EventsConfig { total: 3_000, ..EventsConfig::default() };
+    while !enough.load(SeqCst) {
+        config.seed += 1;
+        topic.generate(config.clone(), Rate::per_second(3_000.0));
+        config.start_ms = config.end_ms();
+    }
+}
+
 #[test]
-fn an_endless_run_that_is_killed_while_events_come() {
+fn an_endless_run_that_is_killed_fifty_times_while_events_come() {
+    let kills = std::env::var("HIGHWATER_KILLS").map_or(KILLS, |text| text.parse().unwrap());
     let topic = Topic::create("crash_endless", 4);
-    let job = Job::new(&topic.name, "crash_endless");
+    let (job, mut moments, enough) = (Job::new(&topic.name, "crash_endless"), Moments::new(), AtomicBool::new(false));
     std::thread::scope(|scope| {
-        let config = EventsConfig { total: 60_000, seed: 7, ..EventsConfig::default() };
-        let publishing = scope.spawn(|| topic.generate(config, Rate::per_second(8_000.0)));
-        for moment in moments(300, 1800) {
-            let running = job.start(&[]);
-            std::thread::sleep(moment);
+        scope.spawn(|| publish_until(&topic, &enough));
+        for number in 0..kills {
+            let before = job.newest();
+            let mut running = job.start(&["--lanes", ["1", "2", "4"][number % 3]]);
+            // Some are killed while they start, others while they go on from where the one before was, or at work.
+            if number % 4 > 0 {
+                job.wait_for_progress(&mut running, before);
+            }
+            moments.pause(0, [900, 40, 500, 300][number % 4]);
+            if number % 10 == 5 {
+                forget_tokens(&job.database);
+            }
             running.kill();
         }
-        publishing.join().unwrap();
+        enough.store(true, SeqCst);
     });
     // A graceful stop in between, then to the end.
     let running = job.start(&[]);
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(running.stop(), 0);
     job.end();
-    check(&job.database, &Oracle::of(&topic.name, 3_000));
+    let oracle = Oracle::of(&topic.name, 3_000);
+    println!("{kills} kills, {} events", oracle.events.len());
+    check(&job.database, &oracle);
+}
+
+/// From here on the server remembers the last insert of a table only.
+fn forget_tokens(database: &Database) {
+    for table in
+        database.ask("SELECT name FROM system.tables WHERE database = '{db}' AND engine LIKE '%MergeTree'").lines()
+    {
+        database.ask(&format!("ALTER TABLE {{db}}.`{table}` MODIFY SETTING non_replicated_deduplication_window = 1"));
+    }
 }

@@ -21,14 +21,21 @@ const WIDE_WINDOW: i64 = 60_000;
 
 /// The query of these tests and those of `crash`.
 pub(crate) fn query(topic: &str, database: &str) -> String {
+    query_at(topic, database, &kafka_brokers(), &clickhouse_url())
+}
+
+/// The same, with the services at these addresses.
+pub(crate) fn query_at(topic: &str, database: &str, brokers: &str, clickhouse: &str) -> String {
     let to = |table: &str| {
-        format!("'connector' = 'clickhouse', 'url' = '{}', 'table' = '{database}.{table}'", clickhouse_url())
+        format!(
+            "'connector' = 'clickhouse', 'url' = '{clickhouse}', 'table' = '{database}.{table}', 'sink.timeout' = '20 s'"
+        )
     };
     format!(
         "CREATE TABLE customer (
            customer_id INT, store_id INT, email STRING, create_date TIMESTAMP(3),
            PRIMARY KEY (customer_id), WATERMARK FOR create_date AS create_date - INTERVAL '3' SECOND
-         ) WITH ('connector' = 'kafka', 'topic' = '{topic}', 'properties.bootstrap.servers' = '{}', 'format' = 'debezium-json');
+         ) WITH ('connector' = 'kafka', 'topic' = '{topic}', 'properties.bootstrap.servers' = '{brokers}', 'format' = 'debezium-json');
          CREATE TABLE changes WITH ({});
          CREATE TABLE mirror WITH ({});
          CREATE TABLE registrations WITH ({});
@@ -42,7 +49,6 @@ pub(crate) fn query(topic: &str, database: &str) -> String {
          INSERT INTO activity
          SELECT window_start, _op AS op, count(*) AS events, max(email) AS last_email
          FROM TUMBLE(CHANGES(customer), create_date, INTERVAL '1' MINUTE) GROUP BY window_start, window_end, _op;",
-        kafka_brokers(),
         to("changes"),
         to("mirror"),
         to("registrations"),

@@ -14,7 +14,8 @@ use datafusion::prelude::SessionContext;
 use serde::Deserialize;
 
 use crate::run::block_on;
-use crate::topic::read;
+use crate::stack::kafka_brokers;
+use crate::topic::read_at;
 
 #[derive(Deserialize)]
 struct Envelope<'a> {
@@ -58,9 +59,14 @@ pub(crate) struct Oracle {
 impl Oracle {
     /// Reads a topic; `delay` is that of the watermark, in milliseconds.
     pub(crate) fn of(topic: &str, delay: i64) -> Self {
+        Self::at(&kafka_brokers(), topic, delay)
+    }
+
+    /// The same, from these brokers.
+    pub(crate) fn at(brokers: &str, topic: &str, delay: i64) -> Self {
         let (mut events, mut malformed) = (Vec::new(), Vec::new());
         let mut clocks: BTreeMap<i32, i64> = BTreeMap::new();
-        read(topic, |record| {
+        read_at(brokers, topic, |record| {
             let Some(value) = record.value else { return };
             if !value.starts_with(b"{") {
                 malformed.push(format!("{}\t{}", record.partition, record.offset));

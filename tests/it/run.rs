@@ -121,10 +121,19 @@ impl Running {
         self.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: &str) {
+        send_signal(self.id(), signal);
+    }
+
     /// SIGTERM, and how it ended.
     pub(crate) fn stop(mut self) -> i32 {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("TERM");
         self.wait()
     }
 
@@ -156,6 +165,11 @@ impl Drop for Running {
             eprintln!("--- {}\n{}", self.log.display(), self.log());
         }
     }
+}
+
+/// Sends a process of ours a signal.
+pub(crate) fn send_signal(id: u32, signal: &str) {
+    assert!(Command::new("kill").args([&format!("-{signal}"), &id.to_string()]).status().unwrap().success());
 }
 
 /// Waits until something is so.

@@ -32,6 +32,10 @@ pub(crate) fn connect_url() -> String {
     address("connect", "CONNECT_URL")
 }
 
+pub(crate) fn s3_url() -> String {
+    address("s3", "S3_URL")
+}
+
 pub(crate) fn registry_url() -> String {
     address("registry", "SCHEMA_REGISTRY_URL")
 }
@@ -79,18 +83,73 @@ pub(crate) fn unique(what: &str) -> String {
     format!("it_{what}_{}_{}", *STARTED, NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A stack of the test's own beside that of all, for what the others would not survive. Stopped and removed at the end.
+pub(crate) struct OwnStack {
+    port_base: String,
+    services: Vec<&'static str>,
+}
+
+impl OwnStack {
+    /// The services, running. `number` tells it from the stacks of other tests.
+    pub(crate) fn start(number: u32, services: &[&'static str]) -> Self {
+        let base: u32 = std::env::var("PORT_BASE").map_or(PORT_BASE.to_owned(), |it| it).parse().unwrap();
+        let stack = Self { port_base: (base + 20 * number).to_string(), services: services.to_vec() };
+        stack.up();
+        stack
+    }
+
+    /// Starts what does not run.
+    pub(crate) fn up(&self) {
+        script("up.sh", &self.services, &self.variables());
+    }
+
+    /// The address of a service, by the variable that `status.sh` gives it.
+    pub(crate) fn address(&self, variable: &str) -> String {
+        let lines = script("status.sh", &["--env"], &self.variables());
+        let prefix = format!("export {variable}=");
+        lines.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap().to_owned()
+    }
+
+    /// The process of a service.
+    pub(crate) fn process(&self, service: &str) -> u32 {
+        let folder = format!("{}/.highwater/stack-{}/run", env!("CARGO_MANIFEST_DIR"), self.port_base);
+        let folder = std::env::var("STACK_DIR").map_or(folder, |it| format!("{it}-{}/run", self.port_base));
+        let file = std::fs::read_to_string(format!("{folder}/{service}.pid")).unwrap();
+        file.lines().next().unwrap().parse().unwrap()
+    }
+
+    fn variables(&self) -> [(&str, &str); 1] {
+        [("PORT_BASE", &self.port_base)]
+    }
+}
+
+impl Drop for OwnStack {
+    fn drop(&mut self) {
+        // All of it, with the data; by hand when the test failed.
+        if !std::thread::panicking() {
+            script("down.sh", &[], &[("PORT_BASE", self.port_base.as_str()), ("WIPE", "1")]);
+        }
+    }
+}
+
 /// A database of ClickHouse of the test's own; dropped at the end unless the test fails.
-pub(crate) struct Database(pub(crate) String);
+pub(crate) struct Database(pub(crate) String, Option<String>);
 
 impl Database {
     pub(crate) fn new(what: &str) -> Self {
-        Self(unique(what))
+        Self(unique(what), None)
+    }
+
+    /// In a server of the test's own.
+    pub(crate) fn at(url: &str, what: &str) -> Self {
+        Self(unique(what), Some(url.to_owned()))
     }
 
     /// The answer, a line a row, tabs between the columns. `{db}` stands for the database.
     pub(crate) fn ask(&self, sql: &str) -> String {
         let sql = sql.replace("{db}", &self.0);
-        let client = ClickHouseClient::new(&clickhouse_url(), None, None).expect("the stack's URL is one");
+        let client = ClickHouseClient::new(&self.1.clone().unwrap_or_else(clickhouse_url), None, None)
+            .expect("the stack's URL is one");
         block_on(client.query_tsv(&sql)).unwrap_or_else(|error| panic!("{sql}: {error}")).trim_end().to_owned()
     }
 

@@ -17,6 +17,7 @@ use crate::stack::{kafka_brokers, unique};
 /// A topic, and who writes to it.
 pub(crate) struct Topic {
     pub(crate) name: String,
+    brokers: String,
     producer: std::sync::Arc<BaseProducer>,
 }
 
@@ -26,17 +27,22 @@ impl Topic {
     }
 
     pub(crate) fn named(name: String, partitions: i32) -> Self {
-        Self::all(vec![name], partitions).remove(0)
+        Self::all(&kafka_brokers(), vec![name], partitions).remove(0)
+    }
+
+    /// On brokers of the test's own.
+    pub(crate) fn at(brokers: &str, what: &str, partitions: i32) -> Self {
+        Self::all(brokers, vec![unique(what)], partitions).remove(0)
     }
 
     /// Topics of one partition, made at once.
     pub(crate) fn many(names: Vec<String>) -> Vec<Self> {
-        Self::all(names, 1)
+        Self::all(&kafka_brokers(), names, 1)
     }
 
-    fn all(names: Vec<String>, partitions: i32) -> Vec<Self> {
+    fn all(brokers: &str, names: Vec<String>, partitions: i32) -> Vec<Self> {
         let mut client = ClientConfig::new();
-        client.set("bootstrap.servers", kafka_brokers()).set("message.max.bytes", "10000000");
+        client.set("bootstrap.servers", brokers).set("message.max.bytes", "10000000");
         let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
         // The tests' timestamps are not of today: retention by age would delete the records.
         let topic = |name| {
@@ -48,7 +54,8 @@ impl Topic {
             result.unwrap();
         }
         let producer: std::sync::Arc<BaseProducer> = std::sync::Arc::new(client.create().unwrap());
-        names.into_iter().map(|name| Self { name, producer: std::sync::Arc::clone(&producer) }).collect()
+        let topic = |name| Self { name, brokers: brokers.to_owned(), producer: std::sync::Arc::clone(&producer) };
+        names.into_iter().map(topic).collect()
     }
 
     /// Sends a record of today to a partition, which is there after [`Self::flush`].
@@ -60,7 +67,7 @@ impl Topic {
     /// A producer that knows nothing of the topic's past: after it was created anew.
     pub(crate) fn reconnect(&mut self) {
         let mut client = ClientConfig::new();
-        self.producer = std::sync::Arc::new(client.set("bootstrap.servers", kafka_brokers()).create().unwrap());
+        self.producer = std::sync::Arc::new(client.set("bootstrap.servers", &self.brokers).create().unwrap());
     }
 
     /// The same topic, whose partitions have changed.
@@ -84,7 +91,7 @@ impl Topic {
 
     /// Fills the topic with generated events.
     pub(crate) fn generate(&self, config: EventsConfig, rate: Option<Rate>) -> Summary {
-        let target = Target { brokers: kafka_brokers(), topic: self.name.clone(), properties: Vec::new() };
+        let target = Target { brokers: self.brokers.clone(), topic: self.name.clone(), properties: Vec::new() };
         let mut events = EventGenerator::new(config).unwrap();
         let published = publish(&target, &mut events, rate, |_| std::ops::ControlFlow::Continue(())).unwrap();
         assert_eq!(published.undelivered, 0, "{:?}", published.first_error);
@@ -97,7 +104,7 @@ impl Drop for Topic {
         if !std::thread::panicking() {
             let mut client = ClientConfig::new();
             let admin: AdminClient<DefaultClientContext> =
-                client.set("bootstrap.servers", kafka_brokers()).create().unwrap();
+                client.set("bootstrap.servers", &self.brokers).create().unwrap();
             let _ = block_on(admin.delete_topics(&[&self.name], &AdminOptions::new()));
         }
     }
@@ -111,10 +118,15 @@ pub(crate) struct Record<'a> {
 }
 
 /// Hands over all records of a topic, each partition in order.
-pub(crate) fn read(topic: &str, mut take: impl FnMut(Record<'_>)) {
+pub(crate) fn read(topic: &str, take: impl FnMut(Record<'_>)) {
+    read_at(&kafka_brokers(), topic, take);
+}
+
+/// The same, from these brokers.
+pub(crate) fn read_at(brokers: &str, topic: &str, mut take: impl FnMut(Record<'_>)) {
     let mut config = ClientConfig::new();
     let consumer: BaseConsumer = config
-        .set("bootstrap.servers", kafka_brokers())
+        .set("bootstrap.servers", brokers)
         .set("group.id", "tests")
         .set("enable.auto.commit", "false")
         .set("fetch.message.max.bytes", "10000000")

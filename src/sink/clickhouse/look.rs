@@ -19,12 +19,16 @@ use crate::sink::Block;
 
 /// How often a running insert is looked for.
 const POLL: Duration = Duration::from_millis(200);
+/// How long the insert of another process is let run. Where that one sleeps, its insert would for minutes.
+const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Waits until none of the inserts with these query ids runs any more. (Of a cluster: on the server that is asked.)
-pub(super) async fn wait_for_running(client: &ClickHouseClient, query_ids: &[String]) -> Result<()> {
+/// Waits until none of the inserts with these query ids runs any more. (Of a cluster: on the server that is asked.) Those of
+/// `others` are killed, when they take their time: what is there then is there, the rest is sent by us.
+pub(super) async fn wait_for_running(client: &ClickHouseClient, query_ids: &[String], others: bool) -> Result<()> {
     let ids: Vec<String> = query_ids.iter().map(|id| quote_string(id)).collect();
     let sql = format!("SELECT count() FROM system.processes WHERE query_id IN ({})", ids.join(", "));
-    let mut waited = Duration::ZERO;
+    let kill = format!("KILL QUERY WHERE query_id IN ({}) ASYNC", ids.join(", "));
+    let (mut waited, mut killed) = (Duration::ZERO, !others);
     loop {
         let running = match client.query_tsv(&sql).await {
             Ok(count) => count.trim() != "0",
@@ -42,6 +46,16 @@ pub(super) async fn wait_for_running(client: &ClickHouseClient, query_ids: &[Str
                 format!("cannot insert at {}", client.place()),
                 format!("an insert of the same rows still runs after {} s", waited.as_secs()),
             ));
+        }
+        if !killed && waited >= PATIENCE {
+            killed = true;
+            match client.query_tsv(&kill).await {
+                Ok(_) => tracing::info!(
+                    "the inserts of another process, which still ran, were told to stop at {}",
+                    client.place()
+                ),
+                Err(error) => tracing::debug!(%error, "cannot stop running inserts, waiting for them"),
+            }
         }
         tokio::time::sleep(POLL).await;
         waited += POLL;

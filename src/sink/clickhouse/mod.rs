@@ -25,6 +25,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use clickhouse::Compression;
@@ -41,7 +42,7 @@ use self::split::{CHUNK_ROWS, Part, Piece, split};
 use self::types::limit;
 use crate::error::{Error, Result};
 use crate::sink::limits::{Limit, Limits};
-use crate::sink::{Block, IS_DELETED, OutputTable, POSITION, ROW_NUMBER, Sink, TableForm, VERSION};
+use crate::sink::{Block, Guard, IS_DELETED, OutputTable, POSITION, ROW_NUMBER, Sink, TableForm, VERSION};
 
 /// The options that this sink reads.
 pub const OPTIONS: &[&str] = &[
@@ -75,6 +76,8 @@ pub struct ClickHouseSink {
     chunk_rows: usize,
     /// What the table's columns cannot hold.
     limits: Limits,
+    /// What is asked before each insert.
+    guard: Option<Arc<dyn Guard>>,
     /// Whether it was said already that a repeat can only rely on its token.
     warned: bool,
 }
@@ -106,6 +109,7 @@ impl ClickHouseSink {
             attempts: Attempts::default(),
             chunk_rows: CHUNK_ROWS,
             limits: Limits::default(),
+            guard: None,
             warned: false,
             output: output.clone(),
         };
@@ -317,7 +321,8 @@ impl ClickHouseSink {
         let block = rest.as_ref().unwrap_or(block);
         let rows = plan.rows(block, &self.output.job)?;
         let chunks = split(rows.clone(), plan.parting, self.chunk_rows)?;
-        let table = Table { plan, client: &self.client, rows: &rows, block, job: &self.output.job };
+        let guard = self.guard.as_deref();
+        let table = Table { plan, client: &self.client, rows: &rows, block, job: &self.output.job, guard };
         let folds = plan.identity == Identity::Versions;
         attempts.send(&table, &chunks, &block.token, (plan.parting, again, folds)).await?;
         for version in emptied {
@@ -334,12 +339,13 @@ struct Table<'a> {
     rows: &'a [RecordBatch],
     block: &'a Block,
     job: &'a str,
+    guard: Option<&'a dyn Guard>,
 }
 
 #[async_trait]
 impl Server for Table<'_> {
-    async fn settled(&self, query_ids: &[String]) -> Result<()> {
-        wait_for_running(self.client, query_ids).await
+    async fn settled(&self, query_ids: &[String], others: bool) -> Result<()> {
+        wait_for_running(self.client, query_ids, others).await
     }
 
     async fn found(&self) -> Result<Option<BTreeMap<Part, u64>>> {
@@ -347,6 +353,10 @@ impl Server for Table<'_> {
     }
 
     async fn insert(&self, pieces: &[&Piece], token: &str) -> Result<()> {
+        // To have looked may have taken long.
+        if let Some(guard) = self.guard {
+            guard.check().await?;
+        }
         self.plan.send(self.client, pieces, token).await
     }
 }
@@ -368,6 +378,10 @@ pub fn keeps_deleted(output: &OutputTable) -> Result<bool> {
 
 #[async_trait]
 impl Sink for ClickHouseSink {
+    fn guard(&mut self, guard: Arc<dyn Guard>) {
+        self.guard = Some(guard);
+    }
+
     async fn prepare(&mut self) -> Result<()> {
         let names = "'deduplicate_insert', 'insert_deduplicate', 'async_insert', 'max_insert_block_size', \
                      'max_insert_block_size_bytes', 'min_insert_block_size_rows', 'min_insert_block_size_bytes', \

@@ -16,8 +16,8 @@ const ASKED: usize = 100;
 /// A table of a server, and a block for it.
 #[async_trait]
 pub(crate) trait Server: Sync {
-    /// Returns when none of the inserts with these query ids runs any more.
-    async fn settled(&self, query_ids: &[String]) -> Result<()>;
+    /// Returns when none of the inserts with these query ids runs any more. Those of `others` need not come to their end.
+    async fn settled(&self, query_ids: &[String], others: bool) -> Result<()>;
 
     /// How many of the block's rows the table has in each partition, or `None` when it cannot tell.
     async fn found(&self) -> Result<Option<BTreeMap<Part, u64>>>;
@@ -44,12 +44,13 @@ impl Attempts {
         token: &str,
         (parting, again, folds): (Parting, bool, bool),
     ) -> Result<()> {
-        let again = again || self.token.as_deref() == Some(token);
-        if self.token.as_deref() != Some(token) {
+        let own = self.token.as_deref() == Some(token);
+        let again = again || own;
+        if !own {
             (self.token, self.acknowledged) = (Some(token.to_owned()), 0);
         }
         match again && !folds {
-            true => send_missing(server, chunks, token, parting).await?,
+            true => send_missing(server, chunks, token, (parting, !own)).await?,
             false => {
                 for chunk in chunks.iter().skip(self.acknowledged) {
                     let pieces: Vec<&Piece> = chunk.pieces.iter().collect();
@@ -64,10 +65,15 @@ impl Attempts {
 }
 
 /// Sends what the table does not have.
-async fn send_missing(server: &impl Server, chunks: &[Chunk], token: &str, parting: Parting) -> Result<()> {
+async fn send_missing(
+    server: &impl Server,
+    chunks: &[Chunk],
+    token: &str,
+    (parting, others): (Parting, bool),
+) -> Result<()> {
     let ids: Vec<String> = chunks.iter().map(|chunk| query_id(&token_of(token, chunk))).collect();
     for ids in ids.chunks(ASKED) {
-        server.settled(ids).await?;
+        server.settled(ids, others).await?;
     }
     let found = server.found().await?;
     // A piece is there whole or not at all, and those of one partition went one after the other: so the number of its

@@ -90,6 +90,9 @@ impl<'a> Model<'a> {
             }
         }
         model.groups.retain(|_, rows| !rows.is_empty());
+        if let Window::Session { .. } = scenario.shape.window {
+            model.join_sessions();
+        }
         if scenario.shape.reading == (Reading::Table { kept: true }) {
             model.check_sum();
         }
@@ -164,6 +167,26 @@ impl<'a> Model<'a> {
             }
         }
         !open.is_empty()
+    }
+
+    /// Makes sessions of rows that have windows of their own.
+    fn join_sessions(&mut self) {
+        let mut sessions: BTreeMap<Group, Vec<Row>> = BTreeMap::new();
+        let mut open: BTreeMap<Vec<Option<String>>, (i64, i64, Vec<Row>)> = BTreeMap::new();
+        for ((start, end, keys), rows) in std::mem::take(&mut self.groups) {
+            let own = (start, end, rows);
+            match open.remove(&keys) {
+                Some((first, last, before)) if start <= last => {
+                    open.insert(keys, (first, end, [before, own.2].concat()));
+                }
+                before => {
+                    sessions.extend(before.map(|(first, last, rows)| ((first, last, keys.clone()), rows)));
+                    open.insert(keys, own);
+                }
+            }
+        }
+        sessions.extend(open.into_iter().map(|(keys, (first, last, rows))| ((first, last, keys), rows)));
+        self.groups = sessions;
     }
 
     /// What docs/semantics.md says of windows over tables: final windows + signed late rows = GROUP BY over the rows that there are.
@@ -297,6 +320,8 @@ impl Window {
                 let ends = (1..=size / step).map(|count| start + count * step);
                 ends.filter(|&end| end > time).map(|end| (start, end)).collect()
             }
+            // Each row has its own, until they are joined.
+            Self::Session { gap } => vec![(time, time + gap)],
         }
     }
 }
@@ -309,6 +334,8 @@ impl Window {
             Self::Hop { slide, .. } => (start + slide, end + slide),
             Self::Cumulate { step, size, .. } if end == start + size => (end, end + step),
             Self::Cumulate { step, .. } => (start, end + step),
+            // Nothing is filled in between sessions.
+            Self::Session { .. } => (end, end),
         }
     }
 }

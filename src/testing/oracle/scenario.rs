@@ -10,7 +10,9 @@ use crate::connector::MAX_DRIFT;
 pub(super) const BASE: i64 = 1_772_359_200_000;
 
 /// The kinds of windows in `make test`.
-const KINDS: &str = "tumble,hop,cumulate";
+const KINDS: &str = "tumble,hop,cumulate,session";
+/// So late is nothing. Of sessions the model knows only what they are, not when they are over.
+const FOREVER: i64 = 10_000_000;
 
 /// How a table is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,7 @@ pub(super) enum Window {
     Tumble { size: i64, offset: i64 },
     Hop { slide: i64, size: i64, offset: i64 },
     Cumulate { step: i64, size: i64, offset: i64 },
+    Session { gap: i64 },
 }
 
 /// A column of the result.
@@ -138,7 +141,7 @@ impl Shape {
         let mut aggregates = vec![Rows];
         aggregates
             .extend([Values, Sum, Least, Most, Mean, Distinct, Positive].into_iter().filter(|_| random.one_in(2)));
-        Self {
+        let shape = Self {
             reading,
             window: Window::random(random),
             delay: random.pick(&[0, 3_000, 20_000]),
@@ -151,6 +154,16 @@ impl Shape {
             having: random.one_in(4).then(|| random.below(3) as i64),
             top: random.one_in(4).then(|| 1 + random.below(3) as usize),
             emission: Emission::random(random, reading),
+        };
+        match shape.window {
+            Window::Session { .. } => Self {
+                delay: FOREVER,
+                filter: Filter::All,
+                keys: if shape.keys == Keys::None { Keys::None } else { Keys::Name },
+                emission: Emission::default(),
+                ..shape
+            },
+            _ => shape,
         }
     }
 
@@ -197,6 +210,10 @@ impl Shape {
             }
             Window::Cumulate { step, size, offset } => {
                 format!("CUMULATE({table}, at, {}, {}, {})", seconds(step), seconds(size), seconds(offset))
+            }
+            Window::Session { gap } => {
+                let by = if self.keys == Keys::None { "" } else { " PARTITION BY name" };
+                format!("SESSION({table}{by}, at, {})", seconds(gap))
             }
         };
         let filter = match self.filter {
@@ -271,6 +288,7 @@ impl Window {
                 Self::Hop { slide: random.pick(&[size, size / 2, size / 5, size / 5 * 2, size / 5 * 3]), size, offset }
             }
             "cumulate" => Self::Cumulate { step: size / random.pick(&[1, 2, 5]), size, offset },
+            "session" => Self::Session { gap: size / 5 },
             other => panic!("HIGHWATER_WINDOWS: there is no \"{other}\"; there are {KINDS}"),
         }
     }

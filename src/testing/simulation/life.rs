@@ -1,8 +1,11 @@
 //! One life: what the world is like, when the process dies, and that it always starts again.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,7 +16,7 @@ use super::model::{Event, Model, payload};
 use super::store::SimulatedStore;
 use super::tables::{Tables, Temper};
 use super::topic::{Record, Topic};
-use super::world::{BEGINNING, Death, World};
+use super::world::{BEGINNING, Fate, World};
 use crate::change::TopicPartition;
 use crate::checkpoint::CheckpointStore;
 use crate::error::{Error, Result};
@@ -63,6 +66,8 @@ pub(super) struct Life {
     model: Model,
     /// How many things a process mostly does before it dies.
     span: u64,
+    /// Whether processes are stopped, and woken when others have taken their place.
+    sleeps: bool,
 }
 
 impl Life {
@@ -92,6 +97,9 @@ impl Life {
             let records = events.iter().map(record).collect();
             partitions.insert(TopicPartition { topic: "t".into(), partition: number as i32 }, records);
         }
+        let sleeps = random.one_in(2);
+        // What the server has forgotten of a process that was about to insert, nothing else knows.
+        let temper = if sleeps { Temper { window: 1_000, ..temper } } else { temper };
         let world = World::new(random);
         let partitions = partitions.into_iter().map(|(it, records)| (it, Arc::new(records))).collect();
         let topic = Topic { world: Arc::clone(&world), partitions, failing: failing * 3, away_until: Mutex::default() };
@@ -108,24 +116,34 @@ impl Life {
         settings.flush_rows = flush_rows;
         settings.flush_interval = Duration::from_millis(flush);
         settings.checkpoint_interval = Duration::from_millis(checkpoint);
-        settings.outside = Arc::clone(&outside) as Arc<dyn Outside>;
-        Self { world, outside, settings, model, span }
+        Self { world, outside, settings, model, span, sleeps }
     }
 
     /// Lives it to its end. An error is what is wrong with it.
     pub(super) fn live(&self, query: &Query) -> Result<(), String> {
         let world = &self.world;
         let mut deaths = 0;
+        // A process that is stopped, and knows nothing of the one that has taken its place.
+        let mut sleeper: Option<Process> = None;
         loop {
             let dies = deaths < DEATHS && !world.one_in(6);
             // The last runs go to the end, whatever it takes.
             let ending = if deaths >= DEATHS || world.one_in(8) { Ending::Bounded } else { Ending::Endless };
             let ending = if ending == Ending::Bounded && !self.all_visible() { Ending::UntilCaughtUp } else { ending };
             let steps = dies.then(|| 1 + world.below(self.span * 4));
-            world.begin(steps);
-            world.note(&format!("=== {ending:?}"));
             let stops_after = (ending == Ending::Endless).then(|| world.moment(3_000));
-            let ended = self.process(query, ending, stops_after);
+            world.note(&format!("=== {ending:?}"));
+            let mut process = Process::start(self, query, ending, steps, stops_after);
+            let falls_asleep = self.sleeps && sleeper.is_none() && deaths < DEATHS && world.one_in(2);
+            let ended = match falls_asleep {
+                true => process.run(world, Some(1 + world.below(self.span * 3))),
+                false => self.beside(&mut process, &mut sleeper)?,
+            };
+            let Some(ended) = ended else {
+                deaths += 1;
+                sleeper = Some(process);
+                continue;
+            };
             world.note(&format!("=== {ended:?}"));
             match ended {
                 End::Died if dies => deaths += 1,
@@ -135,15 +153,45 @@ impl Life {
                 End::Ended(Ok(_)) => {}
                 // Somebody starts it again.
                 End::Ended(Err(error)) if error.is_transient() => {}
+                End::Ended(Err(error)) if was_taken_over(&error) && self.sleeps => deaths += 1,
                 // The end was saved before its process died.
-                End::Ended(Err(error)) if error.to_string().contains("has run to its end") => break,
+                End::Ended(Err(error)) if has_ended(&error) => break,
                 End::Ended(Err(error)) => return Err(error.to_string()),
             }
+            drop(process);
             self.between();
+        }
+        if let Some(sleeper) = &mut sleeper {
+            let ended = sleeper.run(world, None);
+            check_sleeper(ended.as_ref())?;
         }
         world.pass(Duration::from_secs(10));
         let of = |output: usize| self.outside.tables.rows(output);
         self.model.check(&Outcomes { changes: of(0), results: of(1), late: of(2), mirror: of(3), dead: of(4) })
+    }
+
+    /// Runs a process to its end; at times the one that is stopped is woken for a while.
+    fn beside(&self, process: &mut Process, sleeper: &mut Option<Process>) -> Result<Option<End>, String> {
+        let world = &self.world;
+        loop {
+            let slice = sleeper.is_some().then(|| 1 + world.below(self.span));
+            if let Some(ended) = process.run(world, slice) {
+                return Ok(Some(ended));
+            }
+            if world.one_in(3) {
+                world.pass(world.moment(2_000));
+            }
+            if world.one_in(3) {
+                self.outside.tables.forget_tokens();
+            }
+            if let Some(woken) = sleeper.as_mut().filter(|_| world.one_in(3))
+                && let Some(ended) = woken.run(world, Some(1 + world.below(self.span)))
+            {
+                world.note(&format!("=== the sleeper: {ended:?}"));
+                check_sleeper(Some(&ended))?;
+                *sleeper = None;
+            }
+        }
     }
 
     /// No process runs: the world goes on.
@@ -166,36 +214,6 @@ impl Life {
         self.outside.topic.partitions.values().all(|records| records.last().is_none_or(|it| it.at <= now))
     }
 
-    fn process(&self, query: &Query, ending: Ending, stops_after: Option<Duration>) -> End {
-        let world = Arc::clone(&self.world);
-        let runtime = runtime(move || world.go_on());
-        let mut settings = self.settings.clone();
-        settings.ending = ending;
-        self.outside.opened.store(0, SeqCst);
-        let (stop, stopped) = watch::channel(false);
-        let world = &self.world;
-        let stopping = async {
-            match stops_after {
-                Some(time) => world.sleep(time).await,
-                None => std::future::pending().await,
-            }
-            let _ = stop.send(true);
-            std::future::pending::<()>().await;
-        };
-        runtime.block_on(async {
-            tokio::select! {
-                biased;
-                () = world.sleep(LONGEST) => End::Died,
-                death = world.death() => match death {
-                    Death::Killed => End::Died,
-                    Death::Stuck => End::Stuck,
-                },
-                () = stopping => End::Died,
-                outcome = run(query.clone(), settings, Arc::default(), stopped) => End::Ended(outcome),
-            }
-        })
-    }
-
     pub(super) fn trace(&self) -> (u64, Vec<String>) {
         self.world.trace()
     }
@@ -216,6 +234,81 @@ enum End {
     Died,
     Stuck,
     Ended(Result<Outcome>),
+}
+
+fn was_taken_over(error: &Error) -> bool {
+    error.to_string().contains("was taken over by process")
+}
+
+fn has_ended(error: &Error) -> bool {
+    error.to_string().contains("has run to its end")
+}
+
+/// A process that slept notices in the end that the job is not its own any more, unless it still was.
+fn check_sleeper(ended: Option<&End>) -> Result<(), String> {
+    match ended {
+        Some(End::Ended(Err(error))) if !error.is_transient() && !was_taken_over(error) && !has_ended(error) => {
+            Err(format!("the process that slept: {error}"))
+        }
+        Some(End::Stuck) => Err("the process that slept hangs".into()),
+        _ => Ok(()),
+    }
+}
+
+/// A process, which may be stopped at each thing that it does.
+struct Process {
+    number: usize,
+    main: Pin<Box<dyn Future<Output = End>>>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Process {
+    fn start(life: &Life, query: &Query, ending: Ending, steps: Option<u64>, stops_after: Option<Duration>) -> Self {
+        let world = Arc::clone(&life.world);
+        let number = world.begin(steps, steps.is_none());
+        let idle = Arc::clone(&world);
+        let runtime = runtime(move || idle.go_on());
+        let (SimulatedOutside { world: shared, topic, tables, .. }, query) = (&*life.outside, query.clone());
+        let (shared, topic, tables) = (Arc::clone(shared), Arc::clone(topic), Arc::clone(tables));
+        let outside = SimulatedOutside { world: shared, topic, tables, opened: AtomicUsize::new(0) };
+        let mut settings = life.settings.clone();
+        (settings.ending, settings.outside) = (ending, Arc::new(outside));
+        let (stop, stopped) = watch::channel(false);
+        let main = Box::pin(async move {
+            let longest = world.sleep(LONGEST);
+            let stopping = async {
+                match stops_after {
+                    Some(time) => world.sleep(time).await,
+                    None => std::future::pending().await,
+                }
+                let _ = stop.send(true);
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                biased;
+                () = longest => End::Died,
+                () = stopping => End::Died,
+                outcome = run(query, settings, Arc::default(), stopped) => End::Ended(outcome),
+            }
+        });
+        Self { number, main, runtime }
+    }
+
+    /// Runs on; `None` when it was stopped, after so many steps.
+    fn run(&mut self, world: &World, slice: Option<u64>) -> Option<End> {
+        world.turn_to(self.number, slice);
+        let main = &mut self.main;
+        let ended = self.runtime.block_on(poll_fn(|context| match world.fate(context) {
+            Some(Fate::Killed) => Poll::Ready(Some(End::Died)),
+            Some(Fate::Stuck) => Poll::Ready(Some(End::Stuck)),
+            Some(Fate::Stopped) => Poll::Ready(None),
+            None => main.as_mut().poll(context).map(Some),
+        }));
+        if ended.is_some() {
+            world.end();
+        }
+        ended
+    }
 }
 
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use super::world::World;
 use crate::error::{Error, Result};
 use crate::sink::clickhouse::repeat::{Attempts, Server, query_id};
 use crate::sink::clickhouse::split::{Part, Parting, Piece, split};
-use crate::sink::{Block, OutputTable, POSITION, Sink, TableForm};
+use crate::sink::{Block, Guard, OutputTable, POSITION, Sink, TableForm};
 use crate::testing::cells::cells;
 
 /// How the server misbehaves.
@@ -95,10 +95,10 @@ impl Tables {
     }
 
     /// The server forgets which tokens it has seen. Only while it has no insert whose answer is still open and that it does
-    /// not run: against those nothing else helps.
+    /// not run, nor any process is stopped that is about to send one: against those nothing else helps.
     pub(super) fn forget_tokens(&self) {
         let mut inner = self.inner();
-        if inner.pending.iter().all(|it| it.runs) {
+        if inner.pending.iter().all(|it| it.runs) && self.world.all_will_ask() {
             self.world.note("tokens are forgotten");
             inner.tables.values_mut().for_each(|table| table.remembered.clear());
         }
@@ -121,6 +121,7 @@ impl Tables {
             form: table.form.clone(),
             parting,
             attempts: Attempts::default(),
+            guard: None,
         })
     }
 
@@ -178,6 +179,7 @@ struct SimulatedSink {
     form: TableForm,
     parting: Parting,
     attempts: Attempts,
+    guard: Option<Arc<dyn Guard>>,
 }
 
 impl SimulatedSink {
@@ -194,6 +196,10 @@ impl SimulatedSink {
 
 #[async_trait]
 impl Sink for SimulatedSink {
+    fn guard(&mut self, guard: Arc<dyn Guard>) {
+        self.guard = Some(guard);
+    }
+
     async fn prepare(&mut self) -> Result<()> {
         self.tables.world.point("prepare").await;
         self.tables.check_up()
@@ -235,14 +241,18 @@ impl Connection<'_> {
 
 #[async_trait]
 impl Server for Connection<'_> {
-    async fn settled(&self, query_ids: &[String]) -> Result<()> {
+    async fn settled(&self, query_ids: &[String], others: bool) -> Result<()> {
         let (tables, world) = (&self.sink.tables, &self.sink.tables.world);
+        let kills = others && world.one_in(2);
         loop {
             world.point("look for running inserts").await;
             tables.check_up()?;
             let runs = |it: &Pending| it.runs && query_ids.contains(&query_id(&it.token));
             if !tables.inner().pending.iter().any(runs) {
                 return Ok(());
+            }
+            if kills {
+                tables.inner().pending.retain(|it| !runs(it));
             }
             world.sleep(Duration::from_millis(200)).await;
         }
@@ -291,8 +301,13 @@ impl Server for Connection<'_> {
 
     async fn insert(&self, pieces: &[&Piece], token: &str) -> Result<()> {
         let (tables, world) = (&self.sink.tables, &self.sink.tables.world);
+        if let Some(guard) = &self.sink.guard {
+            guard.check().await?;
+        }
+        world.sending(1);
         world.point(&format!("insert {token} {}", pieces.len())).await;
         world.sleep(world.moment(10)).await;
+        world.sending(-1);
         tables.check_up()?;
         if tables.inner().pending.iter().any(|it| it.runs && it.token == token) {
             return Err(failed("Code: 216. DB::Exception: Query with the same id is already running"));

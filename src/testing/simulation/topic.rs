@@ -1,6 +1,6 @@
 //! A simulated topic: records appear as time passes, and come in stretches of any length, or not for a while.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -89,12 +89,7 @@ impl Source for SimulatedSource {
     fn reader(&mut self) -> Result<Box<dyn SourceReader>> {
         let inbox = Inbox::default();
         self.lanes.push(Arc::clone(&inbox));
-        Ok(Box::new(SimulatedReader {
-            topic: Arc::clone(&self.topic),
-            inbox,
-            reading: Vec::new(),
-            paused: BTreeSet::new(),
-        }))
+        Ok(Box::new(SimulatedReader { topic: Arc::clone(&self.topic), inbox, reading: Vec::new() }))
     }
 
     fn assign(&mut self, lane: usize, partition: &TopicPartition, from: i64) -> Result<()> {
@@ -115,9 +110,15 @@ impl Source for SimulatedSource {
 struct SimulatedReader {
     topic: Arc<Topic>,
     inbox: Inbox,
-    /// Partition, place of the next record, next offset.
-    reading: Vec<(TopicPartition, usize, i64)>,
-    paused: BTreeSet<TopicPartition>,
+    reading: Vec<Reading>,
+}
+
+struct Reading {
+    partition: TopicPartition,
+    /// Place of the next record.
+    next: usize,
+    offset: i64,
+    paused: bool,
 }
 
 struct Stretch {
@@ -132,13 +133,19 @@ impl RawRecords for Stretch {
     }
 }
 
+impl SimulatedReader {
+    fn set_paused(&mut self, partition: &TopicPartition, paused: bool) {
+        self.reading.iter_mut().filter(|it| it.partition == *partition).for_each(|it| it.paused = paused);
+    }
+}
+
 impl SourceReader for SimulatedReader {
     fn poll(&mut self, _: Duration, out: &mut Vec<RawBatch>) -> Result<()> {
         let (topic, world) = (&self.topic, &self.topic.world);
         for (partition, offset) in std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner)) {
             let Some(records) = topic.partitions.get(&partition) else { continue };
             let next = records.partition_point(|record| record.offset < offset);
-            self.reading.push((partition, next, offset));
+            self.reading.push(Reading { partition, next, offset, paused: false });
         }
         let mut away = topic.away_until.lock().unwrap_or_else(PoisonError::into_inner);
         if world.strikes(topic.failing * 4) {
@@ -147,9 +154,12 @@ impl SourceReader for SimulatedReader {
         if world.elapsed() < *away || !world.step("poll") {
             return Ok(());
         }
-        for (partition, next, offset) in &mut self.reading {
+        for Reading { partition, next, offset, paused } in &mut self.reading {
+            if *paused {
+                continue;
+            }
             let left = topic.visible(partition).saturating_sub(*next);
-            if left == 0 || self.paused.contains(partition) || world.one_in(3) {
+            if left == 0 || world.one_in(3) {
                 continue;
             }
             let most = [1, 3, 20, 1_000][world.below(4) as usize];
@@ -165,17 +175,17 @@ impl SourceReader for SimulatedReader {
     }
 
     fn at_end(&self, partition: &TopicPartition) -> bool {
-        let reading = self.reading.iter().find(|(it, ..)| it == partition);
-        reading.is_some_and(|(_, next, _)| *next >= self.topic.visible(partition))
+        let reading = self.reading.iter().find(|it| it.partition == *partition);
+        reading.is_some_and(|it| it.next >= self.topic.visible(partition))
     }
 
     fn pause(&mut self, partition: &TopicPartition) -> Result<()> {
-        self.paused.insert(partition.clone());
+        self.set_paused(partition, true);
         Ok(())
     }
 
     fn resume(&mut self, partition: &TopicPartition) -> Result<()> {
-        self.paused.remove(partition);
+        self.set_paused(partition, false);
         Ok(())
     }
 }

@@ -1,15 +1,18 @@
-//! Time, chance and death of a simulated process: one seed, one order of events.
+//! Time, chance, sleep and death of simulated processes: one seed, one order of events.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::testing::oracle::generate::Random;
 
 /// Where wall clocks begin: 2026-03-01 10:00 UTC.
 pub(super) const BEGINNING: i64 = 1_772_359_200_000;
+
+/// More than the job lets an answer count that the job is still its own.
+const ANSWER_COUNTS: Duration = Duration::from_secs(1);
 
 /// What all parts of a simulation share. It outlives the processes in it.
 #[derive(Debug)]
@@ -22,20 +25,35 @@ struct Inner {
     now: Duration,
     /// How far the wall clock is off, milliseconds.
     skew: i64,
-    timers: BTreeMap<(Duration, u64), Waker>,
     timers_made: u64,
+    processes: Vec<Process>,
+    /// The one that runs; the others are stopped.
+    current: usize,
+    /// A hash of all that happened, and its last part in words.
+    trace: u64,
+    said: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Process {
+    timers: BTreeMap<(Duration, u64), Waker>,
     /// Whether misfortunes are rarer.
     calm: bool,
     /// After how many more steps the process dies.
     steps_left: Option<u64>,
+    /// After how many more it is stopped.
+    slice_left: Option<u64>,
     dead: bool,
+    stopped: bool,
+    stopped_at: Duration,
     /// Nothing is left that could ever happen.
     stuck: bool,
     /// Who waits for the end of the process.
     mourner: Option<Waker>,
-    /// A hash of all that happened, and its last part in words.
-    trace: u64,
-    said: Vec<String>,
+    /// What goes on when it is woken.
+    held: Vec<Waker>,
+    /// How many inserts it is about to send, having asked whether it may.
+    sending: usize,
 }
 
 impl World {
@@ -44,13 +62,9 @@ impl World {
             random,
             now: Duration::ZERO,
             skew: 0,
-            timers: BTreeMap::new(),
             timers_made: 0,
-            calm: false,
-            steps_left: None,
-            dead: false,
-            stuck: false,
-            mourner: None,
+            processes: Vec::new(),
+            current: 0,
             trace: 0,
             said: Vec::new(),
         };
@@ -71,7 +85,7 @@ impl World {
 
     /// A misfortune.
     pub(super) fn strikes(&self, one_in: u64) -> bool {
-        let factor = if self.inner().calm { 5 } else { 1 };
+        let factor = if self.inner().process().calm { 5 } else { 1 };
         self.one_in(one_in * factor)
     }
 
@@ -99,60 +113,99 @@ impl World {
         self.inner().now += time;
     }
 
-    /// A new process, which dies after so many steps.
-    pub(super) fn begin(&self, steps: Option<u64>) {
+    /// A new process, which dies after so many steps. The number that it has.
+    pub(super) fn begin(&self, steps_left: Option<u64>, calm: bool) -> usize {
         let mut inner = self.inner();
-        inner.timers.clear();
-        (inner.steps_left, inner.dead, inner.stuck, inner.mourner) = (steps, false, false, None);
-        inner.calm = steps.is_none();
+        inner.processes.push(Process { steps_left, calm, ..Process::default() });
+        inner.processes.len() - 1
+    }
+
+    /// Has a process run, until it is stopped after so many steps; the one that ran before is stopped.
+    pub(super) fn turn_to(&self, process: usize, slice_left: Option<u64>) {
+        let mut inner = self.inner();
+        let (now, before) = (inner.now, inner.current);
+        if before != process {
+            inner.processes[before].stop(now);
+        }
+        inner.current = process;
+        let process = inner.process();
+        (process.slice_left, process.stopped) = (slice_left, false);
+        let held = std::mem::take(&mut process.held);
+        drop(inner);
+        held.into_iter().for_each(Waker::wake);
+    }
+
+    /// The process that runs has ended.
+    pub(super) fn end(&self) {
+        let mut inner = self.inner();
+        *inner.process() = Process { dead: true, ..Process::default() };
+    }
+
+    /// Whether each process that is stopped and lives will ask before it sends anything.
+    pub(super) fn all_will_ask(&self) -> bool {
+        let inner = self.inner();
+        let will_ask = |it: &Process| it.dead || (it.sending == 0 && inner.now > it.stopped_at + ANSWER_COUNTS);
+        inner.processes.iter().enumerate().all(|(number, it)| number == inner.current || will_ask(it))
+    }
+
+    /// Counts the inserts that the process has asked for and not sent.
+    pub(super) fn sending(&self, more: isize) {
+        let mut inner = self.inner();
+        let process = inner.process();
+        process.sending = process.sending.saturating_add_signed(more);
     }
 
     /// Something that the outside would see. The process may die at it: then nothing of it has happened, and what cannot
     /// wait for ever must do nothing any more.
     pub(super) fn step(&self, what: &str) -> bool {
         let mut inner = self.inner();
-        if inner.dead {
+        if inner.process().dead {
             return false;
         }
         if !what.is_empty() {
             let now = inner.now;
             inner.note(&format!("{now:?} {what}"));
         }
-        if let Some(left) = &mut inner.steps_left {
+        let now = inner.now;
+        let process = inner.process();
+        if let Some(left) = &mut process.steps_left {
             *left = left.saturating_sub(1);
             if *left == 0 {
-                inner.dead = true;
+                process.dead = true;
+                process.mourner.take().into_iter().for_each(Waker::wake);
                 inner.note("killed");
-                if let Some(mourner) = inner.mourner.take() {
-                    mourner.wake();
-                }
                 return false;
+            }
+        }
+        if let Some(left) = &mut process.slice_left {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                process.stop(now);
+                inner.note("stopped");
             }
         }
         true
     }
 
-    /// As [`Self::step`], for what can wait for ever.
+    /// As [`Self::step`], for what can wait for ever, or until the process is woken.
     pub(super) async fn point(&self, what: &str) {
         if !self.step(what) {
             std::future::pending::<()>().await;
         }
+        poll_fn(|context| if self.inner().process().holds(context) { Poll::Pending } else { Poll::Ready(()) }).await;
     }
 
-    /// Returns when the process is dead, or when nothing will ever happen in it.
-    pub(super) async fn death(&self) -> Death {
-        poll_fn(|context| {
-            let mut inner = self.inner();
-            match (inner.dead, inner.stuck) {
-                (true, _) => Poll::Ready(Death::Killed),
-                (_, true) => Poll::Ready(Death::Stuck),
-                _ => {
-                    inner.mourner = Some(context.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
+    /// How the process has ended, if it has, or that it is stopped. Otherwise whom to wake then.
+    pub(super) fn fate(&self, context: &Context<'_>) -> Option<Fate> {
+        let mut inner = self.inner();
+        let process = inner.process();
+        process.mourner = Some(context.waker().clone());
+        match (process.dead, process.stuck, process.stopped) {
+            (true, ..) => Some(Fate::Killed),
+            (_, true, _) => Some(Fate::Stuck),
+            (_, _, true) => Some(Fate::Stopped),
+            _ => None,
+        }
     }
 
     pub(super) fn sleep(self: &Arc<Self>, time: Duration) -> impl Future<Output = ()> + Send + 'static {
@@ -160,14 +213,17 @@ impl World {
         let mut number = None;
         poll_fn(move |context| {
             let mut inner = world.inner();
-            if inner.now >= until && !inner.dead {
+            if inner.process().holds(context) {
+                return Poll::Pending;
+            }
+            if inner.now >= until && !inner.process().dead {
                 return Poll::Ready(());
             }
             let number = *number.get_or_insert_with(|| {
                 inner.timers_made += 1;
                 inner.timers_made
             });
-            inner.timers.insert((until, number), context.waker().clone());
+            inner.process().timers.insert((until, number), context.waker().clone());
             Poll::Pending
         })
     }
@@ -175,14 +231,18 @@ impl World {
     /// All wait: on to the next moment for which somebody does.
     pub(super) fn go_on(&self) {
         let mut inner = self.inner();
-        let woken = match inner.timers.pop_first() {
-            Some(((until, _), waker)) if !inner.dead => {
+        if inner.processes.is_empty() || inner.process().stopped {
+            return;
+        }
+        let process = inner.process();
+        let woken = match process.timers.pop_first() {
+            Some(((until, _), waker)) if !process.dead => {
                 inner.now = inner.now.max(until);
                 Some(waker)
             }
             _ => {
-                inner.stuck = true;
-                inner.mourner.take()
+                process.stuck = true;
+                process.mourner.take()
             }
         };
         drop(inner);
@@ -201,7 +261,28 @@ impl World {
     }
 }
 
+impl Process {
+    fn stop(&mut self, now: Duration) {
+        if !self.stopped {
+            (self.stopped, self.stopped_at) = (true, now);
+            self.mourner.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Whether it is stopped; then it is to be woken with it.
+    fn holds(&mut self, context: &Context<'_>) -> bool {
+        if self.stopped {
+            self.held.push(context.waker().clone());
+        }
+        self.stopped
+    }
+}
+
 impl Inner {
+    fn process(&mut self) -> &mut Process {
+        &mut self.processes[self.current]
+    }
+
     fn note(&mut self, what: &str) {
         for byte in what.bytes() {
             self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -210,9 +291,11 @@ impl Inner {
     }
 }
 
-/// How a process ended that did not end by itself.
+/// What becomes of a process that does not end by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Death {
+pub(super) enum Fate {
     Killed,
     Stuck,
+    /// For a while.
+    Stopped,
 }

@@ -76,7 +76,7 @@ pub(super) struct SignedState {
 /// The columns of a state between the keys and the aggregates: how many rows there are, and whether the group has a
 /// result also without any.
 pub(super) fn hidden_fields() -> [Field; 2] {
-    [Field::new("rows", DataType::Int64, false), Field::new("filled", DataType::Boolean, false)]
+    [Field::new("rows", DataType::Int64, true), Field::new("filled", DataType::Boolean, true)]
 }
 
 impl SignedState {
