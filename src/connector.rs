@@ -3,7 +3,7 @@
 use crate::format;
 use crate::sink::{blackhole, clickhouse, file as file_sink, print};
 use crate::source::{file as file_source, kafka};
-use crate::sql::lookup;
+use crate::sql::small_table;
 
 /// All connectors.
 pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];
@@ -23,8 +23,8 @@ const COMMON: [&str; 15] = [
     "generation",
     MAX_DRIFT,
     SNAPSHOT,
-    lookup::OPTIONS[0],
-    lookup::OPTIONS[1],
+    small_table::OPTIONS[0],
+    small_table::OPTIONS[1],
 ];
 
 /// Whether the rows of a snapshot are used: `include` or `exclude`.

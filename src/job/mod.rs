@@ -38,6 +38,7 @@ pub mod rows;
 pub mod run;
 pub mod scan;
 pub mod settings;
+mod small_rows;
 pub mod table_input;
 pub mod ticker;
 mod truncates;

@@ -25,6 +25,7 @@ pub mod processing_time;
 pub mod query;
 pub mod refusal;
 pub mod relation;
+pub mod small_table;
 mod spark;
 pub mod statement;
 pub mod submission;

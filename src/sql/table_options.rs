@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::catalog::Table;
-use super::lookup::{CACHE, RELOAD};
+use super::small_table::{CACHE, RELOAD};
 use super::tokens::StatementReader;
 use crate::connector::{CONNECTORS, known_options};
 use crate::error::{Error, Place, Result, suggestion};
