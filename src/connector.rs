@@ -3,12 +3,13 @@
 use crate::format;
 use crate::sink::{blackhole, clickhouse, file as file_sink, print};
 use crate::source::{file as file_source, kafka};
+use crate::sql::small_table;
 
 /// All connectors.
 pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];
 
 /// Options that every table may have.
-const COMMON: [&str; 13] = [
+const COMMON: [&str; 15] = [
     "connector",
     "allowed-lateness",
     "late-table",
@@ -22,6 +23,8 @@ const COMMON: [&str; 13] = [
     "generation",
     MAX_DRIFT,
     SNAPSHOT,
+    small_table::OPTIONS[0],
+    small_table::OPTIONS[1],
 ];
 
 /// Whether the rows of a snapshot are used: `include` or `exclude`.

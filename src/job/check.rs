@@ -1,6 +1,7 @@
 //! What can be said of a job before it runs, without connecting to anything.
 
 use super::input;
+use super::lookup;
 use super::outputs::Outputs;
 use crate::error::Result;
 use crate::sql::query::Query;
@@ -14,6 +15,7 @@ pub fn check(query: &Query, job: &str) -> Result<Outputs> {
             for feed in &pipeline.feeds {
                 source::open(&feed.table.options)?;
             }
+            pipeline.lookups.iter().try_for_each(|small| lookup::check(small))?;
             input::check(pipeline, &outputs)?;
         }
         for table in &outputs.tables {

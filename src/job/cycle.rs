@@ -353,7 +353,8 @@ impl Job {
         self.note_state(state.is_some());
         let epoch = self.epoch;
         let truncates = self.truncates.iter().filter(|(read, _)| *read <= epoch).map(|(_, it)| it.clone()).collect();
-        let kept = state.as_ref().map(|state| self.kept_outputs(state)).unwrap_or_default();
+        let mut kept = state.as_ref().map(|state| self.kept_outputs(state)).unwrap_or_default();
+        kept.extend(self.looked_up_outputs());
         let (intents, rows) = intents(&blocks, &self.outputs.tables, &kept);
         let manifest = Manifest {
             version: FORMAT_VERSION,
@@ -400,6 +401,13 @@ impl Job {
         let inputs = self.inputs.iter().filter(|input| tables.contains(input.name()));
         let pipelines = inputs.flat_map(|input| &input.plan.pipelines);
         pipelines.map(|pipeline| self.outputs.of_pipeline(pipeline.number).number).collect()
+    }
+
+    /// The outputs of rows that were joined with small tables, which may have others when the rows are made again: checkpoints have
+    /// them inside.
+    pub(super) fn looked_up_outputs(&self) -> impl Iterator<Item = usize> + '_ {
+        let joined = self.query.pipelines.iter().enumerate().filter(|(_, pipeline)| !pipeline.lookups.is_empty());
+        joined.map(|(number, _)| self.outputs.of_pipeline(number).number)
     }
 
     fn watermarks(&self) -> BTreeMap<String, i64> {

@@ -1,5 +1,6 @@
 //! A query in a tree that a person can read: what is read and decoded, what is done to rows, what is kept, what is filled.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -16,10 +17,12 @@ use crate::sql::emission::Emission;
 use crate::sql::pipeline::{Pipeline, Windowed, Work};
 use crate::sql::query::Query;
 use crate::sql::relation::Reading;
+use crate::sql::small_table::SmallTable;
 use crate::state::BeforeImages;
 use crate::type_name::{sql_name, sql_name_of};
 use crate::window::aggregate::WindowPlan;
 use crate::window::assigner::Windows;
+use crate::window::lookup::{Lookup, LookupKind};
 use crate::window::row_windows::RowWindows;
 use crate::window::stage::Stage;
 
@@ -35,6 +38,10 @@ pub fn explain(query: &Query, outputs: &Outputs) -> Result<String> {
                 writeln!(text, "{} {line}", if at == 0 { branch } else { bar }).map_err(Error::internal)?;
             }
         }
+    }
+    let lookups = query.pipelines.iter().flat_map(|pipeline| &pipeline.lookups);
+    for line in lookups.map(|small| small_line(small)).collect::<Result<BTreeSet<_>>>()? {
+        writeln!(text, "{line}").map_err(Error::internal)?;
     }
     let letters = &outputs.tables[outputs.dead_letters().number];
     writeln!(text, "records that cannot be used → {}", place(letters)).map_err(Error::internal)?;
@@ -100,7 +107,7 @@ fn feed_lines(of: &FeedOf, output: &OutputTable) -> Vec<String> {
             "the current rows of {name}: an update takes the old row out of its window and puts the new one in, a delete takes it out"
         ),
         Reading::Changes => format!("every change event of {name}, as a row of its own"),
-        Reading::Rows => format!("every row of {name}"),
+        Reading::Rows | Reading::Lookup => format!("every row of {name}"),
         Reading::Table => format!("the current rows of {name}: an update replaces its row, a delete takes it away"),
     };
     let mut lines = vec![format!("reads {reads}")];
@@ -231,11 +238,48 @@ fn stage_lines(stages: &[Stage]) -> Vec<String> {
             Stage::Project(expressions, _) => {
                 format!("computes {}", expressions.iter().map(|it| it.to_string()).collect::<Vec<_>>().join(", "))
             }
+            Stage::Lookup(lookup) => lookup_line(lookup),
             Stage::Windows(RowWindows { windows, .. }) => {
                 format!("adds the bounds of its window to each row ({windows}), once for each that it is in")
             }
         })
         .collect()
+}
+
+fn lookup_line(lookup: &Lookup) -> String {
+    let keys: Vec<_> = lookup.keys.iter().map(|key| key.to_string()).collect();
+    let filter = lookup.filter.as_ref().map(|it| format!(", where {it}")).unwrap_or_default();
+    let (keys, table) = (keys.join(", "), &lookup.table.name);
+    match lookup.kind {
+        LookupKind::Inner => format!("joins with the rows of {table} as they are now, found by {keys}{filter}"),
+        LookupKind::Outer => {
+            format!("joins with the rows of {table} as they are now, found by {keys}{filter}; without one, with NULL")
+        }
+        LookupKind::Semi => format!("keeps rows that have one in {table} as it is now, found by {keys}{filter}"),
+        LookupKind::Anti { .. } => {
+            format!("keeps rows that have none in {table} as it is now, found by {keys}{filter}")
+        }
+    }
+}
+
+/// A small table: where it is, and how it is kept current.
+fn small_line(small: &SmallTable) -> Result<String> {
+    let (table, option) = (&small.table, |name: &str| small.table.options.get(name).unwrap_or_default());
+    let connector = option("connector");
+    let own =
+        if connector == "clickhouse" { option("table").to_owned() } else { [option("topic"), option("path")].concat() };
+    let place = if own.is_empty() { table.name.clone() } else { own };
+    let every = table.reload_interval()?.map(|every| match connector {
+        "kafka" => format!("followed, what comes is there within {every:?}"),
+        _ => format!("read again every {every:?}"),
+    });
+    let latest = if table.keeps_latest() { ", the latest of each key" } else { "" };
+    Ok(format!(
+        "{} ← {connector} {place}: a small table, in memory as a whole{latest}; {}; columns {}",
+        table.name,
+        every.unwrap_or_else(|| "read once, when the job starts".to_owned()),
+        columns(&small.scan)
+    ))
 }
 
 fn columns(schema: &Schema) -> String {

@@ -360,6 +360,11 @@ pub fn decode_spec(table: &Arc<Table>, feeds: &[FeedOf]) -> DecodeSpec {
     if table.has_changes() && (images || matches!(BeforeImages::of(&table.options), Ok(BeforeImages::Kept))) {
         names.extend(table.primary_key.iter().map(String::as_str));
     }
+    spec_of(table, &names, images)
+}
+
+/// What is decoded for these columns, with the images before changes where they are wanted.
+pub(super) fn spec_of(table: &Table, names: &BTreeSet<&str>, images: bool) -> DecodeSpec {
     let wants_images = names.contains("_before") || names.contains("_after");
     let decoded = table.nullable_columns();
     let columns: Vec<_> =

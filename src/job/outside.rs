@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 
 use super::lane::Lane;
+use super::lookup::{self, SmallSource};
 use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::sink::{self, OutputTable, Sink};
@@ -41,6 +42,11 @@ pub trait Outside: Debug + Send + Sync {
 
     /// The sources of a group's tables. The readers of the first bring the records of all.
     fn sources(&self, tables: &[&Options]) -> Result<Vec<Box<dyn Source>>>;
+
+    /// Where the rows of a small table come from.
+    fn small_source(&self, table: &Options) -> Result<SmallSource> {
+        lookup::small_source(table)
+    }
 
     /// The sink of an output. `resume` when the job goes on from a checkpoint.
     fn sink(&self, table: &OutputTable, resume: bool) -> Result<Box<dyn Sink>>;

@@ -50,7 +50,8 @@ impl Job {
             self.replay(last, |position| position.from, true, false).await?;
         }
         let mut rows = self.replay(last, |position| position.offset, !state_is_last, true).await?;
-        let carried: BTreeSet<usize> = last.intents.iter().filter(|it| it.inline).map(|it| it.output).collect();
+        let mut carried: BTreeSet<usize> = last.intents.iter().filter(|it| it.inline).map(|it| it.output).collect();
+        carried.extend(self.looked_up_outputs());
         rows.retain_outputs(|output| !is_inline(&self.outputs.tables[output].form) && !carried.contains(&output));
         self.inputs.iter_mut().for_each(|input| input.note_clocks(last));
         self.revising.restore(recovered, &self.outputs)?;

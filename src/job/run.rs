@@ -26,6 +26,7 @@ use super::epoch::EpochRows;
 use super::generation;
 use super::input::{FeedOf, InputPlan};
 use super::lanes::Lanes;
+use super::lookup::SmallTables;
 use super::message::{Course, FromLane, ToLane};
 use super::nested::NestedWindows;
 use super::outputs::Outputs;
@@ -101,6 +102,9 @@ pub struct Job {
     pub(super) resting: Resting,
     /// What has been written of windows that may still change.
     pub(super) revising: Revising,
+    /// The small tables that are joined with, kept current.
+    #[expect(dead_code, reason = "held, not used")]
+    small_tables: SmallTables,
     /// Held so that a job without lanes yet does not end.
     #[expect(dead_code, reason = "held, not used")]
     own_reports: mpsc::Sender<FromLane>,
@@ -264,6 +268,8 @@ impl Job {
         let sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
+        let endless = settings.ending == Ending::Endless;
+        let small_tables = SmallTables::load(&query, &settings.outside, &progress, endless).await?;
         let (reports_in, reports) = mpsc::channel(settings.outside.reports());
         let mut plans = Vec::new();
         let is_read = |table: &Table| !discovery.as_ref().is_some_and(|it| it.stopped().contains_key(&table.name));
@@ -315,6 +321,7 @@ impl Job {
             replans: false,
             resting: Resting::default(),
             revising,
+            small_tables,
             own_reports: reports_in,
         };
         match recovered {

@@ -15,6 +15,7 @@ use crate::options::Options;
 pub mod file;
 pub mod kafka;
 pub mod script;
+pub mod text;
 
 /// One table's connection to where its records are.
 pub trait Source: Send {

@@ -21,6 +21,7 @@ use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 
 use super::catalog::Table;
 use super::emission::{Emission, EmitClause};
+use super::lookup::{Noted, is_small, refuse_alone, refuse_current, sides};
 use super::pipeline::{Feed, Pipeline, Work};
 use super::refusal::{Result, not_row_wise, refuse, refuse_at};
 use super::relation::{Reading, StreamTable};
@@ -54,8 +55,12 @@ pub fn compile(
     ];
     let plan = Optimizer::with_rules(rules).optimize(plan, state, |_, _| {})?;
     let output = Arc::new(plan.schema().as_arrow().clone());
-    let rows = RowWise { state };
+    let small = Noted::default();
+    let rows = RowWise { state, small: &small };
     let emission = Emission::of(emit, target.as_deref(), &tables_below(&plan))?;
+    if is_small(&plan) {
+        return refuse_alone(&plan);
+    }
     let (feeds, work, output) = match is_row_wise(&plan) {
         true => {
             let (feeds, work) = rows.query(&plan, target.as_deref())?;
@@ -79,7 +84,7 @@ pub fn compile(
             fingerprint = format!("{fingerprint}\n{}{follows}", feed.table.fingerprint());
         }
     }
-    Ok(Pipeline { feeds, work, output, target, emission, fingerprint })
+    Ok(Pipeline { feeds, work, output, target, lookups: small.into_inner(), emission, fingerprint })
 }
 
 /// Whether each row can go its way without any other.
@@ -96,6 +101,7 @@ pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Union(_)
         | LogicalPlan::Extension(_) => plan.inputs().into_iter().all(is_row_wise),
+        LogicalPlan::Join(join) => sides(join).is_some_and(|sides| is_row_wise(sides.stream)),
         _ => false,
     }
 }
@@ -103,7 +109,10 @@ pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
 /// The tables that a plan reads.
 fn tables_below(plan: &LogicalPlan) -> Vec<&Table> {
     match plan {
-        LogicalPlan::TableScan(scan) => stream_table(scan).map(|stream| stream.table.as_ref()).into_iter().collect(),
+        LogicalPlan::TableScan(scan) => {
+            let streams = stream_table(scan).into_iter().filter(|stream| stream.reading != Reading::Lookup);
+            streams.map(|stream| stream.table.as_ref()).collect()
+        }
         other => other.inputs().into_iter().flat_map(tables_below).collect(),
     }
 }
@@ -139,6 +148,8 @@ impl Branch<'_> {
 #[derive(Clone, Copy)]
 pub(super) struct RowWise<'a> {
     pub(super) state: &'a SessionState,
+    /// The small tables that are joined with.
+    pub(super) small: &'a Noted,
 }
 
 impl RowWise<'_> {
@@ -147,6 +158,9 @@ impl RowWise<'_> {
         let branches = self.branches(plan, None)?;
         for branch in &branches {
             let stream = stream_table(branch.scan)?;
+            if stream.reading == Reading::Table {
+                refuse_current::<()>(&branch.stages, &stream.table)?;
+            }
             let has_windows = branch.stages.iter().any(|stage| matches!(stage, Stage::Windows(_)));
             if stream.reading == Reading::Table && (has_windows || branches.len() > 1) {
                 let what = if has_windows { "a window without an aggregation" } else { "UNION ALL" };
@@ -167,7 +181,15 @@ impl RowWise<'_> {
     /// The ways from tables to a node, and where one of its columns comes from.
     pub(super) fn branches<'p>(self, plan: &'p LogicalPlan, column: Option<usize>) -> Result<Vec<Branch<'p>>> {
         let (below, stage) = match plan {
+            LogicalPlan::TableScan(_) if is_small(plan) => return refuse_alone(plan),
             LogicalPlan::TableScan(scan) => return Ok(vec![Branch { scan, stages: Vec::new(), time: column }]),
+            LogicalPlan::Join(join) => match sides(join) {
+                Some(sides) => {
+                    let below = column.and_then(|at| sides.of_stream(at));
+                    (self.branches(sides.stream, below)?, self.lookup(&sides)?)
+                }
+                None => return not_row_wise(plan),
+            },
             LogicalPlan::SubqueryAlias(alias) => return self.branches(&alias.input, column),
             LogicalPlan::Union(union) => {
                 let mut all = Vec::new();
@@ -213,7 +235,7 @@ impl RowWise<'_> {
         Ok(below.into_iter().map(with).collect())
     }
 
-    /// The filters and projections from the top of a plan down to the first node that is something else.
+    /// The filters, projections and joins with small tables from the top of a plan down to the first node that is something else.
     pub(super) fn stages(self, plan: &LogicalPlan) -> Result<Vec<Stage>> {
         let mut stages = match plan {
             LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) | LogicalPlan::Projection(_) => {
@@ -222,6 +244,10 @@ impl RowWise<'_> {
                     None => Vec::new(),
                 }
             }
+            LogicalPlan::Join(join) => match sides(join) {
+                Some(sides) => self.stages(sides.stream)?,
+                None => Vec::new(),
+            },
             _ => Vec::new(),
         };
         match plan {
@@ -232,6 +258,11 @@ impl RowWise<'_> {
                 let expressions = projection.expr.iter().map(|it| self.physical(it, projection.input.schema()));
                 let schema = Arc::new(projection.schema.as_arrow().clone());
                 stages.push(Stage::Project(expressions.collect::<Result<_>>()?, schema));
+            }
+            LogicalPlan::Join(join) => {
+                if let Some(sides) = sides(join) {
+                    stages.push(self.lookup(&sides)?);
+                }
             }
             _ => {}
         }

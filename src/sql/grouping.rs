@@ -4,6 +4,7 @@ use datafusion::common::Column;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{Aggregate, Expr, GroupingSet as SqlGroupingSet, LogicalPlan};
 
+use super::lookup::{Sides, sides};
 use super::pipeline::ResultColumn;
 use super::refusal::{Result, refuse_at};
 use super::trace::{unaliased, window_column};
@@ -151,10 +152,24 @@ pub(super) fn check_window_columns(aggregate: &Aggregate, node: &WindowNode) -> 
                 found = computes_with_window(projection.expr.iter(), &projection.input, width);
                 &projection.input
             }
+            LogicalPlan::Join(join) => match sides(join) {
+                Some(sides) => {
+                    found = looks_at_window(&sides, width);
+                    sides.stream
+                }
+                None => return None,
+            },
             _ => return None,
         };
     }
     found
+}
+
+/// A column of the window by which a small table is joined with.
+pub(super) fn looks_at_window(sides: &Sides<'_>, width: usize) -> Option<Column> {
+    let columns = sides.looked_at().flat_map(Expr::column_refs);
+    let is_window = |it: &&Column| window_column(&Expr::Column((*it).clone()), sides.stream, width).is_some();
+    columns.into_iter().find(is_window).cloned()
 }
 
 /// A column of the window that an expression is not, but computes with.

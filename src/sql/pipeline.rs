@@ -9,6 +9,7 @@ use super::catalog::Table;
 use super::closing::Closing;
 use super::emission::Emission;
 use super::relation::Reading;
+use super::small_table::SmallTable;
 use crate::window::aggregate::WindowPlan;
 use crate::window::stage::Stage;
 use crate::window::watermark::END_OF_TIME;
@@ -24,6 +25,8 @@ pub struct Pipeline {
     pub output: SchemaRef,
     /// The table that is filled; `None` prints.
     pub target: Option<Arc<Table>>,
+    /// The small tables that its rows are joined with.
+    pub lookups: Vec<Arc<SmallTable>>,
     /// When its results come.
     pub emission: Emission,
     /// The plan in words: a job resumes from a checkpoint only when it is the same.

@@ -320,6 +320,7 @@ fn join(one: &mut Pipeline, other: Pipeline) {
     one.output = Arc::new(Schema::new(fields));
     one.fingerprint = format!("{}\n{}", one.fingerprint, other.fingerprint);
     one.feeds.extend(other.feeds);
+    one.lookups.extend(other.lookups);
 }
 
 /// Offsets and inserts are told apart by topic and partition: a topic is read as one table.

@@ -98,7 +98,8 @@ pub(super) fn without_window<T>(scan: &LogicalPlan, above: Option<&LogicalPlan>)
             &["JOIN", "IN", "EXISTS", "FROM"],
             "a join of streams would keep endless state; give both sides windows, and join those: \
              FROM (SELECT * FROM TUMBLE(a, …)) AS a JOIN (SELECT * FROM TUMBLE(b, …)) AS b \
-             ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.id = b.id",
+             ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.id = b.id; \
+             a small table is joined with as it is: give it 'lookup.cache' = 'FULL'",
         ),
         Some(LogicalPlan::Union(_)) => refuse_at(
             &["UNION"],

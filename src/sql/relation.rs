@@ -32,6 +32,8 @@ pub enum Reading {
     Changes,
     /// The table's current rows: updates and deletes take the old row back.
     Table,
+    /// A small table as a whole, for joins with it.
+    Lookup,
 }
 
 /// A stream as DataFusion sees it while planning: a schema. It is never scanned.
@@ -47,7 +49,11 @@ pub struct StreamTable {
 impl StreamTable {
     /// The plain name of a table: its current rows if it has changes, else its rows.
     pub fn plain(table: &Arc<Table>) -> Self {
-        let reading = if table.has_changes() { Reading::Table } else { Reading::Rows };
+        let reading = match table.has_changes() {
+            _ if table.is_small() => Reading::Lookup,
+            true => Reading::Table,
+            false => Reading::Rows,
+        };
         Self { schema: table.decoded_columns(), table: Arc::clone(table), reading }
     }
 

@@ -77,6 +77,7 @@ impl StatementReader<'_> {
 
     /// The rest of the statement as a query. Unquoted names are put in the case in which they were defined.
     fn query(&mut self, script: &Script) -> Result<(Box<SqlQuery>, Vec<TokenWithSpan>)> {
+        self.system_time(script)?;
         let rewritten = super::window_words::rewrite(&self.tokens[self.at..]);
         self.tokens.splice(self.at.., rewritten);
         let names = Names::of(script);

@@ -88,7 +88,8 @@ impl Submission {
         let mentioned: BTreeSet<String> = views.chain(inserts).filter_map(word).collect();
         let is_open = |table: &&Arc<Table>| {
             let name = table.name.as_str();
-            table.columns.fields().is_empty() && mentioned.contains(name) && !filled.contains(name)
+            let is_asked = table.options.get("connector") != Some("clickhouse");
+            table.columns.fields().is_empty() && mentioned.contains(name) && !filled.contains(name) && is_asked
         };
         self.script.tables.values().filter(is_open).collect()
     }

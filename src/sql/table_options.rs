@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::catalog::Table;
+use super::small_table::{CACHE, RELOAD};
 use super::tokens::StatementReader;
 use crate::connector::{CONNECTORS, known_options};
 use crate::error::{Error, Place, Result, suggestion};
@@ -89,5 +90,9 @@ pub(super) fn check_options(table: &Table) -> Result<()> {
                 .into());
         }
     }
-    Ok(())
+    let failed = |error: Error| {
+        let option = [RELOAD, CACHE].into_iter().find(|name| error.to_string().contains(&format!("'{name}'")));
+        place(option.unwrap_or(CACHE)).error(error.to_string())
+    };
+    table.check_small().map_err(|error| failed(error).into())
 }

@@ -8,6 +8,7 @@ use datafusion::datasource::DefaultTableSource;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 
 use super::closing::{ClosedInput, ClosedRows};
+use super::lookup::sides;
 use super::pipeline::ResultColumn;
 
 /// Which window column an expression over `input` is, if it is nothing but one.
@@ -23,6 +24,13 @@ pub(super) fn trace(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, 
         LogicalPlan::SubqueryAlias(alias) => trace(&alias.input, column),
         LogicalPlan::Filter(filter) => trace(&filter.input, column),
         LogicalPlan::Projection(projection) => trace(&projection.input, passed_on(projection.expr.get(column)?, plan)?),
+        LogicalPlan::Join(join) => match sides(join) {
+            Some(sides) => match sides.of_stream(column) {
+                Some(at) => trace(sides.stream, at),
+                None => Some((plan, column)),
+            },
+            None => Some((plan, column)),
+        },
         bottom => (column < bottom.schema().fields().len()).then_some((bottom, column)),
     }
 }

@@ -33,7 +33,8 @@ use super::catalog::Table;
 use super::closing::{ClosedInput, ClosedRows, Closing};
 use super::compile::{Branch, RowWise, is_row_wise, refuse_queries, stream_table, window_node};
 use super::emission::{Emission, EmitClause, row_identity};
-use super::grouping::{Grouping, check_window_columns, computes_with_window, grouping};
+use super::grouping::{Grouping, check_window_columns, computes_with_window, grouping, looks_at_window};
+use super::lookup::{is_small, refuse_current, sides};
 use super::pipeline::{Feed, Nested, ResultColumn, RowIdentity, Windowed, Work};
 use super::refusal::{Result, check_above, not_row_wise, refuse, refuse_at, without_window};
 use super::relation::Reading;
@@ -189,6 +190,7 @@ impl Compiler<'_> {
         }
         let inputs = plan.inputs();
         match plan {
+            LogicalPlan::TableScan(scan) if is_small(plan) => return self.rows.small_scan(scan),
             LogicalPlan::TableScan(_) => return without_window(plan, above),
             _ if inputs.is_empty() => return Ok(plan.clone()),
             _ => {}
@@ -269,6 +271,11 @@ impl Compiler<'_> {
         let branches = if is_nested { Vec::new() } else { self.rows.branches(&node.input, Some(time_at))? };
         for branch in &branches {
             check_window(&time.name, branch)?;
+            let stream = stream_table(branch.scan)?;
+            if stream.reading == Reading::Table {
+                refuse_current::<()>(&branch.stages, &stream.table)?;
+                refuse_current::<()>(&after, &stream.table)?;
+            }
         }
         let nested = if is_nested { Some(self.nested(node, time_at)?) } else { None };
         let key_schema = Arc::new(Schema::new(key_fields));
@@ -289,8 +296,8 @@ impl Compiler<'_> {
             Windows::Session { gap } => Some(Arc::new(self.sessions(node, gap, &layout)?)),
             _ => None,
         };
-        let used = used_columns(&after, &keys, &arguments, &filters);
         let width = node.input.schema().fields().len();
+        let used = used_columns(width, &after, &keys, &arguments, &filters);
         let plan = WindowPlan {
             windows,
             sessions,
@@ -421,6 +428,7 @@ fn window_below(plan: &LogicalPlan) -> Option<&WindowNode> {
         LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) | LogicalPlan::Projection(_) => {
             plan.inputs().first().and_then(|input| window_below(input))
         }
+        LogicalPlan::Join(join) => sides(join).and_then(|sides| window_below(sides.stream)),
         other => window_node(other),
     }
 }
@@ -434,6 +442,10 @@ fn may_collect(plan: &LogicalPlan, node: &WindowNode) -> bool {
         LogicalPlan::Filter(_) | LogicalPlan::Projection(_) => plan.inputs().first().is_some_and(|input| {
             let is_known = matches!(node.windows, Windows::Tumble(_));
             (is_known || computes_with_window(own.iter(), input, width).is_none()) && may_collect(input, node)
+        }),
+        LogicalPlan::Join(join) => sides(join).is_none_or(|sides| {
+            let is_known = matches!(node.windows, Windows::Tumble(_));
+            (is_known || looks_at_window(&sides, width).is_none()) && may_collect(sides.stream, node)
         }),
         _ => true,
     }
@@ -512,6 +524,7 @@ fn windowed_schema(node: &WindowNode, is_nested: bool) -> Schema {
 
 /// The columns of the windowed rows that the first projection after the window, or what follows it, refers to.
 fn used_columns(
+    width: usize,
     after: &[Stage],
     keys: &[Arc<dyn PhysicalExpr>],
     arguments: &[Vec<Arc<dyn PhysicalExpr>>],
@@ -526,6 +539,11 @@ fn used_columns(
             Stage::Filter(predicate) => note(predicate),
             Stage::Project(expressions, _) => {
                 expressions.iter().for_each(note);
+                return used;
+            }
+            // Its result has columns of its own; which of the window's are used after it is not worth knowing.
+            Stage::Lookup(_) => {
+                used.extend(width..width + WINDOW_COLUMNS.len());
                 return used;
             }
             Stage::Windows(_) => {}

@@ -17,6 +17,7 @@ use crate::change::TopicPartition;
 use crate::checkpoint::CheckpointStore;
 use crate::error::{Error, Result, suggestion};
 use crate::job::check::check;
+use crate::job::lookup::SmallSource;
 use crate::job::outside::Outside;
 use crate::job::progress::Progress;
 use crate::job::run::{Outcome, by_table, run as run_job};
@@ -131,8 +132,13 @@ pub async fn run(case: &Case, query: &Query, manner: &Manner) -> Result<Came> {
     let tables = check(query, "test")?.tables;
     let topics: BTreeMap<String, Vec<String>> =
         by_table(&query.pipelines).into_iter().map(|(table, _)| (table.name.clone(), topics(&table.options))).collect();
+    let lookups = query.pipelines.iter().flat_map(|pipeline| &pipeline.lookups);
+    let small: BTreeSet<String> = lookups.map(|small| small.table.name.clone()).collect();
+    let streams: BTreeSet<String> = topics.keys().cloned().collect();
+    let own = |table: &String| (table.clone(), vec![table.clone()]);
+    let topics = small.iter().map(own).chain(topics).collect();
     let positions = positions(case, &topics)?;
-    let outside = Arc::new(TestOutside::new(case, &topics, &positions, manner));
+    let outside = Arc::new(TestOutside::new(case, &topics, (&streams, &small), &positions, manner));
     let mut settings = Settings::new("test", Ending::Endless, CheckpointStore::in_memory("test"));
     settings.lanes = manner.lanes;
     settings.flush_interval = Duration::from_millis(1);
@@ -142,7 +148,14 @@ pub async fn run(case: &Case, query: &Query, manner: &Manner) -> Result<Came> {
         // Open windows are saved with every batch, or hardly ever: then what came since is counted again.
         settings.checkpoint_interval = if manner.lanes == 1 { Duration::ZERO } else { Duration::from_secs(3_600) };
     }
-    let legs = legs(case, manner);
+    // The rows of small tables are there from the beginning.
+    let streamed = |count: usize| case.inputs[..count].iter().filter(|it| streams.contains(&it.table)).count();
+    let mut legs = legs(case, manner);
+    for event in legs.iter_mut().flatten() {
+        if let Event::Release(count) = event {
+            *count = streamed(*count);
+        }
+    }
     let mut most_open_windows = 0;
     for (number, leg) in legs.iter().enumerate() {
         let ends = number + 1 == legs.len() && !case.open;
@@ -326,6 +339,8 @@ async fn start(
 struct TestOutside {
     clock: AtomicI64,
     script: Arc<Script>,
+    /// The rows of small tables.
+    small: Arc<Script>,
     /// The topics of each table, by the name of the table.
     topics: BTreeMap<String, BTreeSet<String>>,
     collected: Arc<Collected>,
@@ -337,6 +352,7 @@ impl TestOutside {
     fn new(
         case: &Case,
         named: &BTreeMap<String, Vec<String>>,
+        (streams, small): (&BTreeSet<String>, &BTreeSet<String>),
         positions: &[(TopicPartition, i64)],
         manner: &Manner,
     ) -> Self {
@@ -345,14 +361,25 @@ impl TestOutside {
         for (input, (partition, _)) in case.inputs.iter().zip(positions) {
             topics.entry(input.table.clone()).or_default().insert(partition.topic.to_string());
         }
-        let empty = named.values().map(|topics| TopicPartition { topic: topics[0].as_str().into(), partition: 0 });
-        let records = case.inputs.iter().zip(positions).map(|(input, (partition, offset))| {
-            let (key, value) = (input.key.clone(), input.value.clone());
-            (partition.clone(), Record { offset: *offset, timestamp: input.timestamp, key, value })
-        });
+        let empty = |tables: &BTreeSet<String>| {
+            let tables = tables.clone();
+            let own = named.iter().filter(move |(table, _)| tables.contains(*table));
+            own.map(|(_, topics)| TopicPartition { topic: topics[0].as_str().into(), partition: 0 })
+        };
+        let records = |tables: &BTreeSet<String>| {
+            let tables = tables.clone();
+            let own = case.inputs.iter().zip(positions).filter(move |(it, _)| tables.contains(&it.table));
+            own.map(|(input, (partition, offset))| {
+                let (key, value) = (input.key.clone(), input.value.clone());
+                (partition.clone(), Record { offset: *offset, timestamp: input.timestamp, key, value })
+            })
+        };
+        let tables = Script::new(empty(small), records(small), usize::MAX, false);
+        tables.release(case.inputs.len());
         Self {
             clock: AtomicI64::new(BEGINNING),
-            script: Arc::new(Script::new(empty, records, manner.batch, manner.saves_each)),
+            script: Arc::new(Script::new(empty(streams), records(streams), manner.batch, manner.saves_each)),
+            small: Arc::new(tables),
             topics,
             collected: Arc::default(),
             opened: AtomicUsize::new(0),
@@ -376,6 +403,12 @@ impl Outside for TestOutside {
     fn sources(&self, tables: &[&Options]) -> Result<Vec<Box<dyn Source>>> {
         let topics = tables.iter().map(|it| self.topics.get(it.table()).cloned().unwrap_or_default()).collect();
         Ok(open_together(&self.script, topics))
+    }
+
+    fn small_source(&self, table: &Options) -> Result<SmallSource> {
+        let topics = vec![self.topics.get(table.table()).cloned().unwrap_or_default()];
+        let source = open_together(&self.small, topics).pop();
+        source.map(SmallSource::Records).ok_or_else(|| Error::internal("a small table has no records"))
     }
 
     fn sink(&self, table: &OutputTable, _: bool) -> Result<Box<dyn Sink>> {

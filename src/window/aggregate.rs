@@ -263,6 +263,8 @@ struct PreparedSessions {
     keys: Vec<datafusion::arrow::array::ArrayRef>,
     /// Those that the aggregation reads.
     kept: Rows,
+    /// Which of all rows each of them is of.
+    places: Vec<usize>,
     /// The same, evaluated.
     input: super::pane::PaneInput,
 }
@@ -279,13 +281,17 @@ fn prepare_sessions(
         return Ok(None);
     }
     let keys = sessions.keys.iter().map(|key| evaluate(key, &all.batch)).collect::<Result<_>>()?;
-    let kept = run(&plan.after, plan.add_window_columns(all.clone(), times)?)?;
+    let windowed = plan.add_window_columns(all.clone(), times)?;
+    let kept = run(&plan.after, Rows::all(windowed.batch))?;
     let kept = if kept.is_empty() { kept.slice(0, 0) } else { kept };
+    let places: Vec<usize> = (0..kept.len()).map(|row| kept.source_row(row)).collect();
+    let index = places.iter().map(|&place| all.source_row(place) as u32).collect::<Vec<_>>();
+    let kept = Rows { batch: kept.batch, index: Some(index.into()) };
     let input = match kept.is_empty() {
         true => super::pane::PaneInput { keys: vec![], arguments: vec![], filters: vec![], signs: None, rows: 0 },
         false => plan.input(&kept, times)?,
     };
-    Ok(Some(PreparedSessions { all, keys, kept, input }))
+    Ok(Some(PreparedSessions { all, keys, kept, places, input }))
 }
 
 /// Sessions are made of all rows of the window's input, also of those that WHERE leaves out after it.
@@ -297,7 +303,7 @@ fn count_sessions(
     source: &TopicPartition,
     uncounted: &mut Uncounted,
 ) -> Result<()> {
-    let PreparedSessions { all, keys, kept, input } = prepared;
+    let PreparedSessions { all, keys, kept, places, input } = prepared;
     let time = |row: usize| {
         let row = all.source_row(row);
         let sign = times.signs.get(row).copied().unwrap_or(1);
@@ -307,24 +313,18 @@ fn count_sessions(
     if kept.is_empty() {
         return Ok(());
     }
-    // Both are in the order of their source rows.
-    let mut at = 0;
+    // Rows come in their order; those without a time are not asked for.
     let mut counted = Vec::with_capacity(kept.len());
-    let mut row_of_kept = 0;
-    let id_of = |source_row: usize, _: i64, _: i64| {
-        while all.source_row(at) < source_row {
-            at += 1;
+    let mut next = 0;
+    let of_kept = |source_row: usize, _: i64, _: i64| {
+        while kept.source_row(next) < source_row {
+            next += 1;
         }
-        ids[at]
-    };
-    let mut id_of = id_of;
-    let of_kept = |source_row: usize, time: i64, met: i64| {
-        let id = id_of(source_row, time, met);
-        while kept.source_row(row_of_kept) < source_row {
-            row_of_kept += 1;
-        }
+        let row = next;
+        next += 1;
+        let id = ids[places[row]];
         if id.is_some() {
-            counted.push(row_of_kept as u32);
+            counted.push(row as u32);
         }
         id
     };

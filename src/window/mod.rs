@@ -5,6 +5,7 @@ pub mod assigner;
 pub mod calendar;
 pub mod changed;
 mod frozen;
+pub mod lookup;
 pub mod pane;
 pub mod plan;
 pub mod retract;

@@ -10,6 +10,7 @@ use datafusion::arrow::compute::{FilterBuilder, filter_record_batch, prep_null_m
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 
+use super::lookup::Lookup;
 use super::row_windows::RowWindows;
 use crate::error::{Error, Result};
 
@@ -22,6 +23,8 @@ pub enum Stage {
     Project(Vec<Arc<dyn PhysicalExpr>>, SchemaRef),
     /// Adds the bounds of its windows to each row, once for each of them.
     Windows(RowWindows),
+    /// Joins each row with those of a small table.
+    Lookup(Arc<Lookup>),
 }
 
 /// Rows on their way through the stages, each with its place in the batch that it came from.
@@ -86,7 +89,7 @@ pub fn run(stages: &[Stage], mut rows: Rows) -> Result<Rows> {
                 let mask = mask.as_boolean();
                 if mask.null_count() == 0 { rows.filter(mask)? } else { rows.filter(&prep_null_mask_filter(mask))? }
             }
-            Stage::Project(..) | Stage::Windows(_) => project(stage, rows)?,
+            Stage::Project(..) | Stage::Windows(_) | Stage::Lookup(_) => project(stage, rows)?,
         };
         if rows.is_empty() {
             break;
@@ -104,6 +107,7 @@ pub fn run_projections(stages: &[Stage], rows: Rows) -> Result<Rows> {
 pub fn output_schema(stages: &[Stage], input: &SchemaRef) -> SchemaRef {
     let last = stages.iter().rev().find_map(|stage| match stage {
         Stage::Project(_, schema) | Stage::Windows(RowWindows { schema, .. }) => Some(schema),
+        Stage::Lookup(lookup) => Some(&lookup.schema),
         Stage::Filter(_) => None,
     });
     Arc::clone(last.unwrap_or(input))
@@ -113,6 +117,7 @@ fn project(stage: &Stage, rows: Rows) -> Result<Rows> {
     let (expressions, schema) = match stage {
         Stage::Project(expressions, schema) => (expressions, schema),
         Stage::Windows(windows) => return windows.add(rows),
+        Stage::Lookup(lookup) => return lookup.join(&rows),
         Stage::Filter(_) => return Ok(rows),
     };
     let columns = expressions.iter().map(|expression| evaluate(expression, &rows.batch)).collect::<Result<Vec<_>>>()?;

@@ -29,7 +29,7 @@ impl Folder {
         fs::write(self.path(name), text).unwrap();
     }
 
-    fn append(&self, name: &str, text: &str) {
+    pub(crate) fn append(&self, name: &str, text: &str) {
         use std::io::Write;
         fs::OpenOptions::new().append(true).open(self.path(name)).unwrap().write_all(text.as_bytes()).unwrap();
     }

@@ -15,6 +15,7 @@ mod fencing;
 mod filesystem;
 mod formats;
 mod kafka_source;
+mod lookup;
 mod malformed;
 mod million;
 mod mirror;

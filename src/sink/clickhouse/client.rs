@@ -76,6 +76,11 @@ impl ClickHouseClient {
         self.ask(sql, &[], format).await
     }
 
+    /// Runs a statement with settings and returns its rows, a JSON object a line.
+    pub async fn query_lines(&self, sql: &str, settings: &[(&str, &str)]) -> Result<String> {
+        self.ask(sql, settings, "JSONEachRow").await
+    }
+
     async fn ask(&self, sql: &str, settings: &[(&str, &str)], format: &str) -> Result<String> {
         let mut query = self.http.query_raw(sql);
         for (name, value) in settings {

@@ -15,6 +15,7 @@ mod encode;
 mod evolve;
 mod insert;
 mod look;
+pub mod lookup;
 pub(crate) mod repeat;
 pub(crate) mod split;
 #[cfg(test)]
