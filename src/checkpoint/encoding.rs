@@ -28,7 +28,7 @@ const WINDOW_END: &str = "window_end";
 /// What is saved under a number.
 #[derive(Debug)]
 pub(crate) enum Saved {
-    Checkpoint(Checkpoint),
+    Checkpoint(Box<Checkpoint>),
     Claim(Claim),
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Saved, String> {
             }
         }
     }
-    Ok(Saved::Checkpoint(Checkpoint { manifest, state: (what == 1).then_some(state), rows }))
+    Ok(Saved::Checkpoint(Box::new(Checkpoint { manifest, state: (what == 1).then_some(state), rows })))
 }
 
 #[derive(Clone, Copy)]
@@ -339,7 +339,7 @@ mod tests {
 
     fn checkpoint_of(bytes: &[u8]) -> Checkpoint {
         match decode(bytes).unwrap() {
-            Saved::Checkpoint(checkpoint) => checkpoint,
+            Saved::Checkpoint(checkpoint) => *checkpoint,
             Saved::Claim(claim) => panic!("{claim:?}"),
         }
     }

@@ -116,7 +116,7 @@ impl CheckpointStore {
                 let found = match self.load(number).await? {
                     Ok(Saved::Claim(claim)) if claim.afresh => break,
                     Ok(Saved::Claim(_)) => continue,
-                    Ok(Saved::Checkpoint(last)) => self.with_state(last, &numbers).await?,
+                    Ok(Saved::Checkpoint(last)) => self.with_state(*last, &numbers).await?,
                     Err(damage) => Err(damage),
                 };
                 match found {
@@ -168,7 +168,7 @@ impl CheckpointStore {
         }
         let state_number = last.manifest.state_number;
         let with_state = match self.load(state_number).await? {
-            Ok(Saved::Checkpoint(with_state)) if with_state.state.is_some() => with_state,
+            Ok(Saved::Checkpoint(with_state)) if with_state.state.is_some() => *with_state,
             Ok(_) => return Ok(Err(format!("checkpoint {state_number}, which it follows, has no state"))),
             Err(damage) => {
                 return Ok(Err(format!("checkpoint {state_number}, which it follows, cannot be used: {damage}")));
@@ -177,7 +177,7 @@ impl CheckpointStore {
         let mut between = Vec::new();
         for &number in numbers.iter().filter(|number| (state_number + 1..last.manifest.number).contains(number)) {
             match self.load(number).await? {
-                Ok(Saved::Checkpoint(checkpoint)) => between.push(checkpoint),
+                Ok(Saved::Checkpoint(checkpoint)) => between.push(*checkpoint),
                 Ok(Saved::Claim(_)) => {}
                 Err(damage) => {
                     return Ok(Err(format!("checkpoint {number}, which it follows, cannot be used: {damage}")));

@@ -64,6 +64,8 @@ pub struct Emitted {
 
 /// The rows of a window, by key.
 type Shown = BTreeMap<Box<[u8]>, Row>;
+/// A row and its key.
+type KeyedRow = (Box<[u8]>, Row);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Row {
@@ -110,10 +112,10 @@ impl Emitted {
 
     /// The rows to write, given those that windows have now: rows that differ from what was written, tombstones of rows that are gone.
     pub fn revise(&mut self, rows: &[RecordBatch], looked: &Looked) -> Result<Vec<RecordBatch>> {
-        let mut fresh: BTreeMap<WindowBounds, Vec<(Box<[u8]>, Row)>> = BTreeMap::new();
+        let mut fresh: BTreeMap<WindowBounds, Vec<KeyedRow>> = BTreeMap::new();
         for batch in rows {
-            for (bounds, key, row) in self.rows_of(batch)? {
-                fresh.entry(bounds).or_default().push((key, row));
+            for (bounds, row) in self.rows_of(batch)? {
+                fresh.entry(bounds).or_default().push(row);
             }
         }
         let Looked { watermark, .. } = *looked;
@@ -178,7 +180,7 @@ impl Emitted {
     }
 
     /// The rows of a batch whose first columns are those of the query, each with its window and key.
-    fn rows_of(&self, batch: &RecordBatch) -> Result<Vec<(WindowBounds, Box<[u8]>, Row)>> {
+    fn rows_of(&self, batch: &RecordBatch) -> Result<Vec<(WindowBounds, KeyedRow)>> {
         let bounds = self.bounds(batch)?;
         let values = self.rows.convert_columns(&batch.columns()[..self.width])?;
         let keys: Vec<ArrayRef> = self.identity.key.iter().map(|&place| Arc::clone(batch.column(place))).collect();
@@ -186,7 +188,7 @@ impl Emitted {
         let row = |place: usize| {
             let values = values.row(place).data().into();
             let row = Row { values, number: 0, revision: 0, is_final: false, is_deleted: false };
-            (bounds[place], keys.row(place).data().into(), row)
+            (bounds[place], (keys.row(place).data().into(), row))
         };
         Ok((0..batch.num_rows()).map(row).collect())
     }
@@ -278,7 +280,7 @@ impl Emitted {
         let revisions = first[2].as_primitive_opt::<UInt32Type>().ok_or_else(damaged)?;
         let values = self.as_query(&saved.columns()[5..]).map_err(|_| damaged())?;
         let numbers = self.numbers(&saved.columns()[5..]);
-        for (place, (_, key, row)) in self.rows_of(&values)?.into_iter().enumerate() {
+        for (place, (_, (key, row))) in self.rows_of(&values)?.into_iter().enumerate() {
             let number = numbers.as_ref().map_or(0, |it| it.value(place));
             let row = Row {
                 number,
@@ -302,7 +304,7 @@ impl Emitted {
         let (finals, deleted) = (flags(IS_FINAL)?, flags(IS_DELETED)?);
         let revisions = column(REVISION)?.as_primitive_opt::<UInt32Type>().ok_or_else(damaged)?;
         let numbers = self.numbers(rows.columns());
-        for (place, (bounds, key, row)) in self.rows_of(rows)?.into_iter().enumerate() {
+        for (place, (bounds, (key, row))) in self.rows_of(rows)?.into_iter().enumerate() {
             let number = numbers.as_ref().map_or(0, |it| it.value(place));
             let row = Row {
                 number,

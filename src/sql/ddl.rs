@@ -80,7 +80,7 @@ impl StatementReader<'_> {
             return Err(self.text.error(place, format!("column \"{name}\" is defined twice")).into());
         }
         if self.take_words(&["AS"]) {
-            return self.computed(table, name, place);
+            return self.computed(table, &name, place);
         }
         let type_place = self.place();
         let declared = self.data_type()?;
@@ -115,7 +115,7 @@ impl StatementReader<'_> {
     }
 
     /// After `name AS`.
-    fn computed(&mut self, table: &mut TableDefinition, name: String, place: Location) -> Result<()> {
+    fn computed(&mut self, table: &mut TableDefinition, name: &str, place: Location) -> Result<()> {
         let at = self.place();
         let expression = self.parse(|parser| parser.parse_expr())?;
         if !processing_time::is_call(&expression) {
@@ -125,12 +125,12 @@ impl StatementReader<'_> {
             );
             return Err(self.text.error(at, message).into());
         }
-        table.processing_time.push((name.clone(), place));
+        table.processing_time.push((name.to_owned(), place));
         if self.take_words(&["COMMENT"]) {
             let comment = self.string("the column's comment")?;
-            table.comments.insert(name.clone(), comment);
+            table.comments.insert(name.to_owned(), comment);
         }
-        table.fields.push(processing_time::field(&name));
+        table.fields.push(processing_time::field(name));
         Ok(())
     }
 

@@ -205,11 +205,9 @@ pub(super) fn row_identity(plan: &LogicalPlan, origins: &Origins<'_>, windows: W
         let Some(Origin { column, cast }) = origin(plan, place, origins) else { continue };
         let data_type = field.data_type();
         match column {
-            ResultColumn::Window(bound) => {
-                if keeps_time(data_type, windows) {
-                    bounds[bound] = bounds[bound].or(Some(place));
-                    key.push(place);
-                }
+            ResultColumn::Window(bound) if keeps_time(data_type, windows) => {
+                bounds[bound] = bounds[bound].or(Some(place));
+                key.push(place);
             }
             ResultColumn::Key(number) if !data_type.is_floating() && !data_type.is_nested() => {
                 key.push(place);

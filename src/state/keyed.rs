@@ -184,7 +184,7 @@ impl KeyedRows {
                 ends.clear();
                 Ok::<_, crate::error::Error>(())
             };
-            partition.rows.each(&mut |key, image| {
+            partition.rows.each(|key, image| {
                 bytes.extend_from_slice(image);
                 ends.push(bytes.len());
                 flags.push(has_ahead && partition.ahead.contains(key));

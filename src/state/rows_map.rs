@@ -23,6 +23,11 @@ impl RowsMap {
         self.rows.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The image of a key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Cow<'_, [u8]>>> {
         Ok(self.rows.get(key).map(|image| Cow::Borrowed(image.as_ref())))
@@ -46,7 +51,7 @@ impl RowsMap {
     }
 
     /// Shows every row, in no particular order.
-    pub fn each(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    pub fn each(&self, mut visit: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
         self.rows.iter().try_for_each(|(key, image)| visit(key, image))
     }
 

@@ -95,7 +95,7 @@ pub struct WindowAggregate {
 }
 
 enum Open {
-    Slices(Slices),
+    Slices(Box<Slices>),
     Sessions(Box<Sessions>, Arc<SessionPlan>),
 }
 
@@ -104,7 +104,7 @@ impl WindowAggregate {
     pub fn new(plan: Arc<WindowPlan>) -> Result<Self> {
         let open = match &plan.sessions {
             Some(sessions) => Open::Sessions(Box::new(Sessions::new(&plan, sessions)?), Arc::clone(sessions)),
-            None => Open::Slices(Slices::new(&plan)),
+            None => Open::Slices(Box::new(Slices::new(&plan))),
         };
         Ok(Self { plan, open, closed_to: BEGINNING_OF_TIME })
     }

@@ -318,7 +318,7 @@ impl Sessions {
         fragments.sort_by(|a, b| (a.source, &a.key, a.fragment.start).cmp(&(b.source, &b.key, b.fragment.start)));
         let of =
             |(place, it): (usize, &Leaving)| it.fragment.units().into_iter().map(move |(id, point)| (id, place, point));
-        let units: Vec<(u64, usize, Option<(i64, Point)>)> = fragments.iter().enumerate().flat_map(of).collect();
+        let units: Vec<(_, usize, _)> = fragments.iter().enumerate().flat_map(of).collect();
         let places: HashMap<u64, usize> = units.iter().enumerate().map(|(unit, (id, ..))| (*id, unit)).collect();
         let ids = groups.column(0).as_primitive::<UInt64Type>();
         let mut rows: Vec<(usize, Option<u32>)> = Vec::with_capacity(groups.num_rows());
