@@ -1,5 +1,5 @@
 //! A planned SELECT → a [`Pipeline`]: the parts below windows become row-wise stages that lanes run, the parts above them stay
-//! DataFusion plans over the rows of closed windows. Queries with windows: [`super::windowed`].
+//! DataFusion plans over the rows of closed windows. Queries with windows: `windowed.rs`.
 
 use std::sync::Arc;
 
