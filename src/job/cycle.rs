@@ -185,6 +185,11 @@ impl Job {
         asked
     }
 
+    fn has_sessions(&self, pipeline: usize) -> bool {
+        let windowed = self.query.pipelines.get(pipeline).and_then(|pipeline| pipeline.windowed());
+        windowed.is_some_and(|windowed| windowed.inputs.iter().any(|plan| plan.sessions.is_some()))
+    }
+
     /// The groups of lanes that an input is in.
     pub(super) fn groups_of(&self, id: InputId) -> BTreeSet<usize> {
         self.inputs.iter().filter(|input| input.feeds(id)).map(|input| input.group).collect()
@@ -240,7 +245,9 @@ impl Job {
         let mut closing = watermarks.clone();
         closing.retain(|pipeline, watermark| {
             let has_changed = changed.get(pipeline).is_some_and(|windows| !windows.is_empty());
-            has_changed || earlier.get(pipeline).is_none_or(|earlier| *watermark > *earlier)
+            // What a session waited for may have been taken back. Recovery closes at each cut's state, so the cut does as well.
+            let may_wait = self.has_sessions(*pipeline);
+            has_changed || may_wait || earlier.get(pipeline).is_none_or(|earlier| *watermark > *earlier)
         });
         looked.retain(|pipeline, _| closing.contains_key(pipeline));
         let moved = |input: &TableInput| Some(input.watermark()).filter(|it| *it > of(&before, input.name()));
