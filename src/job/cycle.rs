@@ -9,6 +9,7 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 
 use super::blocking::block_in_place;
+use super::changed_query::{fingerprints, outputs_in_words};
 use super::delivery::Delivery;
 use super::emission::Looked;
 use super::epoch::{Cut, blocks, intents};
@@ -25,7 +26,6 @@ use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::Result;
 use crate::sql::pipeline::{ClosedWindow, Windowed};
-use crate::sql::query::Query;
 use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowPlan, WindowState};
 use crate::window::changed::WindowBounds;
@@ -373,6 +373,7 @@ impl Job {
             epoch: self.epoch,
             made_at,
             fingerprints: fingerprints(&self.query),
+            outputs: outputs_in_words(&self.outputs.tables),
             positions: self
                 .inputs
                 .iter()
@@ -596,9 +597,4 @@ pub(super) fn by_pipeline(windows: InputWindows) -> BTreeMap<usize, InputWindows
 /// Whether what failed in a window is said: of one that is looked at again and again, once, when nothing changes any more.
 fn is_settled(plan: &WindowPlan, start: i64, looked: Option<&Looked>) -> bool {
     looked.is_none_or(|it| plan.closes_at(plan.windows.last_window(start).1) <= it.watermark)
-}
-
-/// The plan of each pipeline in words.
-pub(super) fn fingerprints(query: &Query) -> Vec<String> {
-    query.pipelines.iter().map(|pipeline| pipeline.fingerprint.clone()).collect()
 }
