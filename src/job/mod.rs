@@ -20,6 +20,7 @@ pub mod lane;
 pub mod lanes;
 mod limits;
 pub mod lookup;
+pub mod memory;
 mod merge;
 pub mod message;
 pub mod mirror;
