@@ -1,7 +1,7 @@
 //! Which connectors there are and which options each knows.
 
 use crate::format;
-use crate::sink::{blackhole, clickhouse, file as file_sink, print};
+use crate::sink::{blackhole, clickhouse, file as file_sink, kafka as kafka_sink, print};
 use crate::source::{file as file_source, kafka};
 use crate::sql::small_table;
 
@@ -36,7 +36,7 @@ pub const MAX_DRIFT: &str = "scan.watermark.alignment.max-drift";
 /// The options that a connector knows, `*` at the end standing for anything; `None` for an unknown connector.
 pub fn known_options(connector: &str) -> Option<Vec<&'static str>> {
     let own: Vec<&[&str]> = match connector {
-        "kafka" => vec![kafka::OPTIONS, format::OPTIONS],
+        "kafka" => vec![kafka::OPTIONS, kafka_sink::OPTIONS, format::OPTIONS],
         "filesystem" => vec![file_source::OPTIONS, file_sink::OPTIONS, format::OPTIONS],
         "clickhouse" => vec![clickhouse::OPTIONS],
         "print" => vec![print::OPTIONS],

@@ -35,6 +35,7 @@ pub mod connector;
 pub mod error;
 pub mod format;
 pub mod job;
+mod kafka_properties;
 pub mod options;
 pub mod server;
 pub mod sink;

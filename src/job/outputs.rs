@@ -314,6 +314,12 @@ fn beside(main: &Options, option: &str, suffix: &str) -> Options {
             };
             values.insert("table".into(), given.unwrap_or(default));
         }
+        Some("kafka") => {
+            let topic = main.get("topic").unwrap_or(main.table());
+            let default = if shared { suffix.to_owned() } else { format!("{topic}_{suffix}") };
+            values.insert("topic".into(), given.unwrap_or(default));
+            values.remove("key.fields");
+        }
         Some("filesystem") => {
             let path = main.get("path").unwrap_or_default();
             values.insert("path".into(), given.unwrap_or_else(|| beside_path(path, suffix)));

@@ -20,6 +20,7 @@ use crate::options::Options;
 pub mod blackhole;
 mod encode;
 pub mod file;
+pub mod kafka;
 pub mod limits;
 pub mod print;
 #[cfg(test)]
@@ -185,17 +186,18 @@ pub trait Sink: Send {
 }
 
 /// The connectors that can be written, for messages.
-pub const CONNECTORS: &[&str] = &["clickhouse", "filesystem", "print", "blackhole"];
+pub const CONNECTORS: &[&str] = &["clickhouse", "filesystem", "kafka", "print", "blackhole"];
 
 /// The sink that a table's options describe. `resume` when the job goes on from a checkpoint, so that what was written stays.
 pub fn open(table: &OutputTable, resume: bool) -> Result<Box<dyn Sink>> {
     match table.options.required("connector")? {
         "clickhouse" => Ok(Box::new(clickhouse::ClickHouseSink::new(table)?)),
         "filesystem" => Ok(Box::new(file::FileSink::new(table, resume)?)),
+        "kafka" => Ok(Box::new(kafka::KafkaSink::new(table)?)),
         "print" => Ok(Box::new(print::PrintSink::new(table)?)),
         "blackhole" => Ok(Box::new(blackhole::BlackholeSink::default())),
         other => {
-            let expected = "'clickhouse', 'filesystem', 'print' or 'blackhole' for a table that is written";
+            let expected = "'clickhouse', 'filesystem', 'kafka', 'print' or 'blackhole' for a table that is written";
             Err(table.options.invalid("connector", other, expected))
         }
     }

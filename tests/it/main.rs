@@ -14,6 +14,7 @@ mod faults;
 mod fencing;
 mod filesystem;
 mod formats;
+mod kafka_sink;
 mod kafka_source;
 mod lookup;
 mod malformed;
