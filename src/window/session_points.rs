@@ -97,9 +97,10 @@ mod tests {
         }
         assert_eq!(points.add(15, 9, 7), Point { id: 2, rows: 2, since: 85 });
         assert_eq!(points.bounds(), Some((0, 30)));
-        // The clock was at 70, 75 and 85 when 30, 25 and 15 came: it had passed the start before.
+        // The clock was at 70, 75, 85, 90 and 100 when 30, 25, 15, 10 and 0 came: it had passed the start of then, or had not yet.
         assert_eq!(points.reach(0), Some(Reach { start: 30, since: 70 }));
-        assert_eq!(points.reach(60), Some(Reach { start: 15, since: 85 }));
+        assert_eq!(points.reach(60), Some(Reach { start: 25, since: 75 }));
+        assert_eq!(points.reach(1_000), Some(Reach { start: 0, since: 100 }));
         assert_eq!(points.take(15), Some(Point { id: 2, rows: 1, since: 85 }));
         assert_eq!(points.clone().split(10).len(), 1);
         assert_eq!(points.take(15), Some(Point { id: 2, rows: 0, since: 85 }));
