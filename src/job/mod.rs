@@ -33,6 +33,7 @@ pub mod outside;
 pub mod progress;
 pub mod recovery;
 mod retraction;
+mod resting;
 mod revising;
 pub mod rows;
 pub mod run;

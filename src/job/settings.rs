@@ -1,5 +1,6 @@
 //! How a job runs, besides its query.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ pub struct Settings {
     pub flush_bytes: usize,
     /// How often the open windows are saved.
     pub checkpoint_interval: Duration,
+    /// How many bytes of memory kept rows may take; more go to disk.
+    pub state_memory: usize,
+    /// Where they go then.
+    pub state_folder: PathBuf,
+    /// After so many checkpoints that have what has changed of them, all kept rows are saved once more.
+    pub renew_after: usize,
     /// Its clock, sources and sinks.
     pub outside: Arc<dyn Outside>,
 }
@@ -58,6 +65,9 @@ impl Settings {
             flush_rows: 250_000,
             flush_bytes: 64 << 20,
             checkpoint_interval: Duration::from_secs(10),
+            state_memory: 256 << 20,
+            state_folder: ".highwater/state".into(),
+            renew_after: 100,
             outside: Arc::new(World),
         }
     }
