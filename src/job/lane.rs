@@ -33,7 +33,7 @@ use crate::format::Decoder;
 use crate::format::infer::Sample;
 use crate::format::watch::Watch;
 use crate::source::{RawBatch, SourceReader};
-use crate::state::PartitionRows;
+use crate::state::{PartitionRows, Save};
 use crate::window::NO_EVENT_TIME;
 use crate::window::aggregate::{EventTimes, InputId, WindowAggregate, WindowState};
 use crate::window::watermark::{BEGINNING_OF_TIME, PartitionClock};

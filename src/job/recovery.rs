@@ -82,8 +82,12 @@ impl Job {
         let on_their_way = Arc::new(Semaphore::new(RESTORED_AT_ONCE));
         for &number in &with_state.manifest.rows {
             let permit = Arc::clone(&on_their_way).acquire_owned().await.map_err(Error::internal)?;
-            let rows = self.settings.checkpoints.kept_rows(number).await?;
-            self.hand_out(rows, Some(permit));
+            let rows = match self.settings.checkpoints.kept_rows(number).await {
+                // They were there: somebody else may have forgotten them since.
+                Err(error) if !error.is_transient() => self.fence.check().await.and(Err(error)),
+                rows => rows,
+            };
+            self.hand_out(rows?, Some(permit));
         }
         if !with_state.manifest.rows.is_empty() {
             self.order(|| ToLane::RowsRestored);

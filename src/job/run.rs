@@ -37,7 +37,7 @@ use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use super::ticker::Ticker;
-use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered, SavedSchemas, State, Truncate, Writer};
+use crate::checkpoint::{Checkpoint, Fence, Manifest, Recovered, SavedSchemas, Truncate, Writer};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
@@ -84,6 +84,8 @@ pub struct Job {
     /// What kept rows may take.
     pub(super) memory: Arc<Memory>,
     pub(super) kept_saves: KeptSaves,
+    /// Says whether the job is still this process's.
+    pub(super) fence: Fence,
     /// The save of kept rows that the current cut is.
     pub(super) saving: Option<Save>,
     pub(super) state_saved: Duration,
@@ -282,6 +284,7 @@ impl Job {
         let (inputs, groups) = opened(&plans, &settings, &reports_in, &progress).await?;
         // Only now: a process that cannot run the job does not take it from one that does.
         let (writer, recovered) = take_over(found, known, &settings).await?;
+        let fence = writer.fence();
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
         let revising = Revising::new(&query, &outputs, now)?;
@@ -309,6 +312,7 @@ impl Job {
             state_epoch: 0,
             memory,
             kept_saves,
+            fence,
             saving: None,
             state_saved: clock,
             looked_around: clock,

@@ -3,7 +3,7 @@
 //! It is a scratch pad: checkpoints have the rows, and nothing in it is read again after the process has ended. So it needs no care
 //! against crashes, and its folder goes with the process: at once, or when the next one finds it.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::Write;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -130,7 +130,7 @@ impl Scratch {
     fn failed(&self, error: fjall::Error) -> Error {
         let place = &self.folder.place;
         // Of what its threads met, the store says nothing.
-        let cause = match probe(place) {
+        let cause: Box<dyn std::error::Error + Send + Sync> = match probe(place) {
             Err(cause) => cause.into(),
             Ok(()) => error.into(),
         };
