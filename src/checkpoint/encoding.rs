@@ -386,14 +386,18 @@ mod tests {
     #[test]
     fn kept_rows_come_back_as_they_were() {
         let keyed = checkpoint().state.unwrap().keyed;
-        let without_gone = PartitionRows { gone: Vec::new(), part: Part { whole: true, since: Some(3) }, ..keyed[0].clone() };
+        let without_gone =
+            PartitionRows { gone: Vec::new(), part: Part { whole: true, since: Some(3) }, ..keyed[0].clone() };
         let keyed = [without_gone, keyed[0].clone(), keyed[0].clone()];
         let bytes = encode_rows("j", 12, &Process::this(3), &keyed).unwrap();
         let copy = decode_rows(&bytes, 12).unwrap();
         assert_eq!(copy.len(), 3);
         for (copy, original) in copy.iter().zip(&keyed) {
             assert_eq!((&copy.table, &copy.source, copy.unmatched), (&original.table, &original.source, 7));
-            assert_eq!((&copy.rows, &copy.gone, copy.part.whole), (&original.rows, &original.gone, original.part.whole));
+            assert_eq!(
+                (&copy.rows, &copy.gone, copy.part.whole),
+                (&original.rows, &original.gone, original.part.whole)
+            );
         }
         assert!(decode_rows(&bytes, 13).is_err() && decode_rows(&bytes_of(&checkpoint()), 12).is_err());
         for at in (0..bytes.len()).step_by(7) {

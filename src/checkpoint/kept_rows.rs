@@ -129,7 +129,9 @@ impl CheckpointStore {
     pub(super) async fn check_rows(&self, manifest: &Manifest) -> Result<Result<(), String>> {
         let look = async |number: u64| -> Result<Option<String>> {
             let checked = self.load_rows(number).await?.and_then(|bytes| check(&bytes, number));
-            Ok(checked.err().map(|damage| format!("the kept rows of checkpoint {number}, which it builds on: {damage}")))
+            Ok(checked
+                .err()
+                .map(|damage| format!("the kept rows of checkpoint {number}, which it builds on: {damage}")))
         };
         let looks = futures::stream::iter(manifest.rows.clone()).map(look).buffered(CHECKED_AT_ONCE);
         let mut damages = std::pin::pin!(looks.try_filter_map(async |damage| Ok(damage)));

@@ -190,7 +190,14 @@ async fn a_folder_of_an_older_version_goes_on() {
 async fn save_rows(writer: &mut Writer, epoch: u64, since: Option<u64>) {
     let source = TopicPartition { topic: "x".into(), partition: 0 };
     let part = Part { whole: since == Some(epoch), since };
-    let rows = PartitionRows { table: "t".into(), source, rows: vec![numbers(epoch)], gone: Vec::new(), part, unmatched: epoch };
+    let rows = PartitionRows {
+        table: "t".into(),
+        source,
+        rows: vec![numbers(epoch)],
+        gone: Vec::new(),
+        part,
+        unmatched: epoch,
+    };
     let state = State { keyed: vec![rows], ..State::default() };
     writer.save(&Checkpoint { state: Some(state), ..checkpoint(epoch, true) }).await.unwrap();
 }

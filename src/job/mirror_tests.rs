@@ -259,8 +259,7 @@ impl<'a> Engine<'a> {
         let read = vec![0; topic.partitions.len()];
         let saved = (read.clone(), 0);
         let (lanes_of, saves) = (Vec::new(), Vec::new());
-        let mut engine =
-            Self { plan, topic, lanes: lanes_of, read, truncates: 0, saves, saved, number: 0, letters: 0 };
+        let mut engine = Self { plan, topic, lanes: lanes_of, read, truncates: 0, saves, saved, number: 0, letters: 0 };
         engine.start(lanes);
         engine
     }

@@ -58,7 +58,11 @@ impl RestingRows {
         if is_old {
             self.saved = Some(save.number);
             let since = self.saved;
-            return self.rows.iter().map(|it| PartitionRows { part: Part { since, ..it.part }, ..it.clone() }).collect();
+            return self
+                .rows
+                .iter()
+                .map(|it| PartitionRows { part: Part { since, ..it.part }, ..it.clone() })
+                .collect();
         }
         let last = |(place, it): &(usize, &PartitionRows)| {
             !self.rows[place + 1..].iter().any(|later| later.table == it.table && later.source == it.source)
@@ -118,7 +122,14 @@ mod tests {
     #[test]
     fn what_rests_is_saved_now_and_then() {
         let mut resting = RestingRows::default();
-        for it in [rows(0, true, 1), rows(1, false, 2), rows(0, false, 3), rows(0, true, 4), rows(0, false, 5), rows(1, false, 6)] {
+        for it in [
+            rows(0, true, 1),
+            rows(1, false, 2),
+            rows(0, false, 3),
+            rows(0, true, 4),
+            rows(0, false, 5),
+            rows(1, false, 6),
+        ] {
             resting.take(it);
         }
         let mut saves = KeptSaves::new(2);

@@ -111,11 +111,7 @@ impl DiskRows {
     }
 
     /// Shows rows in the order of their keys, after a key, until `visit` says no.
-    pub(super) fn walk(
-        &self,
-        after: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    pub(super) fn walk(&self, after: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
         let first = [&self.prefix, after.unwrap_or_default()].concat();
         let first = if after.is_some() { Bound::Excluded(&first[..]) } else { Bound::Included(&first[..]) };
         self.store.walk(first, &mut |key, image| match key.strip_prefix(&self.prefix) {

@@ -6,9 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayData, ArrayRef, RecordBatch, UInt32Array, make_array,
-};
+use datafusion::arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, UInt32Array, make_array};
 use datafusion::arrow::buffer::MutableBuffer;
 use datafusion::arrow::compute::{interleave, take_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;

@@ -40,9 +40,7 @@ fn restored(saves: &[(Part, Model, Vec<Vec<u8>>)], since: u64) -> Model {
 
 fn content(map: &RowsMap) -> Model {
     match &map.store {
-        Store::Memory(memory) => {
-            memory.rows.iter().map(|(key, kept)| (key.to_vec(), kept.image.to_vec())).collect()
-        }
+        Store::Memory(memory) => memory.rows.iter().map(|(key, kept)| (key.to_vec(), kept.image.to_vec())).collect(),
         Store::Disk(rows) => {
             let mut found = Model::new();
             rows.walk(None, &mut |key, image| {

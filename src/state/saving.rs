@@ -83,7 +83,8 @@ impl KeyedRows {
     /// What has changed of the rows of each partition since the save before, or all of them.
     pub fn save(&mut self, table: &str, save: Save) -> Result<Vec<PartitionRows>> {
         let mut partitions = std::mem::take(&mut self.partitions);
-        let saved = partitions.iter_mut().map(|(source, partition)| self.save_partition(table, source, partition, save));
+        let saved =
+            partitions.iter_mut().map(|(source, partition)| self.save_partition(table, source, partition, save));
         let saved = saved.collect();
         self.partitions = partitions;
         saved

@@ -93,11 +93,7 @@ impl Scratch {
     }
 
     /// Shows what is behind a place, in the order of the keys, until `visit` says no.
-    pub(super) fn walk(
-        &self,
-        from: Bound<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    pub(super) fn walk(&self, from: Bound<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
         for row in self.rows.range::<&[u8], _>((from, Bound::Unbounded)) {
             let (key, image) = row.into_inner().map_err(|error| self.failed(error))?;
             if !visit(&key, &image)? {
@@ -275,7 +271,10 @@ mod tests {
         let image = vec![7; 64 << 10];
         let failed = (0..4_000_u64).find_map(|key| scratch.insert(&key.to_be_bytes(), &image).err()).unwrap();
         let message = failed.to_string();
-        assert!(message.contains(scratch.folder.place.to_str().unwrap()) && message.contains("No such file"), "{message}");
+        assert!(
+            message.contains(scratch.folder.place.to_str().unwrap()) && message.contains("No such file"),
+            "{message}"
+        );
         assert!(!failed.is_transient());
     }
 }

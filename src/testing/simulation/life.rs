@@ -63,9 +63,8 @@ pub(super) struct Queries {
 }
 
 pub(super) async fn queries() -> Queries {
-    let load = async |text: String| {
-        load_texts(vec![("simulation.sql".into(), text)], &Variables::none()).await.unwrap()
-    };
+    let load =
+        async |text: String| load_texts(vec![("simulation.sql".into(), text)], &Variables::none()).await.unwrap();
     Queries { plain: load(QUERY.to_owned()).await, keeping: load(format!("{QUERY}{KEEPING}")).await }
 }
 
