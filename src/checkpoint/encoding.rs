@@ -259,7 +259,7 @@ pub(super) fn decode_batches(bytes: &[u8]) -> Result<Vec<RecordBatch>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::change::TopicPartition;
@@ -283,6 +283,8 @@ mod tests {
                 epoch: 7,
                 made_at: 5,
                 fingerprints: vec!["f".into()],
+                outputs: vec!["t".into()],
+                replay: None,
                 positions: vec![Position {
                     table: "t".into(),
                     topic: "x".into(),
@@ -299,6 +301,7 @@ mod tests {
                 state_epoch: 7,
                 state_number: 12,
                 rows: vec![3, 12],
+                kept: BTreeSet::from(["t".into()]),
                 truncates: Vec::new(),
                 discovered: None,
                 finished: false,

@@ -15,7 +15,7 @@ mod store;
 mod tests;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,14 @@ pub struct Checkpoint {
     pub state: Option<State>,
     /// The rows of the intents that carry theirs, in the order of the intents.
     pub rows: Vec<Vec<RecordBatch>>,
+}
+
+impl Checkpoint {
+    /// The tables whose rows are kept, of a checkpoint with state.
+    pub fn kept_tables(&self) -> BTreeSet<&str> {
+        let inside = self.state.iter().flat_map(|state| &state.keyed).map(|rows| rows.table.as_str());
+        self.manifest.kept.iter().map(String::as_str).chain(inside).collect()
+    }
 }
 
 /// What the lanes of a job remember at a cut.
@@ -77,6 +85,9 @@ pub struct Manifest {
     pub made_at: i64,
     /// The plan of each pipeline: state is only good for the same.
     pub fingerprints: Vec<String>,
+    /// What each output is, in words; not of checkpoints that did not note it.
+    #[serde(default)]
+    pub outputs: Vec<String>,
     /// Where each partition stood.
     pub positions: Vec<Position>,
     /// The watermark of each table that has one, after this epoch's windows were closed; milliseconds.
@@ -94,9 +105,15 @@ pub struct Manifest {
     /// The numbers whose kept rows, one after the other, are those that go with its state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<u64>,
+    /// The tables that they are of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kept: BTreeSet<String>,
     /// Truncates that this epoch has read, and that are to be applied to the other partitions of their topics.
     #[serde(default)]
     pub truncates: Vec<Truncate>,
+    /// Of a job that was set back, until it is again where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// What had been looked up for tables that declare no columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovered: Option<SavedSchemas>,
@@ -158,6 +175,17 @@ pub struct Position {
     /// What told the topic from others of its name, where the brokers say so.
     #[serde(default)]
     pub topic_id: Option<String>,
+}
+
+/// What a job that was set back makes again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// Windows that begin earlier stay as they are, with their late rows; milliseconds. `None`: all are made again.
+    pub windows_from: Option<i64>,
+    /// How far each partition had been read: its topic, its number, the next record.
+    pub until: Vec<(String, i32, i64)>,
+    /// Whether the rows that are made again are still to be taken out of the tables.
+    pub takes_out: bool,
 }
 
 /// A truncate that one partition has read.

@@ -1,6 +1,6 @@
 //! Who may write, what is found again, and what is forgotten, in a store and in a folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         epoch,
         made_at: 5,
         fingerprints: Vec::new(),
+        outputs: Vec::new(),
+        replay: None,
         positions: Vec::new(),
         watermarks: BTreeMap::new(),
         closed: BTreeMap::new(),
@@ -27,6 +29,7 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         state_epoch: 0,
         state_number: 0,
         rows: Vec::new(),
+        kept: BTreeSet::new(),
         truncates: Vec::new(),
         discovered: None,
         finished: false,

@@ -137,7 +137,8 @@ impl Writer {
         }
         let writer = Some(self.process.clone());
         let numbers = rows.iter().map(|it| it.number).collect();
-        let manifest = Manifest { number, writer, state_number, rows: numbers, ..checkpoint.manifest.clone() };
+        let kept = checkpoint.kept_tables().into_iter().map(str::to_owned).collect();
+        let manifest = Manifest { number, writer, state_number, rows: numbers, kept, ..checkpoint.manifest.clone() };
         let bytes = encode(&manifest, checkpoint)?;
         let put = store.put(number, bytes).await?;
         // Since an earlier try this process may have slept.

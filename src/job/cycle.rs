@@ -9,6 +9,7 @@ use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 
 use super::blocking::block_in_place;
+use super::changed_query::{fingerprints, outputs_in_words};
 use super::delivery::Delivery;
 use super::emission::Looked;
 use super::epoch::{Cut, blocks, intents};
@@ -25,7 +26,6 @@ use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::Result;
 use crate::sql::pipeline::{ClosedWindow, Windowed};
-use crate::sql::query::Query;
 use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowPlan, WindowState};
 use crate::window::changed::WindowBounds;
@@ -187,6 +187,11 @@ impl Job {
         asked
     }
 
+    fn has_sessions(&self, pipeline: usize) -> bool {
+        let windowed = self.query.pipelines.get(pipeline).and_then(|pipeline| pipeline.windowed());
+        windowed.is_some_and(|windowed| windowed.inputs.iter().any(|plan| plan.sessions.is_some()))
+    }
+
     /// The groups of lanes that an input is in.
     pub(super) fn groups_of(&self, id: InputId) -> BTreeSet<usize> {
         self.inputs.iter().filter(|input| input.feeds(id)).map(|input| input.group).collect()
@@ -210,6 +215,7 @@ impl Job {
         let Step::Cutting { mut state, changed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
             return Ok(());
         };
+        self.check_memory()?;
         if let Some(state) = &mut state {
             self.nested.save(state)?;
         }
@@ -242,7 +248,9 @@ impl Job {
         let mut closing = watermarks.clone();
         closing.retain(|pipeline, watermark| {
             let has_changed = changed.get(pipeline).is_some_and(|windows| !windows.is_empty());
-            has_changed || earlier.get(pipeline).is_none_or(|earlier| *watermark > *earlier)
+            // What a session waited for may have been taken back. Recovery closes at each cut's state, so the cut does as well.
+            let may_wait = self.has_sessions(*pipeline);
+            has_changed || may_wait || earlier.get(pipeline).is_none_or(|earlier| *watermark > *earlier)
         });
         looked.retain(|pipeline, _| closing.contains_key(pipeline));
         let moved = |input: &TableInput| Some(input.watermark()).filter(|it| *it > of(&before, input.name()));
@@ -277,12 +285,14 @@ impl Job {
         self.inputs.iter().any(|input| input.name() == table && input.is_idle())
     }
 
-    /// What a checkpoint says of how far windows have been closed: of queries over several tables.
-    fn closed_of_several(&self) -> BTreeMap<usize, i64> {
-        let several = |pipeline: &&usize| {
-            self.query.pipelines.get(**pipeline).is_some_and(|pipeline| pipeline.table_names().len() > 1)
-        };
-        self.closed_to.iter().filter(|(pipeline, _)| several(pipeline)).map(|(pipeline, it)| (*pipeline, *it)).collect()
+    /// What a checkpoint says of how far windows have been closed, where its tables do not say so: in queries over several, and after
+    /// the job was set back.
+    fn closed_beside_tables(&self) -> BTreeMap<usize, i64> {
+        let watermarks = self.watermarks();
+        let of_tables =
+            self.watermarks_of_pipelines(|table| (watermarks.get(table).copied().unwrap_or(BEGINNING_OF_TIME), false));
+        let is_other = |(pipeline, closed): &(&usize, &i64)| of_tables.get(pipeline) != Some(closed);
+        self.closed_to.iter().filter(is_other).map(|(pipeline, closed)| (*pipeline, *closed)).collect()
     }
 
     /// Tells the lanes which watermarks have `moved`, and has the windows of these pipelines closed; returns the lanes that will
@@ -318,7 +328,7 @@ impl Job {
         let Step::Closing { mut state, closed, mut neighbours, peeked, mut looked, watermarks, .. } = step else {
             return Ok(());
         };
-        self.progress.set_open_windows(self.open_windows.values().sum::<usize>() + self.nested.open_windows());
+        self.progress.set_open_windows(self.held().values().map(|held| held.panes).sum());
         state.as_mut().map(|state| self.revising.save_filled(state)).transpose()?;
         let mut results = BTreeMap::new();
         let (mut by_pipeline, mut peeked_of) = (by_pipeline(closed), by_pipeline(peeked));
@@ -370,6 +380,7 @@ impl Job {
             epoch: self.epoch,
             made_at,
             fingerprints: fingerprints(&self.query),
+            outputs: outputs_in_words(&self.outputs.tables),
             positions: self
                 .inputs
                 .iter()
@@ -377,12 +388,14 @@ impl Job {
                 .chain(self.resting.positions.clone())
                 .collect(),
             watermarks: self.watermarks(),
-            closed: self.closed_of_several(),
+            closed: self.closed_beside_tables(),
             intents,
             state_epoch: self.state_epoch,
             state_number: 0,
             rows: Vec::new(),
+            kept: BTreeSet::new(),
             truncates,
+            replay: self.replay_left(),
             discovered: self.discovered.clone(),
             finished: self.is_finished(),
         };
@@ -597,9 +610,4 @@ pub(super) fn by_pipeline(windows: InputWindows) -> BTreeMap<usize, InputWindows
 /// Whether what failed in a window is said: of one that is looked at again and again, once, when nothing changes any more.
 fn is_settled(plan: &WindowPlan, start: i64, looked: Option<&Looked>) -> bool {
     looked.is_none_or(|it| plan.closes_at(plan.windows.last_window(start).1) <= it.watermark)
-}
-
-/// The plan of each pipeline in words.
-pub(super) fn fingerprints(query: &Query) -> Vec<String> {
-    query.pipelines.iter().map(|pipeline| pipeline.fingerprint.clone()).collect()
 }

@@ -12,7 +12,7 @@ use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::Truncate;
 use crate::error::Error;
 use crate::state::{PartitionRows, Save};
-use crate::window::aggregate::{InputId, WindowState};
+use crate::window::aggregate::{Held, InputId, WindowState};
 use crate::window::changed::WindowBounds;
 use crate::window::session_state::Brief;
 
@@ -41,6 +41,8 @@ pub enum ToLane {
         /// The generation.
         generation: u64,
     },
+    /// Some of what is read was read before.
+    Replay(Arc<ReadBefore>),
     /// Read, up to these offsets where given, then say `Reached` and wait.
     Run(Course),
     /// Read nothing more until the next `Run`.
@@ -71,6 +73,22 @@ pub struct KeptRows {
     pub rows: Vec<PartitionRows>,
     /// Given back when every lane has taken its own: few are on their way at a time.
     pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// What a job that was set back had read, of windows that stay as they were.
+#[derive(Debug, Default)]
+pub struct ReadBefore {
+    /// The start of the first window that is made again, milliseconds.
+    pub windows_from: i64,
+    /// How far each partition had been read.
+    pub until: BTreeMap<TopicPartition, i64>,
+}
+
+impl ReadBefore {
+    /// Whether a late row is in the late table already: it was read, and its window stays as it was.
+    pub fn has(&self, source: &TopicPartition, offset: i64, window: (i64, i64)) -> bool {
+        window.0 < self.windows_from && self.until.get(source).is_some_and(|until| offset < *until)
+    }
 }
 
 /// How far watermarks have come.
@@ -163,8 +181,8 @@ pub enum FromLane {
         state: Vec<(InputId, Vec<WindowState>)>,
         /// The kept rows of its partitions, when state was asked for.
         keyed: Vec<PartitionRows>,
-        /// How many windows are open.
-        open_windows: usize,
+        /// What the open windows of each input hold.
+        held: Vec<(InputId, Held)>,
         /// The windows of each input with early or corrected results that have changed since they were last looked at. A lane that
         /// has such inputs reads on after the `Close` or `ReadOn`, so that what is looked at is of this cut.
         changed: Vec<(InputId, Vec<WindowBounds>)>,
@@ -175,8 +193,8 @@ pub enum FromLane {
         lane: usize,
         /// The closed windows of each input.
         windows: Vec<(InputId, Vec<WindowState>)>,
-        /// How many windows are still open.
-        open_windows: usize,
+        /// What the open windows of each input hold.
+        held: Vec<(InputId, Held)>,
         /// Copies of windows that stay open: those that were asked for, and those that have ended.
         peeked: Vec<(InputId, Vec<WindowState>)>,
     },

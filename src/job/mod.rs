@@ -2,6 +2,7 @@
 
 pub mod alignment;
 pub mod blocking;
+mod changed_query;
 pub mod check;
 mod counting;
 mod cycle;
@@ -19,6 +20,7 @@ pub mod lane;
 pub mod lanes;
 mod limits;
 pub mod lookup;
+pub mod memory;
 mod merge;
 pub mod message;
 pub mod mirror;
@@ -38,6 +40,7 @@ mod revising;
 pub mod rows;
 pub mod run;
 pub mod scan;
+pub mod set_back;
 pub mod settings;
 mod small_rows;
 pub mod table_input;

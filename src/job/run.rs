@@ -19,7 +19,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::alignment::align_together;
 use super::blocking::block_in_place;
-use super::cycle::{Step, fingerprints};
+use super::changed_query;
+use super::cycle::Step;
 use super::delivery::{Deliverer, Delivery};
 use super::discovery::{Discovery, Drift};
 use super::epoch::EpochRows;
@@ -37,7 +38,7 @@ use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use super::ticker::Ticker;
-use crate::checkpoint::{Checkpoint, Fence, Manifest, Recovered, SavedSchemas, Truncate, Writer};
+use crate::checkpoint::{Checkpoint, Fence, Recovered, Replay, SavedSchemas, Truncate, Writer};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
@@ -45,7 +46,7 @@ use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
 use crate::sql::submission::Submission;
 use crate::state::{Memory, Save};
-use crate::window::aggregate::InputId;
+use crate::window::aggregate::{Held, InputId};
 
 /// How often the source's client gets its turn, and the lag is measured.
 const MAINTENANCE: Duration = Duration::from_secs(1);
@@ -70,8 +71,8 @@ pub struct Job {
     /// The epoch that is being gathered.
     pub(super) epoch: u64,
     pub(super) rows: EpochRows,
-    /// How many windows each lane has open, as it said last.
-    pub(super) open_windows: BTreeMap<usize, usize>,
+    /// What the open windows of each lane hold, as it said last.
+    pub(super) held: BTreeMap<usize, Vec<(InputId, Held)>>,
     pub(super) next_rows: EpochRows,
     pub(super) step: Step,
     /// How far the windows of each pipeline have been closed.
@@ -109,6 +110,8 @@ pub struct Job {
     /// Whether it ends only to go on with another plan.
     replans: bool,
     pub(super) resting: Resting,
+    /// Of a job that was set back, until it is where it was.
+    pub(super) replay: Option<Replay>,
     /// What has been written of windows that may still change.
     pub(super) revising: Revising,
     /// The small tables that are joined with, kept current.
@@ -161,7 +164,8 @@ pub async fn submit(
         let query = discovery.compile().await?;
         super::check::check(&query, &settings.name)?;
         query.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let (settings, progress, stop) = (settings.clone(), Arc::clone(&progress), stop.clone());
+        let settings = Settings { set_back: settings.set_back.take(), ..settings.clone() };
+        let (progress, stop) = (Arc::clone(&progress), stop.clone());
         let (end, returned) = Box::pin(life(query, settings, progress, stop, Some(discovery))).await?;
         let Some(returned) = returned else { return Ok(end.outcome) };
         discovery = returned;
@@ -259,16 +263,17 @@ impl Job {
         }
         // Within a process it is the same query, whatever columns it has got.
         let is_same = discovery.as_ref().is_some_and(Discovery::has_run);
-        let known = (!is_same).then_some(&query);
-        let found = recover(known, &settings).await?;
-        let recovered = &found.1;
-        let (is_resumed, tables) = (recovered.is_some(), outputs.tables.clone());
+        let found = recover((!is_same).then_some((&query, &outputs)), &settings).await?;
+        let (is_resumed, tables) = (found.1.is_some(), outputs.tables.clone());
         let outside = &settings.outside;
         let prepared =
             tables.into_iter().map(|table| prepared(outside.sink(&table, is_resumed), table, outside.as_ref()));
         let sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
+        if let Some(to) = settings.set_back {
+            sinks.iter().try_for_each(|sink| sink.check_take_out(to.time()))?;
+        }
         let endless = settings.ending == Ending::Endless;
         let small_tables = SmallTables::load(&query, &settings.outside, &progress, endless).await?;
         let (reports_in, reports) = mpsc::channel(settings.outside.reports());
@@ -278,11 +283,12 @@ impl Job {
             plans.push(InputPlan::new(&table, &feeds, &outputs, &settings.name)?);
         }
         align_together(&mut plans);
-        let memory = Memory::new(settings.state_memory, &settings.state_folder);
+        let memory = Memory::new(settings.kept_rows(), &settings.state_folder);
         plans.iter_mut().for_each(|plan| plan.memory = Some(Arc::clone(&memory)));
         let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
         let (inputs, groups) = opened(&plans, &settings, &reports_in, &progress).await?;
         // Only now: a process that cannot run the job does not take it from one that does.
+        let known = (!is_same).then_some((&query, &outputs));
         let (writer, recovered) = take_over(found, known, &settings).await?;
         let fence = writer.fence();
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
@@ -305,7 +311,7 @@ impl Job {
             // A fresh start has epochs of its own: results say which epoch they are of, and earlier runs may have left some.
             epoch: (now / 1_000) as u64,
             rows: EpochRows::default(),
-            open_windows: BTreeMap::new(),
+            held: BTreeMap::new(),
             next_rows: EpochRows::default(),
             step: Step::Gathering,
             delivering: None,
@@ -329,9 +335,14 @@ impl Job {
             drifts: Vec::new(),
             replans: false,
             resting: Resting::default(),
+            replay: None,
             revising,
             small_tables,
             own_reports: reports_in,
+        };
+        let recovered = match job.settings.set_back {
+            Some(to) => Some(job.set_back(recovered, to).await?),
+            None => recovered,
         };
         match recovered {
             Some(mut recovered) => {
@@ -370,7 +381,10 @@ impl Job {
     fn set_out(&mut self) -> Result<()> {
         let is_bounded = self.settings.ending != Ending::Endless;
         for input in &mut self.inputs {
-            self.ends.extend(block_in_place(|| input.end_offsets())?);
+            match self.settings.ending {
+                Ending::AtOnce => self.ends.extend(input.ranges().map(|(source, range)| (source, range.to))),
+                _ => self.ends.extend(block_in_place(|| input.end_offsets())?),
+            }
         }
         let bounds = is_bounded.then(|| self.ends.clone());
         self.order(|| ToLane::Run(Course { windows: true, rows: true, bounds: bounds.clone() }));
@@ -453,15 +467,15 @@ impl Job {
                 self.replan();
             }
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
-            FromLane::Cut { lane, partitions, state, keyed, open_windows, changed, .. } => {
+            FromLane::Cut { lane, partitions, state, keyed, held, changed, .. } => {
                 self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
-                self.open_windows.insert(lane, open_windows);
+                self.held.insert(lane, held);
                 if self.cut_came(lane, state, keyed, changed) {
                     self.close().await?;
                 }
             }
-            FromLane::Closed { lane, windows, open_windows, peeked } => {
-                self.open_windows.insert(lane, open_windows);
+            FromLane::Closed { lane, windows, held, peeked } => {
+                self.held.insert(lane, held);
                 if self.closed_came(lane, windows, peeked) && self.ask_neighbours()? {
                     self.complete().await?;
                 }
@@ -626,17 +640,29 @@ pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<TableFeeds> {
 /// The newest number in the store, and the checkpoint to go on from.
 type Found = (u64, Option<Recovered>);
 
-async fn recover(known: Option<&Query>, settings: &Settings) -> Result<Found> {
+/// What a checkpoint must fit to: nothing, when it is of this very process.
+type Known<'a> = Option<(&'a Query, &'a Outputs)>;
+
+async fn recover(known: Known<'_>, settings: &Settings) -> Result<Found> {
     let found = settings.checkpoints.recover().await?;
-    if let Some(recovered) = &found.1 {
-        check_compatible(&recovered.last.manifest, known, settings)?;
+    let Some(recovered) = found.1.as_ref().filter(|_| settings.set_back.is_none()) else { return Ok(found) };
+    if let Some((query, outputs)) = known {
+        changed_query::check(recovered, query, &outputs.tables, settings)?;
+    }
+    let manifest = &recovered.last.manifest;
+    if manifest.finished && manifest.intents.is_empty() {
+        return Err(Error::config(format!(
+            "job \"{}\" has run to its end (checkpoint in {}); run it under another --name, or start afresh with --reset-state",
+            settings.name,
+            settings.checkpoints.place()
+        )));
     }
     Ok(found)
 }
 
 /// Makes this process the one that writes, and returns the checkpoint that it goes on from: another one than was `found`, when
 /// there was still somebody writing.
-async fn take_over(found: Found, known: Option<&Query>, settings: &Settings) -> Result<(Writer, Option<Recovered>)> {
+async fn take_over(found: Found, known: Known<'_>, settings: &Settings) -> Result<(Writer, Option<Recovered>)> {
     let (newest, mut recovered) = found;
     let mut writer = settings.checkpoints.claim(settings.outside.now()).await?;
     if writer.number() != newest + 1 {
@@ -649,24 +675,13 @@ async fn take_over(found: Found, known: Option<&Query>, settings: &Settings) -> 
             ));
         }
     }
-    if let Some(recovered) = &recovered {
+    if let Some(recovered) = &mut recovered {
         writer.follow(&recovered.with_state.manifest);
+        if let Some((query, _)) = known.filter(|_| settings.set_back.is_none()) {
+            changed_query::renumber(recovered, query);
+        }
     }
     Ok((writer, recovered))
-}
-
-fn check_compatible(manifest: &Manifest, query: Option<&Query>, settings: &Settings) -> Result<()> {
-    let (place, name) = (settings.checkpoints.place(), &settings.name);
-    let choices = "run it under another --name, or start afresh with --reset-state";
-    if query.is_some_and(|query| manifest.fingerprints != fingerprints(query)) {
-        return Err(Error::config(format!(
-            "the query differs from the one that job \"{name}\" has its checkpoint of (in {place}); {choices}"
-        )));
-    }
-    if manifest.finished && manifest.intents.is_empty() {
-        return Err(Error::config(format!("job \"{name}\" has run to its end (checkpoint in {place}); {choices}")));
-    }
-    Ok(())
 }
 
 /// A table's sink, ready to be written to.

@@ -4,8 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::memory::Memory;
 use super::outside::{Outside, World};
+use super::set_back::StartingPoint;
 use crate::checkpoint::CheckpointStore;
+
+/// What kept rows may take of memory, if nothing else is said.
+pub const KEPT_ROWS: usize = 256 << 20;
 
 /// When a run ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +21,8 @@ pub enum Ending {
     Bounded,
     /// When all that the topics held at the start has been read; windows stay open for the next run.
     UntilCaughtUp,
+    /// Without reading: what is to be done before that is done.
+    AtOnce,
 }
 
 /// How a job runs.
@@ -31,6 +38,8 @@ pub struct Settings {
     pub checkpoints: CheckpointStore,
     /// Whether to forget earlier checkpoints and start afresh.
     pub reset_state: bool,
+    /// From where to read again into the same tables, when the job is to be set back.
+    pub set_back: Option<StartingPoint>,
     /// Whether topics that were created anew are read from their beginning.
     pub new_generation: bool,
     /// The longest that rows wait before they are written.
@@ -39,10 +48,12 @@ pub struct Settings {
     pub flush_rows: usize,
     /// The most bytes of rows that wait before they are written.
     pub flush_bytes: usize,
+    /// How much memory it may take, if that is bounded.
+    pub memory: Option<Memory>,
     /// How often the open windows are saved.
     pub checkpoint_interval: Duration,
-    /// How many bytes of memory kept rows may take; more go to disk.
-    pub state_memory: usize,
+    /// How many bytes of memory kept rows may take, if not what the job's memory or [`KEPT_ROWS`] says; more go to disk.
+    pub state_memory: Option<usize>,
     /// Where they go then.
     pub state_folder: PathBuf,
     /// After so many checkpoints that have what has changed of them, all kept rows are saved once more.
@@ -60,15 +71,22 @@ impl Settings {
             ending,
             checkpoints,
             reset_state: false,
+            set_back: None,
             new_generation: false,
             flush_interval: Duration::from_secs(1),
             flush_rows: 250_000,
             flush_bytes: 64 << 20,
+            memory: None,
             checkpoint_interval: Duration::from_secs(10),
-            state_memory: 256 << 20,
+            state_memory: None,
             state_folder: ".highwater/state".into(),
             renew_after: 100,
-            outside: Arc::new(World),
+            outside: Arc::new(World::default()),
         }
+    }
+
+    /// How many bytes of memory kept rows may take.
+    pub fn kept_rows(&self) -> usize {
+        self.state_memory.unwrap_or_else(|| self.memory.map_or(KEPT_ROWS, Memory::rows))
     }
 }

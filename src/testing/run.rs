@@ -147,7 +147,7 @@ pub async fn run(case: &Case, query: &Query, manner: &Manner) -> Result<Came> {
     if manner.saves_each && manner.lanes > 1 {
         // No memory for kept rows, which are all saved again with every other checkpoint.
         settings.state_folder = std::env::temp_dir().join("highwater-cases");
-        (settings.state_memory, settings.renew_after) = (0, 2);
+        (settings.state_memory, settings.renew_after) = (Some(0), 2);
     }
     if manner.saves_each {
         settings.flush_rows = 1;

@@ -1,6 +1,7 @@
 //! Windowed aggregation of one query on one lane: rows in, closed windows out.
 
 use std::collections::HashMap;
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, UInt32Array};
@@ -86,6 +87,25 @@ impl WindowState {
     }
 }
 
+/// What open windows hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Memory, as far as it is known.
+    pub bytes: usize,
+    /// Panes or stretches of sessions.
+    pub panes: usize,
+    /// Groups in all of them.
+    pub groups: usize,
+}
+
+impl AddAssign for Held {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.panes += other.panes;
+        self.groups += other.groups;
+    }
+}
+
 /// The open windows of one query on one lane.
 pub struct WindowAggregate {
     plan: Arc<WindowPlan>,
@@ -114,11 +134,11 @@ impl WindowAggregate {
         self.plan.revises
     }
 
-    /// Number of open panes or sessions.
-    pub fn open_windows(&self) -> usize {
+    /// What there is of open windows. Quick: a look at each pane, not at its groups.
+    pub fn held(&self) -> Held {
         match &self.open {
-            Open::Slices(slices) => slices.len(),
-            Open::Sessions(sessions, _) => sessions.len(),
+            Open::Slices(slices) => slices.held(),
+            Open::Sessions(sessions, _) => sessions.held(),
         }
     }
 
@@ -202,19 +222,17 @@ impl WindowAggregate {
         wanted: &[WindowBounds],
         watermark: i64,
     ) -> Result<(Vec<WindowState>, Vec<WindowState>)> {
+        let peeked = match &mut self.open {
+            Open::Slices(slices) => slices.peek(wanted, watermark)?,
+            Open::Sessions(..) => Vec::new(),
+        };
+        let closed = self.close(watermark)?;
         match &mut self.open {
-            Open::Slices(slices) => {
-                let peeked = slices.peek(wanted, watermark)?;
-                Ok((slices.close(watermark)?, peeked))
-            }
-            Open::Sessions(sessions, _) => {
-                let closed = sessions.close(watermark)?;
-                if wanted.is_empty() {
-                    return Ok((closed, Vec::new()));
-                }
+            Open::Sessions(sessions, _) if !wanted.is_empty() => {
                 sessions.has_changed = false;
                 Ok((closed, sessions.copy_state()?))
             }
+            _ => Ok((closed, peeked)),
         }
     }
 

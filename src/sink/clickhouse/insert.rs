@@ -17,6 +17,7 @@ use super::split::{CHUNK_PARTS, CHUNK_ROWS, Parting, Piece};
 use super::wire::to_batch;
 use crate::error::{Error, Result};
 use crate::sink::{Block, IS_DELETED};
+use crate::stable_hash::stable_hash;
 
 /// By what the rows of a block are found again in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub(super) struct Plan {
     pub(super) compression: Compression,
     /// Whether a mirror's tombstones are left out: an archive keeps what its source deletes.
     pub(super) keeps_deleted: bool,
+    /// Whether it holds results of windows that come early or are corrected.
+    pub(super) is_revised: bool,
     /// Settings of every insert that this server knows.
     pub(super) settings: Vec<(&'static str, String)>,
 }
@@ -159,16 +162,21 @@ fn without_tombstones(batch: &RecordBatch) -> Result<RecordBatch> {
 }
 
 /// The query id of an insert: a function of its token, so that a successor finds it in `system.processes`, and the
-/// server refuses to run it twice at a time.
-pub(crate) fn query_id(token: &str) -> String {
-    // FNV-1a: ids of different tokens differ, whatever was cut off or replaced.
-    let hash = token
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+/// server refuses to run it twice at a time. Ids of different tokens differ, whatever was cut off or replaced.
+pub fn query_id(token: &str) -> String {
+    format!("{}-{:016x}", readable(token), stable_hash(token.as_bytes()))
+}
+
+/// A regular expression for the query ids of all inserts of a job: its tokens say when it was started, too.
+pub(super) fn query_ids_of(job: &str) -> String {
+    format!("^{}[0-9]+/", regex::escape(&readable(&format!("{job}@"))))
+}
+
+fn readable(token: &str) -> String {
     let readable: String = token
         .chars()
         .take(80)
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '/' | '-' | '_') { c } else { '_' })
         .collect();
-    format!("highwater-{readable}-{hash:016x}")
+    format!("highwater-{readable}")
 }

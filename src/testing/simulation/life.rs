@@ -137,7 +137,7 @@ impl Life {
         let keeps = keeps.map(|(memory, renew_after)| {
             let folder = tempfile::tempdir().unwrap();
             settings.state_folder = folder.path().to_owned();
-            (settings.state_memory, settings.renew_after) = (memory, renew_after);
+            (settings.state_memory, settings.renew_after) = (Some(memory), renew_after);
             folder
         });
         Self { world, outside, settings, model, span, sleeps, keeps }
