@@ -72,10 +72,7 @@ impl Job {
                 closed.insert(number, left);
             }
             if let Some(table) = found.as_ref().and_then(|it| it.with_state.kept_tables().into_iter().next()) {
-                return Err(refused(
-                    to,
-                    &format!("the rows that are kept of \"{table}\" are made of all its records"),
-                ));
+                return Err(refused(to, &format!("the rows that are kept of \"{table}\" are made of all its records")));
             }
         }
         let mut positions = Vec::new();

@@ -212,3 +212,87 @@ fn with_flags(rows: &RecordBatch, flags: BooleanArray) -> Result<RecordBatch> {
     let flags: ArrayRef = Arc::new(flags);
     Ok(RecordBatch::try_new(Arc::new(schema), rows.columns().iter().cloned().chain([flags]).collect())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::Int64Array;
+
+    use super::*;
+    use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op};
+    use crate::state::Memory;
+
+    fn source() -> TopicPartition {
+        TopicPartition { topic: "x".into(), partition: 0 }
+    }
+
+    fn changes(offset: i64, events: &[(Op, i64, i64)]) -> ChangeBatch {
+        let count = events.len();
+        let column = |value: fn(&(Op, i64, i64)) -> i64| -> ArrayRef {
+            Arc::new(Int64Array::from(events.iter().map(value).collect::<Vec<_>>()))
+        };
+        let rows = RecordBatch::try_new(schema(), vec![column(|it| it.2), column(|it| it.1)]).unwrap();
+        ChangeBatch {
+            source: source(),
+            range: OffsetRange { from: offset, to: offset + count as i64 },
+            ops: events.iter().map(|it| it.0).collect(),
+            offsets: (offset..).take(count).collect(),
+            timestamps: vec![NO_TIME; count],
+            source_times: Vec::new(),
+            rows,
+            before: None,
+            envelope: None,
+            unavailable: Vec::new(),
+            dead_letters: Vec::new(),
+        }
+    }
+
+    /// The key is not the first.
+    fn schema() -> Arc<Schema> {
+        Arc::new(Schema::new(["value", "id"].map(|name| Field::new(name, DataType::Int64, true)).to_vec()))
+    }
+
+    /// Its rows, as deletes say them.
+    fn content(state: &mut KeyedRows) -> Vec<(i64, i64)> {
+        let rows = state.empty(&source(), 100).unwrap();
+        let column = |rows: &RecordBatch, place: usize| {
+            rows.column(place).as_primitive::<datafusion::arrow::datatypes::Int64Type>().values().to_vec()
+        };
+        rows.iter().flat_map(|it| column(&it.rows, 1).into_iter().zip(column(&it.rows, 0))).collect()
+    }
+
+    #[test]
+    fn rows_that_went_between_saves_do_not_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        for limit in [0, usize::MAX] {
+            let fresh = || {
+                let memory = Memory::new(limit, folder.path());
+                KeyedRows::new(schema(), vec![1]).unwrap().within(Some(memory))
+            };
+            let mut state = fresh();
+            let save = |state: &mut KeyedRows, number| {
+                let saved = state.save("t", Save { number, renews: None }).unwrap();
+                (saved[0].part.whole, saved)
+            };
+            state.apply(&changes(0, &[(Op::Create, 1, 10), (Op::Create, 2, 20), (Op::Create, 3, 30)]), true).unwrap();
+            let (whole, first) = save(&mut state, 1);
+            assert!(whole);
+            state.note_ahead(&source(), b"key", Some(true));
+            state.apply(&changes(3, &[(Op::Delete, 2, 20), (Op::Update, 3, 31), (Op::Create, 4, 40)]), true).unwrap();
+            let (whole, second) = save(&mut state, 2);
+            assert!(!whole && second[0].gone[0].num_rows() == 1 && second[0].gone[0].num_columns() == 1);
+            assert!(second[0].rows[1].num_rows() == 2 && !second[0].is_empty() && second[0].unchanged().is_empty());
+            let (whole, third) = save(&mut state, 3);
+            assert!(!whole && third[0].is_empty());
+            let mut restored = fresh();
+            for rows in first.iter().chain(&second).chain(&third) {
+                restored.restore(rows).unwrap();
+            }
+            restored.set_restored();
+            let (whole, next) = save(&mut restored, 4);
+            // In memory all is saved once more, on disk a stretch with all of these few.
+            assert_eq!((whole, next[0].rows[1].num_rows()), (limit > 0, 3));
+            assert_eq!(content(&mut restored), [(1, 10), (3, 31), (4, 40)]);
+            assert_eq!(content(&mut state), [(1, 10), (3, 31), (4, 40)]);
+        }
+    }
+}

@@ -115,7 +115,7 @@ impl Life {
         }
         let sleeps = random.one_in(2);
         // Nothing in memory, little, or all.
-        let keeps = random.one_in(3).then(|| (random.pick(&[0, 500, 1 << 30]), random.pick(&[1, 3, 100])));
+        let keeps = random.one_in(3).then(|| (random.pick(&[0, 500, 1 << 30]), random.pick(&[1, 4, 100, 100])));
         // What the server has forgotten of a process that was about to insert, nothing else knows.
         let temper = if sleeps { Temper { window: 1_000, ..temper } } else { temper };
         let world = World::new(random);
@@ -137,6 +137,8 @@ impl Life {
         let keeps = keeps.map(|(memory, renew_after)| {
             let folder = tempfile::tempdir().unwrap();
             settings.state_folder = folder.path().to_owned();
+            // More often: the longer the row of checkpoints that build on each other.
+            settings.checkpoint_interval /= 20;
             (settings.state_memory, settings.renew_after) = (Some(memory), renew_after);
             folder
         });
