@@ -115,6 +115,21 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     amount.checked_mul(milliseconds).map(Duration::from_millis)
 }
 
+/// A number of bytes in words: a whole number and a unit (`B`, `KiB`, `MiB`, `GiB`; `KB`, `MB`, `GB` are the same).
+pub fn parse_bytes(text: &str) -> Option<usize> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let amount: usize = text[..digits].parse().ok()?;
+    let shift = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "kib" | "kb" | "k" => 10,
+        "mib" | "mb" | "m" => 20,
+        "gib" | "gb" | "g" => 30,
+        _ => return None,
+    };
+    amount.checked_mul(1 << shift)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +143,16 @@ mod tests {
         }
         for text in ["", "5", "s", "5 parsecs", "-5 s", "1.5 s", "99999999999999999999 s", "9999999999999999999 d"] {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn bytes_in_words() {
+        for (text, bytes) in [("512", 512), ("256 MiB", 256 << 20), ("1gb", 1 << 30), ("8 k", 8192), ("0", 0)] {
+            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+        }
+        for text in ["", "MiB", "1.5 GiB", "-1", "9999999999999 GiB", "5 bits"] {
+            assert_eq!(parse_bytes(text), None, "{text}");
         }
     }
 }

@@ -4,7 +4,6 @@
 //! "HWCP" version:u32 | length:u64 manifest | count:u32 (length:u64 part)… | crc32:u32 of all before
 //! ```
 
-use std::collections::HashMap;
 use std::io::Cursor;
 use std::sync::Arc;
 
@@ -13,11 +12,10 @@ use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::arrow::ipc::reader::StreamReader;
 use datafusion::arrow::ipc::writer::StreamWriter;
 
+use super::kept_rows::unkeyed;
 use super::writer::Claim;
 use super::{Checkpoint, FORMAT_VERSION, Manifest, State};
-use crate::change::TopicPartition;
 use crate::error::{Error, Result};
-use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowState};
 
 const MAGIC: &[u8; 4] = b"HWCP";
@@ -51,9 +49,6 @@ pub(crate) fn encode(manifest: &Manifest, checkpoint: &Checkpoint) -> Result<Vec
     for (&input, windows) in checkpoint.state.iter().flat_map(|state| &state.windows) {
         parts.push((Kind::State(input), encode_batches(&windows.iter().map(tagged).collect::<Result<Vec<_>>>()?)?));
     }
-    for rows in checkpoint.state.iter().flat_map(|state| &state.keyed) {
-        parts.push((Kind::Keyed, encode_batches(&keyed(rows)?)?));
-    }
     if let Some(state) = &checkpoint.state {
         for (&pipeline, rows) in &state.emitted {
             parts.push((Kind::Emitted(pipeline), encode_batches(std::slice::from_ref(rows))?));
@@ -65,7 +60,7 @@ pub(crate) fn encode(manifest: &Manifest, checkpoint: &Checkpoint) -> Result<Vec
     Ok(assemble(&manifest, u8::from(checkpoint.state.is_some()), parts))
 }
 
-fn assemble(manifest: &[u8], what: u8, parts: Vec<(Kind, Vec<u8>)>) -> Vec<u8> {
+pub(super) fn assemble(manifest: &[u8], what: u8, parts: Vec<(Kind, Vec<u8>)>) -> Vec<u8> {
     let mut bytes =
         Vec::with_capacity(manifest.len() + parts.iter().map(|(_, part)| part.len() + 16).sum::<usize>() + 64);
     bytes.extend(MAGIC);
@@ -84,8 +79,26 @@ fn assemble(manifest: &[u8], what: u8, parts: Vec<(Kind, Vec<u8>)>) -> Vec<u8> {
     bytes
 }
 
-/// What [`encode`] or [`encode_claim`] made bytes of, or what is wrong with them.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Saved, String> {
+/// What [`assemble`] made bytes of, or what is wrong with them.
+pub(super) struct Opened<'a> {
+    pub(super) manifest: &'a [u8],
+    pub(super) what: u8,
+    parts: Reader<'a>,
+}
+
+impl<'a> Opened<'a> {
+    pub(super) fn parts(mut self) -> Result<Vec<(Kind, &'a [u8])>, String> {
+        let count = self.parts.u32()?;
+        let part = |_| {
+            let (kind, length) = (Kind::from_tag(self.parts.u32()?), self.parts.u64()?);
+            Ok((kind, self.parts.take(length as usize)?))
+        };
+        (0..count).map(part).collect()
+    }
+}
+
+/// Compares the checksum.
+pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, String> {
     let body = bytes.len().checked_sub(4).ok_or("it is cut off")?;
     let (body, checksum) = bytes.split_at(body);
     if crc32fast::hash(body).to_le_bytes() != checksum {
@@ -104,18 +117,26 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Saved, String> {
     let length = reader.u64()?;
     let manifest = reader.take(length as usize)?;
     let what = reader.take(1)?[0];
+    Ok(Opened { manifest, what, parts: reader })
+}
+
+/// What [`encode`] or [`encode_claim`] made bytes of, or what is wrong with them.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Saved, String> {
+    let opened = open(bytes)?;
+    let what = opened.what;
     if what == CLAIM {
-        return serde_json::from_slice(manifest).map(Saved::Claim).map_err(|error| error.to_string());
+        return serde_json::from_slice(opened.manifest).map(Saved::Claim).map_err(|error| error.to_string());
     }
-    let manifest: Manifest = serde_json::from_slice(manifest).map_err(|error| error.to_string())?;
+    let manifest: Manifest = serde_json::from_slice(opened.manifest).map_err(|error| error.to_string())?;
     let mut state = State::default();
     let mut rows = Vec::new();
-    for _ in 0..reader.u32()? {
-        let (kind, length) = (Kind::from_tag(reader.u32()?), reader.u64()?);
-        let batches = decode_batches(reader.take(length as usize)?)?;
+    for (kind, part) in opened.parts()? {
+        let batches = decode_batches(part)?;
         match kind {
             Kind::Rows => rows.push(batches),
-            Kind::Keyed => state.keyed.push(unkeyed(&batches)?),
+            // Before version 5.
+            Kind::Keyed => state.keyed.push(unkeyed(&batches, Vec::new())?),
+            Kind::Gone => {}
             Kind::Emitted(pipeline) => state.emitted.extend(batches.into_iter().map(|rows| (pipeline, rows))),
             Kind::Filled(pipeline) => state.filled.extend(batches.into_iter().map(|rows| (pipeline, rows))),
             Kind::State(input) => {
@@ -128,10 +149,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Saved, String> {
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Rows,
     State(InputId),
     Keyed,
+    /// The keys that are gone, of the rows before.
+    Gone,
     Emitted(usize),
     Filled(usize),
 }
@@ -139,6 +162,7 @@ enum Kind {
 /// The tags of what pipelines have beside windows begin here.
 const EMITTED: u32 = 1 << 30;
 const FILLED: u32 = 1 << 31;
+const GONE: u32 = u32::MAX - 1;
 /// How many bits of a tag say the pipeline; those above say which input of it, the first (for long the only one) being 0.
 const PIPELINE_BITS: u32 = 20;
 
@@ -148,6 +172,7 @@ impl Kind {
             Self::Rows => 0,
             Self::State(InputId { pipeline, input }) => (input as u32) << PIPELINE_BITS | (pipeline as u32 + 1),
             Self::Keyed => u32::MAX,
+            Self::Gone => GONE,
             Self::Emitted(pipeline) => EMITTED + pipeline as u32,
             Self::Filled(pipeline) => FILLED + pipeline as u32,
         }
@@ -157,6 +182,7 @@ impl Kind {
         match tag {
             0 => Self::Rows,
             u32::MAX => Self::Keyed,
+            GONE => Self::Gone,
             FILLED.. => Self::Filled((tag - FILLED) as usize),
             EMITTED.. => Self::Emitted((tag - EMITTED) as usize),
             tag => {
@@ -215,39 +241,7 @@ fn untagged(batch: &RecordBatch) -> Result<WindowState, String> {
     Ok(WindowState { start: bound(start)?, end, groups, changed: None })
 }
 
-/// Where the rows are from is in the schema's metadata: all batches of a stream share it.
-fn keyed(rows: &PartitionRows) -> Result<Vec<RecordBatch>> {
-    let place = [
-        ("table", rows.table.clone()),
-        ("topic", rows.source.topic.to_string()),
-        ("partition", rows.source.partition.to_string()),
-        ("unmatched", rows.unmatched.to_string()),
-    ];
-    let place: HashMap<String, String> = place.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    let tagged = |batch: &RecordBatch| {
-        let schema = batch.schema().as_ref().clone().with_metadata(place.clone());
-        Ok(RecordBatch::try_new(Arc::new(schema), batch.columns().to_vec())?)
-    };
-    rows.rows.iter().map(tagged).collect()
-}
-
-fn unkeyed(rows: &[RecordBatch]) -> Result<PartitionRows, String> {
-    let schema = rows.first().map(RecordBatch::schema).ok_or("the rows of a partition are missing")?;
-    let place = |name: &str| schema.metadata().get(name).cloned().ok_or("the rows of a partition have no place");
-    let partition = place("partition")?.parse().map_err(|_| "the rows of a partition have no place")?;
-    let source = TopicPartition { topic: place("topic")?.into(), partition };
-    let plain = Arc::new(Schema::new(schema.fields().clone()));
-    let rows = rows.iter().map(|batch| RecordBatch::try_new(Arc::clone(&plain), batch.columns().to_vec()));
-    Ok(PartitionRows {
-        table: place("table")?,
-        source,
-        rows: rows.collect::<Result<_, _>>().map_err(|error| error.to_string())?,
-        // Checkpoints of before windows over tables have none.
-        unmatched: place("unmatched").ok().and_then(|text| text.parse().ok()).unwrap_or(0),
-    })
-}
-
-fn encode_batches(batches: &[RecordBatch]) -> Result<Vec<u8>> {
+pub(super) fn encode_batches(batches: &[RecordBatch]) -> Result<Vec<u8>> {
     let Some(first) = batches.first() else { return Ok(Vec::new()) };
     let mut writer = StreamWriter::try_new(Vec::new(), &first.schema())?;
     batches.iter().try_for_each(|batch| writer.write(batch))?;
@@ -255,7 +249,7 @@ fn encode_batches(batches: &[RecordBatch]) -> Result<Vec<u8>> {
     Ok(writer.into_inner()?)
 }
 
-fn decode_batches(bytes: &[u8]) -> Result<Vec<RecordBatch>, String> {
+pub(super) fn decode_batches(bytes: &[u8]) -> Result<Vec<RecordBatch>, String> {
     if bytes.is_empty() {
         return Ok(Vec::new());
     }
@@ -265,10 +259,13 @@ fn decode_batches(bytes: &[u8]) -> Result<Vec<RecordBatch>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::change::TopicPartition;
+    use crate::checkpoint::kept_rows::{decode_rows, encode_rows};
     use crate::checkpoint::{Intent, Position, Process};
+    use crate::state::{Part, PartitionRows};
 
     fn checkpoint() -> Checkpoint {
         let schema = Arc::new(Schema::new(vec![Field::new("key0", DataType::Int64, true)]));
@@ -303,6 +300,8 @@ mod tests {
                 intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
                 state_epoch: 7,
                 state_number: 12,
+                rows: vec![3, 12],
+                kept: BTreeSet::from(["t".into()]),
                 truncates: Vec::new(),
                 discovered: None,
                 finished: false,
@@ -318,6 +317,8 @@ mod tests {
                     table: "t".into(),
                     source: TopicPartition { topic: "x".into(), partition: 3 },
                     rows: vec![groups(vec![5]), groups(vec![6])],
+                    gone: vec![groups(vec![7, 8])],
+                    part: Part { whole: false, since: None },
                     unmatched: 7,
                 }],
                 emitted: BTreeMap::from([(0, groups(vec![1])), (3, groups(vec![2, 3]))]),
@@ -356,13 +357,12 @@ mod tests {
 
     #[test]
     fn older_versions_are_read_and_newer_ones_are_not() {
-        // Version 1 had no ends of windows, but kept rows.
+        // Version 1 had no ends of windows.
         let mut old = checkpoint();
         let state = old.state.as_mut().unwrap();
         state.windows.values_mut().flatten().for_each(|window| window.end = None);
         let state = checkpoint_of(&with_version(bytes_of(&old), 1)).state.unwrap();
         assert_eq!(bounds(&state, 1, 0), [(-60_000, None), (0, None)]);
-        assert_eq!(state.keyed[0].rows, old.state.unwrap().keyed[0].rows);
 
         let newer = decode(&with_version(bytes_of(&checkpoint()), FORMAT_VERSION + 1)).unwrap_err();
         assert!(newer.contains("use a newer one"), "{newer}");
@@ -381,10 +381,33 @@ mod tests {
         assert_eq!(state.windows[&id(1, 0)][1].groups, expected.windows[&id(1, 0)][1].groups);
         assert_eq!(bounds(&state, 1, 0), [(-60_000, Some(0)), (0, Some(9))]);
         assert_eq!(bounds(&state, 1, 3), [(-60_000, None)]);
-        assert_eq!(state.keyed[0].source, expected.keyed[0].source);
-        assert_eq!(state.keyed[0].rows, expected.keyed[0].rows);
-        assert_eq!(state.keyed[0].unmatched, 7);
+        assert!(state.keyed.is_empty(), "those are beside it");
+        assert_eq!(copy.manifest.rows, [3, 12]);
         assert_eq!((state.emitted, state.filled), (expected.emitted, expected.filled));
+    }
+
+    #[test]
+    fn kept_rows_come_back_as_they_were() {
+        let keyed = checkpoint().state.unwrap().keyed;
+        let without_gone =
+            PartitionRows { gone: Vec::new(), part: Part { whole: true, since: Some(3) }, ..keyed[0].clone() };
+        let keyed = [without_gone, keyed[0].clone(), keyed[0].clone()];
+        let bytes = encode_rows("j", 12, &Process::this(3), &keyed).unwrap();
+        let copy = decode_rows(&bytes, 12).unwrap();
+        assert_eq!(copy.len(), 3);
+        for (copy, original) in copy.iter().zip(&keyed) {
+            assert_eq!((&copy.table, &copy.source, copy.unmatched), (&original.table, &original.source, 7));
+            assert_eq!(
+                (&copy.rows, &copy.gone, copy.part.whole),
+                (&original.rows, &original.gone, original.part.whole)
+            );
+        }
+        assert!(decode_rows(&bytes, 13).is_err() && decode_rows(&bytes_of(&checkpoint()), 12).is_err());
+        for at in (0..bytes.len()).step_by(7) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(decode_rows(&damaged, 12).is_err() && decode_rows(&bytes[..at], 12).is_err(), "byte {at}");
+        }
     }
 
     #[test]
@@ -398,10 +421,14 @@ mod tests {
     fn files_of_all_versions_are_read() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/checkpoints");
         let file = |version: u32| folder.join(format!("version-{version}.hwcp"));
+        let rows_file = |version: u32| folder.join(format!("version-{version}-rows.hwcp"));
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             let mut current = checkpoint();
-            current.manifest.writer = Some(Process { id: "1".into(), host: "h".into(), pid: 1, since: 2 });
+            let writer = Process { id: "1".into(), host: "h".into(), pid: 1, since: 2 };
+            let rows = encode_rows("j", 12, &writer, &current.state.as_ref().unwrap().keyed).unwrap();
+            current.manifest.writer = Some(writer);
             std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(rows_file(FORMAT_VERSION), rows).unwrap();
             std::fs::write(file(FORMAT_VERSION), bytes_of(&current)).unwrap();
         }
         for version in 1..=FORMAT_VERSION {
@@ -413,7 +440,12 @@ mod tests {
             let (state, expected) = (found.state.unwrap(), expected.state.unwrap());
             let ends = if version < 2 { [None, None] } else { [Some(0), Some(9)] };
             assert_eq!(bounds(&state, 1, 0), [(-60_000, ends[0]), (0, ends[1])], "{version}");
-            assert_eq!(state.keyed[0].rows, expected.keyed[0].rows, "{version}");
+            let keyed = match version {
+                ..5 => state.keyed,
+                _ => decode_rows(&std::fs::read(rows_file(version)).unwrap(), 12).unwrap(),
+            };
+            assert_eq!(keyed[0].rows, expected.keyed[0].rows, "{version}");
+            assert_eq!((keyed[0].part.whole, keyed[0].gone.len()), if version < 5 { (true, 0) } else { (false, 1) });
             assert_eq!(state.emitted.len(), if version < 3 { 0 } else { 2 }, "{version}");
         }
     }

@@ -9,12 +9,13 @@
 //! save anything any more, however long it slept.
 
 mod encoding;
+mod kept_rows;
 mod store;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowState};
 
 /// The version of the format, raised when it changes; older ones stay readable.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 
 /// A consistent cut of a job.
 #[derive(Debug, Clone)]
@@ -40,12 +41,21 @@ pub struct Checkpoint {
     pub rows: Vec<Vec<RecordBatch>>,
 }
 
+impl Checkpoint {
+    /// The tables whose rows are kept, of a checkpoint with state.
+    pub fn kept_tables(&self) -> BTreeSet<&str> {
+        let inside = self.state.iter().flat_map(|state| &state.keyed).map(|rows| rows.table.as_str());
+        self.manifest.kept.iter().map(String::as_str).chain(inside).collect()
+    }
+}
+
 /// What the lanes of a job remember at a cut.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// The open windows of each input of windowed pipelines.
     pub windows: BTreeMap<InputId, Vec<WindowState>>,
-    /// The rows of the tables whose rows are kept, by partition.
+    /// The rows of the tables whose rows are kept, by partition: what has changed of them. They are saved beside the checkpoint and are
+    /// not here when it is read again, unless it is of before version 5; then they are all.
     pub keyed: Vec<PartitionRows>,
     /// Of each pipeline with early or corrected results, what has been written of windows that may still change.
     pub emitted: BTreeMap<usize, RecordBatch>,
@@ -92,6 +102,12 @@ pub struct Manifest {
     /// The number of that checkpoint.
     #[serde(default)]
     pub state_number: u64,
+    /// The numbers whose kept rows, one after the other, are those that go with its state.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<u64>,
+    /// The tables that they are of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kept: BTreeSet<String>,
     /// Truncates that this epoch has read, and that are to be applied to the other partitions of their topics.
     #[serde(default)]
     pub truncates: Vec<Truncate>,

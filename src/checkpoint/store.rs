@@ -149,7 +149,7 @@ impl CheckpointStore {
             return Ok(());
         }
         let writer = self.claim_as(now, true).await?;
-        self.forget_before(writer.number()).await
+        self.forget_before(writer.number(), writer.number()).await
     }
 
     /// Where they are, for messages.
@@ -164,7 +164,8 @@ impl CheckpointStore {
 
     async fn with_state(&self, last: Checkpoint, numbers: &[u64]) -> Result<Result<Recovered, String>> {
         if last.state.is_some() {
-            return Ok(Ok(Recovered { with_state: last.clone(), last, between: Vec::new() }));
+            let rows = self.check_rows(&last.manifest).await?;
+            return Ok(rows.map(|()| Recovered { with_state: last.clone(), last, between: Vec::new() }));
         }
         let state_number = last.manifest.state_number;
         let with_state = match self.load(state_number).await? {
@@ -174,6 +175,9 @@ impl CheckpointStore {
                 return Ok(Err(format!("checkpoint {state_number}, which it follows, cannot be used: {damage}")));
             }
         };
+        if let Err(damage) = self.check_rows(&with_state.manifest).await? {
+            return Ok(Err(format!("checkpoint {state_number}, which it follows, cannot be used: {damage}")));
+        }
         let mut between = Vec::new();
         for &number in numbers.iter().filter(|number| (state_number + 1..last.manifest.number).contains(number)) {
             match self.load(number).await? {
@@ -192,8 +196,8 @@ impl CheckpointStore {
         let failed = |cause: object_store::Error| {
             Error::transient(format!("cannot save checkpoint {number} in {}", self.place), cause)
         };
-        let payload = PutPayload::from(bytes.clone());
-        let put = match self.store.put_opts(&self.path(number), payload, PutMode::Create.into()).await {
+        let payload = PutPayload::from(bytes);
+        let put = match self.store.put_opts(&self.path(number), payload.clone(), PutMode::Create.into()).await {
             Ok(_) => Put::Done,
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 let there = match self.store.get(&self.path(number)).await {
@@ -201,20 +205,29 @@ impl CheckpointStore {
                     Err(object_store::Error::NotFound { .. }) => return Ok(Put::Refused),
                     there => there.map_err(failed)?.bytes().await.map_err(failed)?,
                 };
-                if there != bytes {
+                if bytes::Bytes::from(payload) != there {
                     return Ok(Put::Refused);
                 }
                 Put::There
             }
             Err(error) => return Err(failed(error)),
         };
-        self.flush(number).await?;
+        self.flush(number, file_name(number)).await?;
         Ok(put)
     }
 
-    async fn flush(&self, number: u64) -> Result<()> {
+    /// Writes the kept rows of a checkpoint that is to be written next; they are durable when this returns.
+    pub(super) async fn put_rows(&self, number: u64, bytes: Vec<u8>) -> Result<()> {
+        let failed = |cause: object_store::Error| {
+            Error::transient(format!("cannot save the kept rows of checkpoint {number} in {}", self.place), cause)
+        };
+        self.store.put(&self.rows_path(number), PutPayload::from(bytes)).await.map_err(failed)?;
+        self.flush(number, rows_file_name(number)).await
+    }
+
+    async fn flush(&self, number: u64, file: String) -> Result<()> {
         let Some(folder) = self.local.clone() else { return Ok(()) };
-        let file = folder.join(file_name(number));
+        let file = folder.join(file);
         let flush = tokio::task::spawn_blocking(move || {
             std::fs::File::open(file)?.sync_all()?;
             std::fs::File::open(folder)?.sync_all()
@@ -250,29 +263,39 @@ impl CheckpointStore {
         }
     }
 
-    /// All numbers that are taken, ascending.
-    pub(super) async fn numbers(&self) -> Result<Vec<u64>> {
-        Ok(self.objects().await?.into_iter().map(|(number, _)| number).collect())
+    pub(super) async fn load_rows(&self, number: u64) -> Result<Result<bytes::Bytes, String>> {
+        let failed = |cause: object_store::Error| {
+            Error::transient(format!("cannot read the kept rows of checkpoint {number} in {}", self.place), cause)
+        };
+        match self.store.get(&self.rows_path(number)).await {
+            Ok(found) => Ok(Ok(found.bytes().await.map_err(failed)?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(Err("they are missing".into())),
+            Err(error) => Err(failed(error)),
+        }
     }
 
-    async fn objects(&self) -> Result<Vec<(u64, Path)>> {
+    /// All numbers that are taken, ascending.
+    pub(super) async fn numbers(&self) -> Result<Vec<u64>> {
+        Ok(numbered_by(number_of, &self.objects().await?).into_iter().map(|(number, _)| number).collect())
+    }
+
+    async fn objects(&self) -> Result<Vec<Path>> {
         let failed = |cause: object_store::Error| {
             Error::transient(format!("cannot list the checkpoints in {}", self.place), cause)
         };
-        let objects: Vec<_> = self.store.list(Some(&self.folder)).try_collect().await.map_err(failed)?;
-        let numbered = objects.into_iter().filter_map(|it| Some((number_of(it.location.filename()?)?, it.location)));
-        let mut objects: Vec<_> = numbered.collect();
-        objects.sort_unstable();
-        Ok(objects)
+        self.store.list(Some(&self.folder)).map_ok(|it| it.location).try_collect().await.map_err(failed)
     }
 
-    /// Deletes those with lesser numbers, the least first.
-    pub(super) async fn forget_before(&self, number: u64) -> Result<()> {
-        for (old, path) in self.objects().await?.into_iter().take_while(|(old, _)| *old < number) {
+    /// Deletes those with lesser numbers, the least first, and kept rows with numbers less than `rows`.
+    pub(super) async fn forget_before(&self, number: u64, rows: u64) -> Result<()> {
+        let objects = self.objects().await?;
+        let old = numbered_by(number_of, &objects).into_iter().take_while(|(old, _)| *old < number);
+        let old_rows = numbered_by(number_of_rows, &objects).into_iter().take_while(|(old, _)| *old < rows);
+        for (old, path) in old.chain(old_rows) {
             let failed = |cause: object_store::Error| {
                 Error::transient(format!("cannot delete checkpoint {old} in {}", self.place), cause)
             };
-            match self.store.delete(&path).await {
+            match self.store.delete(path).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
                 Err(error) => return Err(failed(error)),
             }
@@ -282,6 +305,10 @@ impl CheckpointStore {
 
     fn path(&self, number: u64) -> Path {
         self.folder.clone().join(file_name(number))
+    }
+
+    fn rows_path(&self, number: u64) -> Path {
+        self.folder.clone().join(rows_file_name(number))
     }
 
     fn old_path(&self, number: u64) -> Path {
@@ -305,9 +332,26 @@ fn file_name(number: u64) -> String {
     format!("{PREFIX}{number:012}{SUFFIX}")
 }
 
+const ROWS_PREFIX: &str = "rows-";
+
+fn rows_file_name(number: u64) -> String {
+    format!("{ROWS_PREFIX}{number:012}{SUFFIX}")
+}
+
+fn number_of_rows(name: &str) -> Option<u64> {
+    name.strip_prefix(ROWS_PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
+}
+
 fn number_of(name: &str) -> Option<u64> {
     let name = name.strip_suffix(SUFFIX)?;
     name.strip_prefix(PREFIX).or_else(|| name.strip_prefix(OLD_PREFIX))?.parse().ok()
+}
+
+/// Those of the objects that have a number by their names, in order.
+fn numbered_by(number_of: fn(&str) -> Option<u64>, objects: &[Path]) -> Vec<(u64, &Path)> {
+    let mut numbered: Vec<_> = objects.iter().filter_map(|path| Some((number_of(path.filename()?)?, path))).collect();
+    numbered.sort_unstable();
+    numbered
 }
 
 /// Checkpoints of before version 4 do not say their numbers, which were their epochs.

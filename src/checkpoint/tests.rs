@@ -1,9 +1,14 @@
 //! Who may write, what is found again, and what is forgotten, in a store and in a folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 
 use super::{Checkpoint, CheckpointStore, FORMAT_VERSION, Manifest, State, Writer};
+use crate::change::TopicPartition;
+use crate::state::{Part, PartitionRows};
 
 fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
     let manifest = Manifest {
@@ -23,6 +28,8 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         intents: Vec::new(),
         state_epoch: 0,
         state_number: 0,
+        rows: Vec::new(),
+        kept: BTreeSet::new(),
         truncates: Vec::new(),
         discovered: None,
         finished: false,
@@ -39,6 +46,11 @@ async fn newest(store: &CheckpointStore) -> Option<(u64, u64)> {
     recovered.map(|it| (it.last.manifest.number, it.last.manifest.epoch))
 }
 
+/// The checkpoint with state that a process goes on from.
+async fn found(store: &CheckpointStore) -> Manifest {
+    store.recover().await.unwrap().1.unwrap().with_state.manifest
+}
+
 fn files(folder: &Path) -> Vec<String> {
     let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
     let mut names: Vec<String> = std::fs::read_dir(folder.join("j")).unwrap().map(name).collect();
@@ -47,7 +59,11 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 fn damage(folder: &Path, number: u64) {
-    let file = folder.join("j").join(format!("checkpoint-{number:012}.hwcp"));
+    damage_file(folder, &format!("checkpoint-{number:012}.hwcp"));
+}
+
+fn damage_file(folder: &Path, name: &str) {
+    let file = folder.join("j").join(name);
     let mut bytes = std::fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
@@ -142,7 +158,7 @@ async fn damaged_ones_are_passed_over() {
     assert_eq!(newest(&store).await, Some((2, 1)));
     // What comes then has numbers of its own.
     let mut writer = store.claim(0).await.unwrap();
-    writer.follow(2);
+    writer.follow(&found(&store).await);
     save(&mut writer, 2, true).await;
     assert_eq!(newest(&store).await, Some((8, 2)));
     for number in [2, 8] {
@@ -163,7 +179,7 @@ async fn a_folder_of_an_older_version_goes_on() {
     assert_eq!(newest(&store).await, Some((7, 7)));
     let mut writer = store.claim(0).await.unwrap();
     assert_eq!(writer.number(), 8);
-    writer.follow(7);
+    writer.follow(&found(&store).await);
     save(&mut writer, 8, false).await;
     let recovered = store.recover().await.unwrap().1.unwrap();
     assert_eq!((recovered.last.manifest.number, recovered.with_state.manifest.epoch), (9, 7));
@@ -171,4 +187,102 @@ async fn a_folder_of_an_older_version_goes_on() {
         save(&mut writer, epoch, true).await;
     }
     assert_eq!(files(folder.path()).first().unwrap(), "checkpoint-000000000011.hwcp");
+}
+
+/// With rows that say their epoch. All are there since the save of an epoch, or since before this process.
+async fn save_rows(writer: &mut Writer, epoch: u64, since: Option<u64>) {
+    let source = TopicPartition { topic: "x".into(), partition: 0 };
+    let part = Part { whole: since == Some(epoch), since };
+    let rows = PartitionRows {
+        table: "t".into(),
+        source,
+        rows: vec![numbers(epoch)],
+        gone: Vec::new(),
+        part,
+        unmatched: epoch,
+    };
+    let state = State { keyed: vec![rows], ..State::default() };
+    writer.save(&Checkpoint { state: Some(state), ..checkpoint(epoch, true) }).await.unwrap();
+}
+
+fn numbers(epoch: u64) -> RecordBatch {
+    let column: ArrayRef = Arc::new(UInt64Array::from(vec![epoch]));
+    RecordBatch::try_from_iter([("id", column)]).unwrap()
+}
+
+/// The epochs whose rows a start gets.
+async fn rows_of(store: &CheckpointStore, manifest: &Manifest) -> Vec<u64> {
+    let mut epochs = Vec::new();
+    for &number in &manifest.rows {
+        epochs.extend(store.kept_rows(number).await.unwrap().iter().map(|rows| rows.unmatched));
+    }
+    epochs
+}
+
+fn rows_files(folder: &Path) -> usize {
+    files(folder).iter().filter(|name| name.starts_with("rows-")).count()
+}
+
+#[tokio::test]
+async fn kept_rows_that_a_checkpoint_builds_on_stay_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CheckpointStore::in_folder(folder.path(), "j").unwrap();
+    let mut writer = store.claim(0).await.unwrap();
+    for epoch in 101..140 {
+        save_rows(&mut writer, epoch, Some(101)).await;
+        save(&mut writer, epoch, false).await;
+    }
+    let manifest = found(&store).await;
+    assert_eq!(rows_of(&store, &manifest).await, (101..140).collect::<Vec<_>>(), "far more than are kept otherwise");
+    assert_eq!((files(folder.path()).len(), rows_files(folder.path())), (6 + 39, 39));
+    // From here on they build on another; three with state are kept.
+    for epoch in 140..143 {
+        save_rows(&mut writer, epoch, Some(140)).await;
+    }
+    assert_eq!(rows_of(&store, &found(&store).await).await, [140, 141, 142]);
+    assert_eq!(rows_files(folder.path()), 3, "nothing needs the others any more");
+    // Another process goes on from them, with what one has left that died before its checkpoint.
+    std::fs::write(folder.path().join(format!("j/rows-{:012}.hwcp", writer.number() + 1)), "damaged").unwrap();
+    let mut writer = store.claim(0).await.unwrap();
+    writer.follow(&found(&store).await);
+    save_rows(&mut writer, 3, None).await;
+    save_rows(&mut writer, 4, None).await;
+    assert_eq!(rows_of(&store, &found(&store).await).await, [140, 141, 142, 3, 4]);
+    for epoch in 5..8 {
+        save_rows(&mut writer, epoch, Some(4)).await;
+    }
+    assert_eq!(rows_of(&store, &found(&store).await).await, [4, 5, 6, 7]);
+    assert_eq!(rows_files(folder.path()), 4);
+    // Without one of them those that build on it cannot be used.
+    let sixth = found(&store).await.rows[2];
+    let before = store.recover().await.unwrap().1.unwrap().last.manifest.number;
+    damage_file(folder.path(), &format!("rows-{sixth:012}.hwcp"));
+    let fallen_back = found(&store).await;
+    assert_eq!(rows_of(&store, &fallen_back).await, [4, 5]);
+    assert!(fallen_back.number < before);
+    // What it is followed by does not build on the damaged ones.
+    let mut writer = store.claim(0).await.unwrap();
+    writer.follow(&fallen_back);
+    save_rows(&mut writer, 8, None).await;
+    assert_eq!(rows_of(&store, &found(&store).await).await, [4, 5, 8]);
+    store.clear(0).await.unwrap();
+    assert_eq!(rows_files(folder.path()), 0);
+}
+
+#[tokio::test]
+async fn rows_that_nobody_has_any_more_are_not_built_on() {
+    let store = CheckpointStore::in_memory("j");
+    let mut writer = store.claim(0).await.unwrap();
+    let source = TopicPartition { topic: "x".into(), partition: 0 };
+    let rows = PartitionRows {
+        table: "t".into(),
+        source,
+        rows: vec![numbers(1)],
+        gone: Vec::new(),
+        part: Part::default(),
+        unmatched: 0,
+    };
+    let state = State { keyed: vec![rows], ..State::default() };
+    let checkpoint = Checkpoint { state: Some(state), ..checkpoint(1, true) };
+    assert!(writer.save(&checkpoint).await.unwrap_err().to_string().contains("internal error"));
 }

@@ -5,7 +5,7 @@
 //!  B               └─ claims 8 ─ goes on from 7 ─ 9 ─ 10 ─
 //! ```
 //!
-//! A number is written once ([`PutMode::Create`]). Old checkpoints are forgotten in their order, so a number that was taken
+//! A number is written once ([`object_store::PutMode::Create`]). Old checkpoints are forgotten in their order, so a number that was taken
 //! and forgotten is known by the one before it, which is gone too.
 
 use std::collections::VecDeque;
@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{Saved, encode};
+use super::kept_rows::encode_rows;
 use super::store::{CheckpointStore, Put};
-use super::{Checkpoint, Manifest};
+use super::{Checkpoint, Manifest, State};
 use crate::error::{Error, Result};
 
 /// How many checkpoints with state are kept, with all that follow the oldest of them.
@@ -76,14 +77,32 @@ pub(crate) struct Claim {
 pub struct Writer {
     fence: Fence,
     process: Process,
-    /// The numbers of the last checkpoints with state.
-    states: VecDeque<u64>,
+    /// The last checkpoints with state.
+    states: VecDeque<Kept>,
+    /// The kept rows that the next ones may build on.
+    rows: Vec<RowsAt>,
+}
+
+/// A checkpoint with state.
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    number: u64,
+    /// The first kept rows that it needs have this number, or a greater one.
+    rows: u64,
+}
+
+/// Kept rows that are saved.
+#[derive(Debug, Clone, Copy)]
+struct RowsAt {
+    number: u64,
+    /// The epoch by which lanes know the save, unless it was for an earlier process.
+    epoch: Option<u64>,
 }
 
 impl Writer {
     pub(super) fn new(store: CheckpointStore, process: Process, number: u64) -> Self {
         let fence = Fence { store, number: Arc::new(AtomicU64::new(number)) };
-        Self { fence, process, states: VecDeque::new() }
+        Self { fence, process, states: VecDeque::new(), rows: Vec::new() }
     }
 
     /// The number that it has written last.
@@ -91,9 +110,11 @@ impl Writer {
         self.fence.number.load(SeqCst)
     }
 
-    /// Goes on from the checkpoint with state that has this number.
-    pub fn follow(&mut self, state_number: u64) {
-        self.states = VecDeque::from([state_number]);
+    /// Goes on from this checkpoint, which has state.
+    pub fn follow(&mut self, with_state: &Manifest) {
+        let Manifest { number, rows, .. } = with_state;
+        self.states = VecDeque::from([Kept { number: *number, rows: rows.first().copied().unwrap_or(*number) }]);
+        self.rows = rows.iter().map(|&number| RowsAt { number, epoch: None }).collect();
     }
 
     /// What says whether the job is still this writer's.
@@ -107,9 +128,17 @@ impl Writer {
         let (store, before) = (&self.fence.store, self.number());
         let number = before + 1;
         let has_state = checkpoint.state.is_some();
-        let state_number = if has_state { number } else { self.states.back().copied().unwrap_or(number) };
+        let state_number = if has_state { number } else { self.states.back().map_or(number, |it| it.number) };
+        let rows = checkpoint.state.as_ref().map(|state| self.rows_of(state, checkpoint.manifest.epoch, number));
+        let rows = rows.transpose()?.unwrap_or_default();
+        if let Some(state) = checkpoint.state.as_ref().filter(|state| !state.keyed.is_empty()) {
+            // First, so that a checkpoint has its rows. While the number is not taken by another writer, they are ours.
+            store.put_rows(number, encode_rows(store.job(), number, &self.process, &state.keyed)?).await?;
+        }
         let writer = Some(self.process.clone());
-        let manifest = Manifest { number, writer, state_number, ..checkpoint.manifest.clone() };
+        let numbers = rows.iter().map(|it| it.number).collect();
+        let kept = checkpoint.kept_tables().into_iter().map(str::to_owned).collect();
+        let manifest = Manifest { number, writer, state_number, rows: numbers, kept, ..checkpoint.manifest.clone() };
         let bytes = encode(&manifest, checkpoint)?;
         let put = store.put(number, bytes).await?;
         // Since an earlier try this process may have slept.
@@ -119,16 +148,29 @@ impl Writer {
         }
         self.fence.number.store(number, SeqCst);
         if has_state {
-            self.states.push_back(number);
+            self.states.push_back(Kept { number, rows: rows.first().map_or(number, |it| it.number) });
+            self.rows = rows;
             while self.states.len() > KEPT {
                 self.states.pop_front();
             }
-            let oldest = self.states.front().copied().unwrap_or(number);
-            if let Err(error) = store.forget_before(oldest.min(before)).await {
+            let oldest = self.states.iter().map(|it| it.number).min().unwrap_or(number);
+            let oldest_rows = self.states.iter().map(|it| it.rows).min().unwrap_or(number);
+            if let Err(error) = store.forget_before(oldest.min(before), oldest_rows).await {
                 tracing::warn!("{error}; what is left of old checkpoints is removed with the next ones");
             }
         }
         Ok(())
+    }
+
+    /// The kept rows that a checkpoint needs, its own the last.
+    fn rows_of(&self, state: &State, epoch: u64, number: u64) -> Result<Vec<RowsAt>> {
+        // By the epoch from which on they are all there; least are those of earlier processes.
+        let Some(since) = state.keyed.iter().map(|rows| rows.part.since).min() else { return Ok(Vec::new()) };
+        if since.is_none() && self.rows.first().is_none_or(|it| it.epoch.is_some()) {
+            return Err(Error::internal("kept rows build on a checkpoint that nobody needs any more"));
+        }
+        let own = RowsAt { number, epoch: Some(epoch) };
+        Ok(self.rows.iter().copied().filter(|it| it.epoch >= since).chain([own]).collect())
     }
 }
 

@@ -17,7 +17,7 @@ use crate::job::progress::Progress;
 use crate::job::run::Outcome;
 use crate::job::set_back::StartingPoint;
 use crate::job::settings::{Ending, Settings};
-use crate::options::parse_duration;
+use crate::options::{parse_bytes, parse_duration};
 use crate::sql::submission::{Discovered, Submission};
 
 const EXAMPLES: &str = "\
@@ -53,6 +53,12 @@ pub(crate) struct RunArgs {
     /// How often the open windows are saved
     #[arg(long, default_value = "10 s", value_parser = duration)]
     checkpoint_interval: Duration,
+    /// The memory that kept rows may take, of tables whose events do not say all; more go to disk [default: 256 MiB]
+    #[arg(long, value_name = "BYTES", value_parser = bytes, env = "HIGHWATER_STATE_MEMORY")]
+    state_memory: Option<usize>,
+    /// Where kept rows go that have no room in memory, as long as the job runs
+    #[arg(long, value_name = "FOLDER", default_value = ".highwater/state", env = "HIGHWATER_STATE_DIR")]
+    state_dir: PathBuf,
     /// Serve /metrics (Prometheus) and /health at this address, such as 127.0.0.1:9184
     #[arg(long, value_name = "ADDRESS", env = "HIGHWATER_METRICS")]
     metrics: Option<SocketAddr>,
@@ -73,6 +79,10 @@ pub(crate) struct RunArgs {
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("\"{text}\" is not a duration such as 500ms, 5s or 1min"))
+}
+
+fn bytes(text: &str) -> Result<usize, String> {
+    parse_bytes(text).ok_or_else(|| format!("\"{text}\" is not a number of bytes such as 512MiB or 2GiB"))
 }
 
 pub(super) fn starting_point(text: &str) -> Result<StartingPoint, String> {
@@ -108,6 +118,8 @@ impl RunArgs {
         settings.lanes = self.lanes.map_or(settings.lanes, usize::from);
         settings.flush_interval = self.flush_interval;
         settings.checkpoint_interval = self.checkpoint_interval;
+        settings.state_memory = self.state_memory;
+        settings.state_folder.clone_from(&self.state_dir);
         settings.reset_state = self.reset_state;
         settings.set_back = self.from;
         settings.new_generation = self.new_generation;

@@ -59,10 +59,7 @@ pub(super) fn check(recovered: &Recovered, query: &Query, outputs: &[OutputTable
     }
     let places = places(manifest, query);
     let read: BTreeSet<&str> = manifest.positions.iter().map(|position| position.table.as_str()).collect();
-    let kept = |table: &str| {
-        let state = recovered.with_state.state.as_ref();
-        state.is_some_and(|state| state.keyed.iter().any(|rows| rows.table == table))
-    };
+    let kept = recovered.with_state.kept_tables();
     for (_, pipeline) in new(&places, query) {
         let into = name(pipeline);
         let begun: Vec<&str> = pipeline.table_names().into_iter().filter(|table| read.contains(table)).collect();
@@ -74,7 +71,7 @@ pub(super) fn check(recovered: &Recovered, query: &Query, outputs: &[OutputTable
                  been read up to there"
             ));
         }
-        if let Some(table) = begun.into_iter().find(|table| kept(table)) {
+        if let Some(table) = begun.into_iter().find(|table| kept.contains(table)) {
             return refuse(format!(
                 "{into} is new, and the rows that are kept of \"{table}\" may lack columns that it needs"
             ));

@@ -88,9 +88,11 @@ impl Job {
         self.apply_truncates()?;
         // What was read by the clock cannot be read again at the same time: every checkpoint has its windows.
         let reads_clock = self.inputs.iter().any(|input| input.plan.reads_clock);
-        let with_state = self.cut_is_last || is_due || self.wants_state || reads_clock;
+        let with_state = self.cut_is_last || is_due || self.wants_state || reads_clock || self.memory.is_behind();
         let epoch = self.epoch;
-        self.order(|| ToLane::Cut { epoch, with_state, closes: true });
+        self.saving = with_state.then(|| self.kept_saves.next(epoch));
+        let save = self.saving;
+        self.order(|| ToLane::Cut { epoch, with_state: save, closes: true });
         self.raise_generations();
         let waiting = self.lanes().collect();
         let (state, changed) = (with_state.then(State::default), ChangedWindows::new());
@@ -355,7 +357,9 @@ impl Job {
             self.rows.is_empty() && results.is_empty() && ranges.values().all(|range| range.from == range.to);
         let blocks = blocks(&cut, &self.outputs.tables, std::mem::take(&mut self.rows), results);
         self.rows = std::mem::take(&mut self.next_rows);
-        if is_quiet && !self.cut_is_last && !self.wants_state && self.has_checkpoint {
+        // What the lanes have handed over of their kept rows is not handed over again.
+        let has_rows = state.iter().flat_map(|state| &state.keyed).any(|rows| !rows.is_empty());
+        if is_quiet && !has_rows && !self.cut_is_last && !self.wants_state && self.has_checkpoint {
             self.epoch += 1;
             self.state_saved = self.settings.outside.elapsed();
             return Ok(());
@@ -388,6 +392,8 @@ impl Job {
             intents,
             state_epoch: self.state_epoch,
             state_number: 0,
+            rows: Vec::new(),
+            kept: BTreeSet::new(),
             truncates,
             replay: self.replay_left(),
             discovered: self.discovered.clone(),
@@ -395,8 +401,11 @@ impl Job {
         };
         let state = state.map(|mut state| -> Result<State> {
             self.revising.save_emitted(&mut state)?;
-            state.windows.extend(self.resting.state.windows.clone());
-            state.keyed.extend(self.resting.state.keyed.iter().cloned());
+            state.windows.extend(self.resting.windows.clone());
+            if let Some(save) = self.saving {
+                state.keyed.extend(self.resting.rows.save(save));
+                self.kept_saves.note(save);
+            }
             Ok(state)
         });
         let state = state.transpose()?;

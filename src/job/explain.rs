@@ -74,7 +74,8 @@ fn source(text: &mut String, table: &std::sync::Arc<Table>, feeds: &[FeedOf]) ->
 
 /// Where images before changes come from, and what that costs.
 fn before_images(table: &Table, mirrored: bool, windowed: bool) -> Option<String> {
-    let cost = "keeps the decoded columns of every row in memory and in checkpoints";
+    let cost = "keeps the decoded columns of every row, in memory (--state-memory for all such rows of the job, beyond it on disk) and in \
+                checkpoints (what has changed)";
     match BeforeImages::of(&table.options) {
         _ if !table.has_changes() => None,
         _ if table.primary_key.is_empty() => windowed.then(|| {

@@ -24,8 +24,8 @@ use crate::sql::catalog::{TRANSACTION_ID, TRANSACTION_PATH, Table};
 use crate::sql::metadata::MetadataOf;
 use crate::sql::pipeline::{Feed, Pipeline, Windowed, Work};
 use crate::sql::relation::Reading;
-use crate::state::BeforeImages;
 use crate::state::images::is_unwrapped;
+use crate::state::{BeforeImages, Memory};
 use crate::window::aggregate::{InputId, Refused, WindowPlan};
 use crate::window::assigner::Windows;
 use crate::window::calendar::CALENDAR_YEARS;
@@ -63,6 +63,8 @@ pub struct InputPlan {
     pub job: String,
     /// How many partitions the table has now.
     pub partitions: AtomicUsize,
+    /// What kept rows may take of memory.
+    pub memory: Option<Arc<Memory>>,
     /// Its partitions and those that they wait for, when a query has windows.
     pub alignment: Option<Arc<Alignment>>,
 }
@@ -207,6 +209,7 @@ impl InputPlan {
         let alignment = longest.map(|longest| Alignment::of(&table.options, longest)).transpose()?.flatten();
         Ok(Self {
             alignment,
+            memory: None,
             without_snapshot: without_snapshot(table, feeds)?,
             reads_clock,
             table: Arc::clone(table),

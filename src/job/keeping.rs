@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::source::RawBatch;
 use crate::state::images::{OPTION, needs_keeping};
-use crate::state::{BeforeImages, KeyedRows, PartitionRows, Whole};
+use crate::state::{BeforeImages, KeyedRows, PartitionRows, Save, Whole};
 
 /// What happens to a mirror, or to windows, when their table is truncated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +87,7 @@ impl Keeping {
             _ => None,
         };
         let rows = rows.map(|key| KeyedRows::new(std::sync::Arc::clone(columns), key)).transpose()?;
+        let rows = rows.map(|rows| rows.within(plan.memory.clone()));
         let mode = if rows.is_some() { mode } else { BeforeImages::Trusted };
         Ok(Self { truncation: Truncation::of(options)?, follows_rows: has_mirror || has_windows, mode, rows })
     }
@@ -169,7 +170,7 @@ impl Keeping {
         self.mode = if keeps { BeforeImages::Kept } else { BeforeImages::Trusted };
         if keeps {
             tracing::info!(
-                "table {}: its events lack images, so the last image of each row is kept in memory and in checkpoints; \
+                "table {}: its events lack images, so the last image of each row is kept (in memory, beyond --state-memory on disk, and in checkpoints); \
                  with REPLICA IDENTITY FULL set '{OPTION}' = 'trusted'",
                 plan.table.name
             );
@@ -205,10 +206,10 @@ impl Keeping {
         self.rows.as_mut().map_or(1, |rows| rows.count_unmatched(source))
     }
 
-    /// A copy of the rows, if they are kept.
-    pub fn save(&self, table: &str) -> Result<Vec<PartitionRows>> {
-        match &self.rows {
-            Some(rows) if self.mode == BeforeImages::Kept => rows.save(table),
+    /// What a checkpoint must have of the rows, if they are kept.
+    pub fn save(&mut self, table: &str, save: Save) -> Result<Vec<PartitionRows>> {
+        match &mut self.rows {
+            Some(rows) if self.mode == BeforeImages::Kept => rows.save(table, save),
             _ => Ok(Vec::new()),
         }
     }
@@ -223,6 +224,11 @@ impl Keeping {
     /// Puts the rows of a partition back.
     pub fn restore(&mut self, saved: &PartitionRows) -> Result<()> {
         self.rows.as_mut().map_or(Ok(()), |rows| rows.restore(saved))
+    }
+
+    /// See [`KeyedRows::set_restored`].
+    pub fn set_restored(&mut self) {
+        self.rows.iter_mut().for_each(KeyedRows::set_restored);
     }
 }
 

@@ -33,7 +33,7 @@ use crate::format::Decoder;
 use crate::format::infer::Sample;
 use crate::format::watch::Watch;
 use crate::source::{RawBatch, SourceReader};
-use crate::state::PartitionRows;
+use crate::state::{PartitionRows, Save};
 use crate::window::NO_EVENT_TIME;
 use crate::window::aggregate::{EventTimes, InputId, WindowAggregate, WindowState};
 use crate::window::watermark::{BEGINNING_OF_TIME, PartitionClock};
@@ -259,7 +259,8 @@ impl Lane {
                 }
                 self.report(FromLane::Neighbours { lane: self.number, briefs })?;
             }
-            ToLane::RestoreRows(rows) => self.restore_rows(&rows)?,
+            ToLane::RestoreRows(saved) => self.restore_rows(&saved.rows)?,
+            ToLane::RowsRestored => self.tables.iter_mut().for_each(|table| table.keeping.set_restored()),
             ToLane::Truncate(truncate) => self.truncate(&truncate)?,
             ToLane::Generation { table, generation } => {
                 let own = self.partitions.values_mut().filter(|partition| partition.table == table);
@@ -510,18 +511,18 @@ impl Lane {
         Ok(())
     }
 
-    fn cut(&mut self, epoch: u64, with_state: bool, closes: bool) -> Result<()> {
+    fn cut(&mut self, epoch: u64, with_state: Option<Save>, closes: bool) -> Result<()> {
         self.epoch = epoch + 1;
         let mut state = Vec::new();
         let mut held = Vec::new();
         let mut changed = Vec::new();
         let mut keyed = Vec::new();
-        for table in self.tables.iter().filter(|_| with_state) {
-            keyed.extend(table.keeping.save(&table.plan.table.name)?);
+        for (table, save) in self.tables.iter_mut().filter_map(|table| with_state.map(|save| (table, save))) {
+            keyed.extend(table.keeping.save(&table.plan.table.name, save)?);
         }
         for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
             held.push((input, aggregate.held()));
-            if with_state {
+            if with_state.is_some() {
                 state.push((input, aggregate.copy_state()?));
             }
             if aggregate.revises() {

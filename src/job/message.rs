@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::alignment::Track;
 use super::discovery::Drift;
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::Truncate;
 use crate::error::Error;
-use crate::state::PartitionRows;
+use crate::state::{PartitionRows, Save};
 use crate::window::aggregate::{Held, InputId, WindowState};
 use crate::window::changed::WindowBounds;
 use crate::window::session_state::Brief;
@@ -20,8 +21,10 @@ use crate::window::session_state::Brief;
 pub enum ToLane {
     /// Read these partitions too.
     Assign(Vec<Assignment>),
-    /// Rows of tables were kept: keep on, and take those of your partitions.
-    RestoreRows(Arc<Vec<PartitionRows>>),
+    /// Rows of tables were kept: keep on, and take those of your partitions, after those that you have.
+    RestoreRows(Arc<KeptRows>),
+    /// That was all, and the next checkpoints build on those that it was in.
+    RowsRestored,
     /// A partition has read a truncate: take away the rows of the other partitions of its topic, as far as they have been read.
     Truncate(Truncate),
     /// Add saved windows to the open ones.
@@ -48,8 +51,8 @@ pub enum ToLane {
     Cut {
         /// The epoch that ends.
         epoch: u64,
-        /// Whether a copy of the open windows is wanted.
-        with_state: bool,
+        /// Whether a copy of the open windows is wanted, and of the kept rows what has changed; which of these are to be saved again.
+        with_state: Option<Save>,
         /// Whether a `Close` follows, which may ask for windows as they are at this cut, or `ReadOn`.
         closes: bool,
     },
@@ -61,6 +64,15 @@ pub enum ToLane {
     Neighbours(Arc<Vec<(InputId, Vec<Brief>)>>),
     /// End the thread.
     Stop,
+}
+
+/// Kept rows out of a checkpoint.
+#[derive(Debug)]
+pub struct KeptRows {
+    /// By partition.
+    pub rows: Vec<PartitionRows>,
+    /// Given back when every lane has taken its own: few are on their way at a time.
+    pub permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What a job that was set back had read, of windows that stay as they were.

@@ -19,7 +19,7 @@ use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
 use crate::format::Decoder;
 use crate::sink::EMPTIED;
 use crate::source::{RawBatch, RawRecord, RawRecords};
-use crate::state::PartitionRows;
+use crate::state::{Memory, PartitionRows, Save};
 
 /// What Debezium writes for a value that it does not have.
 const PLACEHOLDER: &str = "__debezium_unavailable_value";
@@ -249,15 +249,19 @@ struct Engine<'a> {
     lanes: Vec<Lane>,
     read: Vec<usize>,
     truncates: usize,
-    saved: (Vec<PartitionRows>, Vec<usize>, usize),
+    /// What checkpoints have of the rows, by their numbers; where the last was.
+    saves: Vec<(u64, Vec<PartitionRows>)>,
+    saved: (Vec<usize>, usize),
+    number: u64,
     letters: usize,
 }
 
 impl<'a> Engine<'a> {
     fn new(plan: &'a InputPlan, topic: &'a Topic, lanes: usize) -> Self {
         let read = vec![0; topic.partitions.len()];
-        let saved = (Vec::new(), read.clone(), 0);
-        let mut engine = Self { plan, topic, lanes: Vec::new(), read, truncates: 0, saved, letters: 0 };
+        let saved = (read.clone(), 0);
+        let (lanes_of, saves) = (Vec::new(), Vec::new());
+        let mut engine = Self { plan, topic, lanes: lanes_of, read, truncates: 0, saves, saved, number: 0, letters: 0 };
         engine.start(lanes);
         engine
     }
@@ -272,18 +276,24 @@ impl<'a> Engine<'a> {
     }
 
     fn save(&mut self) {
-        let rows = self.lanes.iter().flat_map(|lane| lane.keeping.save("t").unwrap()).collect();
-        self.saved = (rows, self.read.clone(), self.truncates);
+        self.number += 1;
+        let save = Save { number: self.number, renews: self.number.checked_sub(3) };
+        let rows = self.lanes.iter_mut().flat_map(|lane| lane.keeping.save("t", save).unwrap());
+        self.saves.push((self.number, rows.collect()));
+        let since = self.saves.last().unwrap().1.iter().map(|rows| rows.part.since).min();
+        self.saves.retain(|(number, _)| since.is_none_or(|since| Some(*number) >= since));
+        self.saved = (self.read.clone(), self.truncates);
     }
 
     /// Back to what was saved, with other lanes.
     fn crash(&mut self, lanes: usize) {
         self.start(lanes);
-        let (rows, read, truncates) = self.saved.clone();
-        for rows in &rows {
+        let (read, truncates) = self.saved.clone();
+        for rows in self.saves.iter().flat_map(|(_, rows)| rows) {
             self.lanes.iter_mut().for_each(|lane| lane.keeping.set_kept());
             self.lanes[rows.source.partition as usize % lanes].keeping.restore(rows).unwrap();
         }
+        self.lanes.iter_mut().for_each(|lane| lane.keeping.set_restored());
         (self.read, self.truncates) = (read, truncates);
     }
 
@@ -378,7 +388,9 @@ type Turn = (usize, usize, bool, bool);
 
 fn compare(events: &[Event], partitions: usize, full: bool, lanes: usize, turns: &[Turn]) {
     let (topic, table) = history(events, partitions, full);
-    let plan = plan(partitions);
+    let mut plan = plan(partitions);
+    let folder = tempfile::tempdir().unwrap();
+    plan.memory = (lanes == 2).then(|| Memory::new(0, folder.path()));
     let mut mirror = Folded::default();
     // Twice: the second is a replay of the whole topic, as another job, into the same mirror.
     for _ in 0..2 {

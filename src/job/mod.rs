@@ -34,6 +34,7 @@ pub mod outputs;
 pub mod outside;
 pub mod progress;
 pub mod recovery;
+mod resting;
 mod retraction;
 mod revising;
 pub mod rows;

@@ -3,21 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::blocking::block_in_place;
 use super::cycle::{InputWindows, by_pipeline};
 use super::delivery::Delivery;
 use super::epoch::{Cut, EpochRows, blocks, inline_blocks, is_inline};
-use super::message::{Course, FromLane, Takes, ToLane};
+use super::message::{Course, FromLane, KeptRows, Takes, ToLane};
 use super::run::Job;
 use super::table_input::TableInput;
 use crate::change::{OffsetRange, TopicPartition};
-use crate::checkpoint::{Manifest, Position, Recovered};
+use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered};
 use crate::error::{Error, Result};
 use crate::sink::Block;
+use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowState};
 use crate::window::session_join;
 use crate::window::session_state::Brief;
 use crate::window::watermark::BEGINNING_OF_TIME;
+
+/// The kept rows of so many checkpoints are handed to the lanes before these have taken them.
+const RESTORED_AT_ONCE: usize = 2;
 
 impl Job {
     /// Takes the job to the last cut of `recovered`, with the blocks of its epoch in place.
@@ -38,11 +44,8 @@ impl Job {
             let groups = &mut self.groups;
             self.inputs.iter_mut().try_for_each(|it| it.assign(&mut groups[it.group], Some(with_state), start))
         })?;
+        self.restore_rows(&recovered.with_state).await?;
         let state = recovered.with_state.state.as_ref();
-        if let Some(state) = state.filter(|state| !state.keyed.is_empty()) {
-            let keyed = Arc::new(state.keyed.clone());
-            self.order(|| ToLane::RestoreRows(Arc::clone(&keyed)));
-        }
         for (&id, windows) in state.into_iter().flat_map(|state| &state.windows) {
             self.restore(id, windows)?;
         }
@@ -71,6 +74,36 @@ impl Job {
         self.truncates = last.truncates.iter().map(|truncate| (last.epoch, truncate.clone())).collect();
         self.raise_generations();
         Ok(())
+    }
+
+    /// Gives kept rows to the lanes, a checkpoint after the other: together they may be more than there is memory for.
+    async fn restore_rows(&mut self, with_state: &Checkpoint) -> Result<()> {
+        let inside = with_state.state.iter().flat_map(|state| &state.keyed).cloned().collect();
+        self.hand_out(inside, None);
+        let on_their_way = Arc::new(Semaphore::new(RESTORED_AT_ONCE));
+        for &number in &with_state.manifest.rows {
+            let permit = Arc::clone(&on_their_way).acquire_owned().await.map_err(Error::internal)?;
+            let rows = match self.settings.checkpoints.kept_rows(number).await {
+                // They were there: somebody else may have forgotten them since.
+                Err(error) if !error.is_transient() => self.fence.check().await.and(Err(error)),
+                rows => rows,
+            };
+            self.hand_out(rows?, Some(permit));
+        }
+        if !with_state.manifest.rows.is_empty() {
+            self.order(|| ToLane::RowsRestored);
+        }
+        Ok(())
+    }
+
+    fn hand_out(&mut self, mut rows: Vec<PartitionRows>, permit: Option<OwnedSemaphorePermit>) {
+        let is_read = |name: &str| self.inputs.iter().any(|input| input.name() == name);
+        let resting = rows.extract_if(.., |rows| !is_read(&rows.table)).collect::<Vec<_>>();
+        resting.into_iter().for_each(|rows| self.resting.rows.take(rows));
+        if !rows.is_empty() {
+            let kept = Arc::new(KeptRows { rows, permit });
+            self.order(|| ToLane::RestoreRows(Arc::clone(&kept)));
+        }
     }
 
     /// Gives saved windows to the lanes.

@@ -33,17 +33,19 @@ use super::nested::NestedWindows;
 use super::outputs::Outputs;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::resting::{KeptSaves, Resting};
 use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use super::ticker::Ticker;
-use crate::checkpoint::{Checkpoint, Position, Recovered, Replay, SavedSchemas, State, Truncate, Writer};
+use crate::checkpoint::{Checkpoint, Fence, Recovered, Replay, SavedSchemas, Truncate, Writer};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
 use crate::sql::submission::Submission;
+use crate::state::{Memory, Save};
 use crate::window::aggregate::{Held, InputId};
 
 /// How often the source's client gets its turn, and the lag is measured.
@@ -80,6 +82,13 @@ pub struct Job {
     /// The positions of the epoch that is being delivered.
     pub(super) delivering: Option<Checkpoint>,
     pub(super) state_epoch: u64,
+    /// What kept rows may take.
+    pub(super) memory: Arc<Memory>,
+    pub(super) kept_saves: KeptSaves,
+    /// Says whether the job is still this process's.
+    pub(super) fence: Fence,
+    /// The save of kept rows that the current cut is.
+    pub(super) saving: Option<Save>,
     pub(super) state_saved: Duration,
     looked_around: Duration,
     pub(super) wants_state: bool,
@@ -111,14 +120,6 @@ pub struct Job {
     /// Held so that a job without lanes yet does not end.
     #[expect(dead_code, reason = "held, not used")]
     own_reports: mpsc::Sender<FromLane>,
-}
-
-/// What a checkpoint has of tables that this run does not read: it is carried on.
-#[derive(Debug, Default)]
-pub(super) struct Resting {
-    pub(super) positions: Vec<Position>,
-    pub(super) watermarks: BTreeMap<String, i64>,
-    pub(super) state: State,
 }
 
 /// How a run ended.
@@ -282,15 +283,19 @@ impl Job {
             plans.push(InputPlan::new(&table, &feeds, &outputs, &settings.name)?);
         }
         align_together(&mut plans);
+        let memory = Memory::new(settings.kept_rows(), &settings.state_folder);
+        plans.iter_mut().for_each(|plan| plan.memory = Some(Arc::clone(&memory)));
         let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
         let (inputs, groups) = opened(&plans, &settings, &reports_in, &progress).await?;
         // Only now: a process that cannot run the job does not take it from one that does.
         let known = (!is_same).then_some((&query, &outputs));
         let (writer, recovered) = take_over(found, known, &settings).await?;
+        let fence = writer.fence();
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
         let revising = Revising::new(&query, &outputs, now)?;
         let nested = NestedWindows::new(&query)?;
+        let kept_saves = KeptSaves::new(settings.renew_after);
         let mut job = Self {
             query,
             closed_to: BTreeMap::new(),
@@ -311,6 +316,10 @@ impl Job {
             step: Step::Gathering,
             delivering: None,
             state_epoch: 0,
+            memory,
+            kept_saves,
+            fence,
+            saving: None,
             state_saved: clock,
             looked_around: clock,
             wants_state: true,
@@ -363,23 +372,9 @@ impl Job {
 
     /// Takes over what a checkpoint has of tables that are not read.
     fn rest(&mut self, recovered: &Recovered) {
-        let manifest = &recovered.last.manifest;
         let is_read = |name: &str| self.inputs.iter().any(|input| input.name() == name);
         let is_fed = |id: InputId| self.nested.has(id) || self.inputs.iter().any(|input| input.feeds(id));
-        let positions = manifest.positions.iter().filter(|it| !is_read(&it.table)).cloned();
-        let watermarks = manifest.watermarks.iter().filter(|(name, _)| !is_read(name));
-        let state = recovered.with_state.state.iter();
-        let windows = state.clone().flat_map(|state| &state.windows).filter(|(id, _)| !is_fed(**id));
-        let keyed = state.flat_map(|state| &state.keyed).filter(|rows| !is_read(&rows.table));
-        self.resting = Resting {
-            positions: positions.map(|it| Position { from: it.offset, ..it }).collect(),
-            watermarks: watermarks.map(|(name, time)| (name.clone(), *time)).collect(),
-            state: State {
-                windows: windows.map(|(id, windows)| (*id, windows.clone())).collect(),
-                keyed: keyed.cloned().collect(),
-                ..State::default()
-            },
-        };
+        self.resting = Resting::new(recovered, is_read, is_fed);
     }
 
     /// Sends the lanes on their way: without end, or up to the ends that the topics have now.
@@ -395,7 +390,7 @@ impl Job {
         self.order(|| ToLane::Run(Course { windows: true, rows: true, bounds: bounds.clone() }));
         // The lanes' count of epochs starts with the first cut.
         let epoch = self.epoch - 1;
-        self.order(|| ToLane::Cut { epoch, with_state: false, closes: false });
+        self.order(|| ToLane::Cut { epoch, with_state: None, closes: false });
         Ok(())
     }
 
@@ -428,7 +423,7 @@ impl Job {
         let mut maintenance = Ticker::new(&self.settings.outside, MAINTENANCE);
         while !matches!(self.step, Step::Done) {
             let is_full = self.rows.rows >= self.settings.flush_rows || self.rows.bytes >= self.settings.flush_bytes;
-            if is_full || self.all_reached() || self.stopping {
+            if is_full || self.memory.is_behind() || self.all_reached() || self.stopping {
                 self.begin_cut()?;
             }
             let is_blocked = is_full && self.delivering.is_some() && matches!(self.step, Step::Gathering);
@@ -522,6 +517,9 @@ impl Job {
         manifest.positions.iter_mut().for_each(|position| position.from = position.offset);
         manifest.finished = is_finished;
         checkpoint.rows.clear();
+        for rows in checkpoint.state.iter_mut().flat_map(|state| &mut state.keyed) {
+            *rows = rows.unchanged();
+        }
         self.settling = true;
         self.delivering = Some(checkpoint.clone());
         self.deliverer.deliver(Delivery { checkpoint, blocks: Vec::new(), again: false }).await
@@ -554,6 +552,8 @@ impl Job {
         }
         self.progress.lag.store(lag, Relaxed);
         metrics::gauge!("highwater_lag_records").set(lag as f64);
+        metrics::gauge!("highwater_kept_rows_memory_bytes").set(self.memory.used() as f64);
+        metrics::gauge!("highwater_kept_rows_disk_bytes").set(self.memory.on_disk() as f64);
         Ok(())
     }
 }
@@ -676,7 +676,7 @@ async fn take_over(found: Found, known: Known<'_>, settings: &Settings) -> Resul
         }
     }
     if let Some(recovered) = &mut recovered {
-        writer.follow(recovered.with_state.manifest.number);
+        writer.follow(&recovered.with_state.manifest);
         if let Some((query, _)) = known.filter(|_| settings.set_back.is_none()) {
             changed_query::renumber(recovered, query);
         }

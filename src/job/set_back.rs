@@ -6,7 +6,7 @@
 //! Set back to a time, windows that began before it stay as they are: their rows are not all read again. All of them must have been
 //! closed, and their late rows stay where they are, too. What had been read up to is remembered until it has been read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::blocking::block_in_place;
@@ -71,13 +71,8 @@ impl Job {
                 }
                 closed.insert(number, left);
             }
-            let keeps =
-                found.as_ref().and_then(|it| it.with_state.state.as_ref()).and_then(|state| state.keyed.first());
-            if let Some(rows) = keeps {
-                return Err(refused(
-                    to,
-                    &format!("the rows that are kept of \"{}\" are made of all its records", rows.table),
-                ));
+            if let Some(table) = found.as_ref().and_then(|it| it.with_state.kept_tables().into_iter().next()) {
+                return Err(refused(to, &format!("the rows that are kept of \"{table}\" are made of all its records")));
             }
         }
         let mut positions = Vec::new();
@@ -106,6 +101,8 @@ impl Job {
             intents: Vec::new(),
             state_epoch: self.epoch,
             state_number: 0,
+            rows: Vec::new(),
+            kept: BTreeSet::new(),
             truncates: Vec::new(),
             replay: Some(Replay { windows_from: to.time(), until, takes_out: true }),
             discovered: self.discovered.clone(),

@@ -1,5 +1,6 @@
 //! How a job runs, besides its query.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,9 @@ use super::memory::Memory;
 use super::outside::{Outside, World};
 use super::set_back::StartingPoint;
 use crate::checkpoint::CheckpointStore;
+
+/// What kept rows may take of memory, if nothing else is said.
+pub const KEPT_ROWS: usize = 256 << 20;
 
 /// When a run ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +52,12 @@ pub struct Settings {
     pub memory: Option<Memory>,
     /// How often the open windows are saved.
     pub checkpoint_interval: Duration,
+    /// How many bytes of memory kept rows may take, if not what the job's memory or [`KEPT_ROWS`] says; more go to disk.
+    pub state_memory: Option<usize>,
+    /// Where they go then.
+    pub state_folder: PathBuf,
+    /// After so many checkpoints that have what has changed of them, all kept rows are saved once more.
+    pub renew_after: usize,
     /// Its clock, sources and sinks.
     pub outside: Arc<dyn Outside>,
 }
@@ -68,7 +78,15 @@ impl Settings {
             flush_bytes: 64 << 20,
             memory: None,
             checkpoint_interval: Duration::from_secs(10),
+            state_memory: None,
+            state_folder: ".highwater/state".into(),
+            renew_after: 100,
             outside: Arc::new(World::default()),
         }
+    }
+
+    /// How many bytes of memory kept rows may take.
+    pub fn kept_rows(&self) -> usize {
+        self.state_memory.unwrap_or_else(|| self.memory.map_or(KEPT_ROWS, Memory::rows))
     }
 }

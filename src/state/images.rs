@@ -11,7 +11,7 @@ pub const OPTION: &str = "before-images";
 /// Where the images before changes come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BeforeImages {
-    /// The last image of each row is kept in memory and in checkpoints.
+    /// The last image of each row is kept, in memory or on disk, and in checkpoints.
     Kept,
     /// The events carry them: MySQL and MariaDB with full row images, PostgreSQL with REPLICA IDENTITY FULL.
     Trusted,

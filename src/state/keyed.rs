@@ -6,47 +6,45 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, make_array, new_null_array,
-};
+use datafusion::arrow::array::{Array, ArrayData, ArrayRef, RecordBatch, UInt32Array, make_array};
 use datafusion::arrow::buffer::MutableBuffer;
-use datafusion::arrow::compute::{cast, interleave, take_record_batch};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::arrow::compute::{interleave, take_record_batch};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{HashMap, HashSet};
 
 use super::bytes::Bytes;
+use super::memory::Memory;
 use super::rows_map::{Keyed, RowsMap};
 use super::whole::{Was, Whole};
 use crate::change::{ChangeBatch, NO_TIME, Op, TopicPartition};
 use crate::error::Result;
 
 /// Rows that are turned into columns at a time: bounds the offsets of their strings.
-const CHUNK_ROWS: usize = 16_384;
+pub(super) const CHUNK_ROWS: usize = 16_384;
 
 /// The rows of one table, as far as the partitions of one lane have told them.
 pub struct KeyedRows {
-    schema: SchemaRef,
-    key: Vec<usize>,
-    keys: RowConverter,
-    images: RowConverter,
-    partitions: HashMap<TopicPartition, Partition>,
+    pub(super) schema: SchemaRef,
+    pub(super) key: Vec<usize>,
+    pub(super) keys: RowConverter,
+    pub(super) images: RowConverter,
+    pub(super) partitions: HashMap<TopicPartition, Partition>,
+    /// What the rows may take.
+    pub(super) memory: Option<Arc<Memory>>,
 }
-
-/// The column of saved rows that says whether windows left a row out.
-const AHEAD: &str = "__highwater_ahead";
 
 /// The rows of one partition.
 #[derive(Default)]
-struct Partition {
-    rows: RowsMap,
+pub(super) struct Partition {
+    pub(super) rows: RowsMap,
     /// The row that the last change deleted, if it did. A key that changes is a delete and then an insert, which leaves
     /// out what did not change.
-    deleted: Option<Bytes>,
+    pub(super) deleted: Option<Bytes>,
     /// The keys of rows that no window has, because their event times were too far ahead of their records. Mostly none.
-    ahead: HashSet<Box<[u8]>>,
+    pub(super) ahead: HashSet<Box<[u8]>>,
     /// How many changes took back a row that was not there.
-    unmatched: u64,
+    pub(super) unmatched: u64,
 }
 
 impl Partition {
@@ -55,19 +53,6 @@ impl Partition {
         self.deleted = None;
         self.rows.take_sorted()
     }
-}
-
-/// The rows of one partition, to be saved.
-#[derive(Debug, Clone)]
-pub struct PartitionRows {
-    /// The table that they are of.
-    pub table: String,
-    /// The partition.
-    pub source: TopicPartition,
-    /// The row that the last change deleted, or none; then the rows.
-    pub rows: Vec<RecordBatch>,
-    /// How many changes took back a row that was not there.
-    pub unmatched: u64,
 }
 
 /// Changes made whole.
@@ -106,7 +91,13 @@ impl KeyedRows {
         let field = |place: usize| SortField::new(schema.field(place).data_type().clone());
         let keys = RowConverter::new(key.iter().map(|&place| field(place)).collect())?;
         let images = RowConverter::new((0..schema.fields().len()).map(field).collect())?;
-        Ok(Self { schema, key, keys, images, partitions: HashMap::default() })
+        Ok(Self { schema, key, keys, images, partitions: HashMap::default(), memory: None })
+    }
+
+    /// The same, with rows on disk when there are more than this memory holds.
+    pub fn within(mut self, memory: Option<Arc<Memory>>) -> Self {
+        self.memory = memory;
+        self
     }
 
     /// How many rows there are.
@@ -123,6 +114,7 @@ impl KeyedRows {
     /// the table's changes, so that what follows each other in it did so in the table.
     pub fn apply(&mut self, changes: &ChangeBatch, alone: bool) -> Result<Resolved> {
         let mut partition = self.partitions.remove(&changes.source).unwrap_or_default();
+        partition.rows.share(self.memory.as_ref());
         let resolved = Stretch::new(self, changes, alone).and_then(|stretch| stretch.apply(self, &mut partition));
         self.partitions.insert(changes.source.clone(), partition);
         resolved
@@ -162,86 +154,13 @@ impl KeyedRows {
         *unmatched
     }
 
-    /// A copy of the rows of each partition.
-    pub fn save(&self, table: &str) -> Result<Vec<PartitionRows>> {
-        let mut saved = Vec::new();
-        for (source, partition) in &self.partitions {
-            let has_ahead = !partition.ahead.is_empty();
-            let batch = |images: &[&[u8]], flags: &mut Vec<bool>| {
-                let rows = self.columns(images)?;
-                let flags = std::mem::take(flags);
-                if has_ahead { with_flags(&rows, flags.into()) } else { Ok(rows) }
-            };
-            let deleted: Vec<&[u8]> = partition.deleted.iter().map(AsRef::as_ref).collect();
-            let mut rows = vec![batch(&deleted, &mut vec![false; deleted.len()])?];
-            // The images of a chunk one after the other, and where each ends.
-            let (mut bytes, mut ends, mut flags) = (Vec::new(), Vec::new(), Vec::new());
-            let mut flush = |bytes: &mut Vec<u8>, ends: &mut Vec<usize>, flags: &mut Vec<bool>| {
-                let starts = std::iter::once(0).chain(ends.iter().copied());
-                let images: Vec<&[u8]> = starts.zip(ends.iter()).map(|(start, &end)| &bytes[start..end]).collect();
-                rows.push(batch(&images, flags)?);
-                bytes.clear();
-                ends.clear();
-                Ok::<_, crate::error::Error>(())
-            };
-            partition.rows.each(|key, image| {
-                bytes.extend_from_slice(image);
-                ends.push(bytes.len());
-                flags.push(has_ahead && partition.ahead.contains(key));
-                match ends.len() {
-                    CHUNK_ROWS => flush(&mut bytes, &mut ends, &mut flags),
-                    _ => Ok(()),
-                }
-            })?;
-            if !ends.is_empty() {
-                flush(&mut bytes, &mut ends, &mut flags)?;
-            }
-            let unmatched = partition.unmatched;
-            saved.push(PartitionRows { table: table.to_owned(), source: source.clone(), rows, unmatched });
-        }
-        Ok(saved)
-    }
-
-    /// Puts saved rows back.
-    pub fn restore(&mut self, saved: &PartitionRows) -> Result<()> {
-        let mut partition = Partition { unmatched: saved.unmatched, ..Partition::default() };
-        for (number, rows) in saved.rows.iter().enumerate() {
-            let flags = rows.column_by_name(AHEAD).and_then(|flags| flags.as_boolean_opt()).cloned();
-            let rows = &self.conform(rows)?;
-            let (keys, images) = (self.key_rows(rows)?, self.images.convert_columns(rows.columns())?);
-            if number == 0 {
-                partition.deleted = images.iter().next().map(|image| Bytes::from(image.data()));
-                continue;
-            }
-            if let Some(flags) = flags {
-                let ahead = flags.values().set_indices().map(|row| keys.row(row).data().into());
-                partition.ahead.extend(ahead);
-            }
-            for (key, image) in keys.iter().zip(images.iter()) {
-                partition.rows.insert(key.data(), image.data())?;
-            }
-        }
-        self.partitions.insert(saved.source.clone(), partition);
-        Ok(())
-    }
-
-    /// Saved rows with the columns of now: the table may have got more since.
-    fn conform(&self, rows: &RecordBatch) -> Result<RecordBatch> {
-        let column = |field: &FieldRef| match rows.column_by_name(field.name()) {
-            Some(column) => Ok(cast(column, field.data_type())?),
-            None => Ok(new_null_array(field.data_type(), rows.num_rows())),
-        };
-        let columns = self.schema.fields().iter().map(column).collect::<Result<_>>()?;
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
-    }
-
     /// The keys of rows.
     pub fn key_rows(&self, rows: &RecordBatch) -> Result<Rows> {
         let columns: Vec<ArrayRef> = self.key.iter().map(|&place| Arc::clone(rows.column(place))).collect();
         Ok(self.keys.convert_columns(&columns)?)
     }
 
-    fn columns(&self, images: &[impl AsRef<[u8]>]) -> Result<RecordBatch> {
+    pub(super) fn columns(&self, images: &[impl AsRef<[u8]>]) -> Result<RecordBatch> {
         if images.is_empty() {
             return Ok(RecordBatch::new_empty(Arc::clone(&self.schema)));
         }
@@ -258,13 +177,6 @@ impl KeyedRows {
         };
         rows.chunks(CHUNK_ROWS).map(delete).collect()
     }
-}
-
-fn with_flags(rows: &RecordBatch, flags: BooleanArray) -> Result<RecordBatch> {
-    let flag = Arc::new(Field::new(AHEAD, DataType::Boolean, false));
-    let schema = Schema::new(rows.schema_ref().fields().iter().cloned().chain([flag]).collect::<Vec<_>>());
-    let flags: ArrayRef = Arc::new(flags);
-    Ok(RecordBatch::try_new(Arc::new(schema), rows.columns().iter().cloned().chain([flags]).collect())?)
 }
 
 /// Arrow's row format has the least value where there is none, which ClickHouse refuses (`Date32`) though it is null.

@@ -45,13 +45,27 @@ INSERT INTO results SELECT window_start, name, count(*) AS n, sum(value) AS tota
 FROM TUMBLE(CHANGES(t), at, INTERVAL '1' HOUR) GROUP BY window_start, name;
 INSERT INTO mirror SELECT * FROM t;
 ";
+/// The same with rows that are kept, and windows over them, which come out right only if each row is kept as it is.
+const KEEPING: &str = "
+CREATE TABLE rows_now WITH ('connector' = 'blackhole');
+INSERT INTO rows_now SELECT window_start, name, count(*) AS n, sum(value) AS total
+FROM TUMBLE(t, at, INTERVAL '1' HOUR) GROUP BY window_start, name;
+";
 /// How often a process dies before it is let live.
 const DEATHS: u64 = 5;
 /// A process that has not come to its end by then has gone astray.
 const LONGEST: Duration = Duration::from_secs(3_600);
 
-pub(super) async fn query() -> Query {
-    load_texts(vec![("simulation.sql".into(), QUERY.into())], &Variables::none()).await.unwrap()
+/// What jobs run.
+pub(super) struct Queries {
+    plain: Query,
+    keeping: Query,
+}
+
+pub(super) async fn queries() -> Queries {
+    let load =
+        async |text: String| load_texts(vec![("simulation.sql".into(), text)], &Variables::none()).await.unwrap();
+    Queries { plain: load(QUERY.to_owned()).await, keeping: load(format!("{QUERY}{KEEPING}")).await }
 }
 
 /// A runtime of one thread, which calls this when all its tasks wait.
@@ -68,6 +82,8 @@ pub(super) struct Life {
     span: u64,
     /// Whether processes are stopped, and woken when others have taken their place.
     sleeps: bool,
+    /// Where rows are kept that have no room in memory, in lives that keep rows.
+    keeps: Option<tempfile::TempDir>,
 }
 
 impl Life {
@@ -98,6 +114,8 @@ impl Life {
             partitions.insert(TopicPartition { topic: "t".into(), partition: number as i32 }, records);
         }
         let sleeps = random.one_in(2);
+        // Nothing in memory, little, or all.
+        let keeps = random.one_in(3).then(|| (random.pick(&[0, 500, 1 << 30]), random.pick(&[1, 4, 100, 100])));
         // What the server has forgotten of a process that was about to insert, nothing else knows.
         let temper = if sleeps { Temper { window: 1_000, ..temper } } else { temper };
         let world = World::new(random);
@@ -116,11 +134,20 @@ impl Life {
         settings.flush_rows = flush_rows;
         settings.flush_interval = Duration::from_millis(flush);
         settings.checkpoint_interval = Duration::from_millis(checkpoint);
-        Self { world, outside, settings, model, span, sleeps }
+        let keeps = keeps.map(|(memory, renew_after)| {
+            let folder = tempfile::tempdir().unwrap();
+            settings.state_folder = folder.path().to_owned();
+            // More often: the longer the row of checkpoints that build on each other.
+            settings.checkpoint_interval /= 20;
+            (settings.state_memory, settings.renew_after) = (Some(memory), renew_after);
+            folder
+        });
+        Self { world, outside, settings, model, span, sleeps, keeps }
     }
 
     /// Lives it to its end. An error is what is wrong with it.
-    pub(super) fn live(&self, query: &Query) -> Result<(), String> {
+    pub(super) fn live(&self, queries: &Queries) -> Result<(), String> {
+        let query = if self.keeps.is_some() { &queries.keeping } else { &queries.plain };
         let world = &self.world;
         let mut deaths = 0;
         // A process that is stopped, and knows nothing of the one that has taken its place.
@@ -167,7 +194,9 @@ impl Life {
         }
         world.pass(Duration::from_secs(10));
         let of = |output: usize| self.outside.tables.rows(output);
-        self.model.check(&Outcomes { changes: of(0), results: of(1), late: of(2), mirror: of(3), dead: of(4) })
+        let dead = of(if self.keeps.is_some() { 6 } else { 4 });
+        self.model.check(&Outcomes { changes: of(0), results: of(1), late: of(2), mirror: of(3), dead })?;
+        if self.keeps.is_some() { self.model.check_current(&of(4), &of(5)) } else { Ok(()) }
     }
 
     /// Runs a process to its end; at times the one that is stopped is woken for a while.

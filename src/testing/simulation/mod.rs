@@ -19,7 +19,7 @@ mod world;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use life::{Life, query, runtime};
+use life::{Life, queries, runtime};
 
 /// Lives in `make test`.
 const LIVES: u64 = 1_000;
@@ -31,9 +31,9 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn whatever_happens_each_row_is_there_once() {
     if let Some(seed) = number("HIGHWATER_SEED") {
-        let query = runtime(|| ()).block_on(query());
+        let queries = runtime(|| ()).block_on(queries());
         let life = Life::new(seed);
-        let outcome = life.live(&query);
+        let outcome = life.live(&queries);
         life.trace().1.iter().for_each(|line| println!("{line}"));
         outcome.unwrap_or_else(|complaint| panic!("seed {seed}: {complaint}"));
         return;
@@ -41,13 +41,13 @@ fn whatever_happens_each_row_is_there_once() {
     let (next, last) = (Arc::new(AtomicU64::new(0)), number("HIGHWATER_LIVES").unwrap_or(LIVES));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let work = move |next: Arc<AtomicU64>| {
-        let query = runtime(|| ()).block_on(query());
+        let queries = runtime(|| ()).block_on(queries());
         loop {
             let seed = next.fetch_add(1, SeqCst);
             if seed >= last {
                 return Ok(());
             }
-            Life::new(seed).live(&query).map_err(|complaint| {
+            Life::new(seed).live(&queries).map_err(|complaint| {
                 next.store(last, SeqCst);
                 format!("{complaint}\nagain, with all that happened: HIGHWATER_SEED={seed}")
             })?;
@@ -64,11 +64,11 @@ fn whatever_happens_each_row_is_there_once() {
 
 #[test]
 fn a_seed_has_the_same_life_again() {
-    let query = runtime(|| ()).block_on(query());
+    let queries = runtime(|| ()).block_on(queries());
     for seed in 0..20 {
         let [one, other] = [0, 1].map(|_| {
             let life = Life::new(seed);
-            life.live(&query).unwrap();
+            life.live(&queries).unwrap();
             life.trace()
         });
         let differs = one.1.iter().zip(&other.1).find(|(one, other)| one != other);

@@ -79,7 +79,16 @@ impl Model {
             all().filter(|(_, event)| wanted(event)).map(place).collect()
         };
         once("changes", &outcomes.changes, &places(&|event| event.op.is_some()))?;
-        once("dead letters", &outcomes.dead, &places(&|event| event.op.is_none() || event.time.is_none()))?;
+        // Which changes take back a row that is not there is known where rows are kept; some of them are told.
+        let is_unmatched = |row: &&Row| row.cell("reason") == "unmatched_retraction";
+        let (unmatched, dead) = outcomes.dead.iter().cloned().partition::<Vec<_>, _>(|row| is_unmatched(&row));
+        let is_change = |event: &Event| matches!(event.op, Some('u' | 'd'));
+        let told: BTreeSet<Place> = unmatched.iter().filter_map(|row| row.place.clone()).collect();
+        once("unmatched", &unmatched, &told)?;
+        if let Some(place) = told.difference(&places(&is_change)).next() {
+            return Err(format!("{place:?} takes back nothing"));
+        }
+        once("dead letters", &dead, &places(&|event| event.op.is_none() || event.time.is_none()))?;
         self.check_windows(outcomes)?;
         self.check_mirror(&outcomes.mirror)
     }
@@ -101,10 +110,8 @@ impl Model {
         }
         let mut found = Groups::new();
         for row in &outcomes.results {
-            let [start, name, count, sum] = &row.cells[..] else { return Err(format!("a result has {:?}", row.cells)) };
-            let start =
-                chrono::NaiveDateTime::parse_from_str(start, "%Y-%m-%dT%H:%M:%S%.f").map_err(|it| it.to_string())?;
-            let start = start.and_utc().timestamp_millis();
+            let [_, name, count, sum] = &row.cells[..] else { return Err(format!("a result has {:?}", row.cells)) };
+            let start = start_of(row)?;
             if found.contains_key(&(start, name.clone())) {
                 return Err(format!("the group {start} {name} has two results"));
             }
@@ -126,16 +133,49 @@ impl Model {
         }
     }
 
-    /// The greatest version of each key. Repeats fold.
-    fn check_mirror(&self, rows: &[Row]) -> Result<(), String> {
-        let mut expected: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    /// Windows over the current rows: what they had when they closed, and what came and went since, are the rows that there are.
+    pub(super) fn check_current(&self, results: &[Row], late: &[Row]) -> Result<(), String> {
+        let number = |text: &str| text.parse::<i64>().map_err(|error| error.to_string());
+        let mut found = Groups::new();
+        for row in results {
+            let group = (start_of(row)?, row.cell("name").to_owned());
+            if found.insert(group, (number(row.cell("n"))?, number(row.cell("total"))?)).is_some() {
+                return Err(format!("a group of current rows has two results: {:?}", row.cells));
+            }
+        }
+        for row in late {
+            let entry = found.entry((start_of(row)?, row.cell("name").to_owned())).or_default();
+            let sign = number(row.cell("sign"))?;
+            *entry = (entry.0 + sign, entry.1 + sign * number(row.cell("value"))?);
+        }
+        found.retain(|_, values| *values != (0, 0));
+        let mut expected = Groups::new();
+        for event in self.rows().into_values() {
+            let Some(time) = event.time else { continue };
+            let entry = expected.entry((time.div_euclid(HOUR) * HOUR, event.name.to_owned())).or_default();
+            *entry = (entry.0 + 1, entry.1 + event.value);
+        }
+        if found == expected { Ok(()) } else { Err(format!("current rows are {found:?}, expected {expected:?}")) }
+    }
+
+    /// The last event of each row that is there in the end.
+    fn rows(&self) -> BTreeMap<i64, &Event> {
+        let mut rows = BTreeMap::new();
         for event in self.partitions.iter().flatten() {
             match event.op {
                 None => {}
-                Some('d') => drop(expected.remove(&event.id)),
-                Some(_) => drop(expected.insert(event.id, vec![event.name.to_owned(), event.value.to_string()])),
+                Some('d') => drop(rows.remove(&event.id)),
+                Some(_) => drop(rows.insert(event.id, event)),
             }
         }
+        rows
+    }
+
+    /// The greatest version of each key. Repeats fold.
+    fn check_mirror(&self, rows: &[Row]) -> Result<(), String> {
+        let cells = |event: &Event| vec![event.name.to_owned(), event.value.to_string()];
+        let expected: BTreeMap<i64, Vec<String>> =
+            self.rows().into_iter().map(|(id, event)| (id, cells(event))).collect();
         let mut greatest: BTreeMap<i64, (u64, &Row)> = BTreeMap::new();
         for row in rows {
             let number = |at: usize| row.cells[at].parse::<u64>().map_err(|error| error.to_string());
@@ -149,6 +189,11 @@ impl Model {
         let found: BTreeMap<i64, Vec<String>> = there.map(|(id, (_, row))| (id, row.cells[1..3].to_vec())).collect();
         if found == expected { Ok(()) } else { Err(format!("the mirror is {found:?}, expected {expected:?}")) }
     }
+}
+
+fn start_of(row: &Row) -> Result<i64, String> {
+    let start = chrono::NaiveDateTime::parse_from_str(row.cell("window_start"), "%Y-%m-%dT%H:%M:%S%.f");
+    Ok(start.map_err(|error| error.to_string())?.and_utc().timestamp_millis())
 }
 
 fn once(what: &str, rows: &[Row], expected: &BTreeSet<Place>) -> Result<(), String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type};
+use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef};
 
 use super::world::World;
 use crate::error::{Error, Result};
@@ -41,7 +41,15 @@ pub(super) struct Row {
     epoch: u64,
     made_at: i64,
     window: Option<i64>,
+    columns: SchemaRef,
     pub(super) cells: Vec<String>,
+}
+
+impl Row {
+    /// What it has in a column.
+    pub(super) fn cell(&self, column: &str) -> &str {
+        self.columns.index_of(column).map_or("", |place| &self.cells[place])
+    }
 }
 
 #[derive(Debug, Default)]
@@ -354,7 +362,8 @@ fn rows(batches: &[RecordBatch], part: Part, block: &Block) -> Result<Vec<Row>> 
             };
             let window = windows.as_ref().filter(|it| it.is_valid(at));
             let window = window.map(|it| it.as_primitive::<Int64Type>().value(at));
-            rows.push(Row { part, place, epoch: block.epoch, made_at: block.made_at, window, cells });
+            let columns = batch.schema();
+            rows.push(Row { part, place, epoch: block.epoch, made_at: block.made_at, window, columns, cells });
         }
     }
     Ok(rows)
