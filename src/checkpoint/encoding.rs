@@ -20,10 +20,10 @@ use crate::error::{Error, Result};
 use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowState};
 
-const MAGIC: &[u8; 4] = b"HWCP";
+pub(super) const MAGIC: &[u8; 4] = b"HWCP";
 /// The columns that say which window a row of saved state belongs to. Before version 2, there was only the start.
 const WINDOW: &str = "window_start";
-const WINDOW_END: &str = "window_end";
+pub(super) const WINDOW_END: &str = "window_end";
 
 /// What is saved under a number.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) enum Saved {
 }
 
 /// In the place where a checkpoint says whether it has state.
-const CLAIM: u8 = 2;
+pub(super) const CLAIM: u8 = 2;
 
 /// The bytes of a claim.
 pub(crate) fn encode_claim(claim: &Claim) -> Result<Vec<u8>> {
@@ -127,8 +127,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Saved, String> {
     Ok(Saved::Checkpoint(Box::new(Checkpoint { manifest, state: (what == 1).then_some(state), rows })))
 }
 
+/// What a part is.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Rows,
     State(InputId),
     Keyed,
@@ -153,7 +154,7 @@ impl Kind {
         }
     }
 
-    fn from_tag(tag: u32) -> Self {
+    pub(super) fn from_tag(tag: u32) -> Self {
         match tag {
             0 => Self::Rows,
             u32::MAX => Self::Keyed,
@@ -268,7 +269,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::checkpoint::{Intent, Position, Process};
+    use crate::checkpoint::{Described, Intent, Position, Process};
 
     fn checkpoint() -> Checkpoint {
         let schema = Arc::new(Schema::new(vec![Field::new("key0", DataType::Int64, true)]));
@@ -304,6 +305,7 @@ mod tests {
                 truncates: Vec::new(),
                 discovered: None,
                 finished: false,
+                described: Described::default(),
             },
             state: Some(State {
                 windows: BTreeMap::from([

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Checkpoint, CheckpointStore, FORMAT_VERSION, Manifest, State, Writer};
+use super::{Checkpoint, CheckpointStore, Described, FORMAT_VERSION, Manifest, State, Writer};
 
 fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
     let manifest = Manifest {
@@ -24,6 +24,7 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         truncates: Vec::new(),
         discovered: None,
         finished: false,
+        described: Described::default(),
     };
     Checkpoint { manifest, state: has_state.then(State::default), rows: Vec::new() }
 }

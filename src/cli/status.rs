@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::job::lane::now;
 use crate::job::progress::Progress;
-use crate::telemetry::LIVE_LINES;
+use crate::telemetry::{LIVE_LINES, is_json};
 
 const LIVE: Duration = Duration::from_millis(500);
 const PLAIN: Duration = Duration::from_secs(10);
@@ -24,7 +24,8 @@ pub(crate) struct Status {
 impl Status {
     /// Shows the progress of a job until [`Self::finish`].
     pub(crate) fn show(job: &str, progress: Arc<Progress>) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| LIVE_LINES.add(ProgressBar::new_spinner()));
+        let is_live = std::io::stderr().is_terminal() && !is_json();
+        let bar = is_live.then(|| LIVE_LINES.add(ProgressBar::new_spinner()));
         if let Some(bar) = &bar {
             let style = ProgressStyle::with_template("{spinner} {prefix}  {wide_msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());

@@ -316,7 +316,8 @@ impl Job {
         let Step::Closing { mut state, closed, mut neighbours, peeked, mut looked, watermarks, .. } = step else {
             return Ok(());
         };
-        self.progress.set_open_windows(self.open_windows.values().sum::<usize>() + self.nested.open_windows());
+        let open: usize = self.open_windows.values().flatten().map(|open| open.count).sum();
+        self.progress.set_open_windows(open + self.nested.open_windows());
         state.as_mut().map(|state| self.revising.save_filled(state)).transpose()?;
         let mut results = BTreeMap::new();
         let (mut by_pipeline, mut peeked_of) = (by_pipeline(closed), by_pipeline(peeked));
@@ -380,6 +381,7 @@ impl Job {
             truncates,
             discovered: self.discovered.clone(),
             finished: self.is_finished(),
+            described: self.described.clone(),
         };
         let state = state.map(|mut state| -> Result<State> {
             self.revising.save_emitted(&mut state)?;
@@ -390,6 +392,7 @@ impl Job {
         let state = state.transpose()?;
         let checkpoint = Checkpoint { manifest, state, rows };
         self.epoch += 1;
+        self.delivering_since = Some(made_at);
         self.delivering = Some(checkpoint.clone());
         self.deliverer.deliver(Delivery { checkpoint, blocks, again: false }).await
     }

@@ -18,11 +18,12 @@ use super::alignment::Track;
 use super::discovery::Drift;
 use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
 use super::keeping::{ForRows, Keeping};
-use super::message::{Assignment, Close, Course, FromLane, PartitionState, Takes, ToLane};
+use super::message::{Assignment, Close, Course, FromLane, Open, PartitionState, Takes, ToLane};
 use super::mirror::Mirror;
 use super::multiset;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::report::WaitsFor;
 use super::retraction::Signing;
 use super::waiting::PIECE;
 use super::{limits, rows};
@@ -342,9 +343,15 @@ impl Lane {
             return Ok(());
         }
         match table.decoder.prepare(&batch) {
-            Ok(()) => self.process_known(batch, &course),
+            Ok(()) => {
+                self.progress.goes_on(WaitsFor::Schemas, &table.plan.table.name);
+                self.process_known(batch, &course)
+            }
             Err(error) if error.is_transient() => {
-                tracing::warn!("table {}: {error}; trying again", table.plan.table.name);
+                let name = &table.plan.table.name;
+                if self.progress.waits(WaitsFor::Schemas, name, &error, self.outside.now()) {
+                    tracing::warn!("table {name}: {error}; trying again");
+                }
                 self.retry_at = Some(self.outside.elapsed() + RETRY);
                 self.held.push_back(batch);
                 Ok(())
@@ -509,14 +516,14 @@ impl Lane {
     fn cut(&mut self, epoch: u64, with_state: bool, closes: bool) -> Result<()> {
         self.epoch = epoch + 1;
         let mut state = Vec::new();
-        let mut open_windows = 0;
+        let mut open = Vec::new();
         let mut changed = Vec::new();
         let mut keyed = Vec::new();
         for table in self.tables.iter().filter(|_| with_state) {
             keyed.extend(table.keeping.save(&table.plan.table.name)?);
         }
         for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
-            open_windows += aggregate.open_windows();
+            open.push(open_of(input, aggregate));
             if with_state {
                 state.push((input, aggregate.copy_state()?));
             }
@@ -539,7 +546,7 @@ impl Lane {
         });
         let partitions = partitions.collect();
         self.holds = closes && !changed.is_empty();
-        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open_windows, changed })
+        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open, changed })
     }
 
     /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
@@ -562,8 +569,9 @@ impl Lane {
                 windows.push((input, aggregate.close(*watermark)?));
             }
         }
-        let open_windows = self.tables.iter_mut().flat_map(LaneTable::aggregates).map(|it| it.1.open_windows()).sum();
-        self.report(FromLane::Closed { lane: self.number, windows, open_windows, peeked })
+        let aggregates = self.tables.iter_mut().flat_map(LaneTable::aggregates);
+        let open = aggregates.map(|(input, aggregate)| open_of(input, aggregate)).collect();
+        self.report(FromLane::Closed { lane: self.number, windows, open, peeked })
     }
 
     fn generation(&self, source: &TopicPartition) -> u64 {
@@ -655,6 +663,10 @@ impl Partition {
     fn show_clock(&self) {
         self.track.iter().for_each(|track| track.set_clock(self.clock.time()));
     }
+}
+
+fn open_of(input: InputId, aggregate: &WindowAggregate) -> Open {
+    Open { input, count: aggregate.open_windows(), closes_next: aggregate.closes_next() }
 }
 
 /// Waits where it must: only on a thread of its own.

@@ -151,8 +151,8 @@ pub enum FromLane {
         state: Vec<(InputId, Vec<WindowState>)>,
         /// The kept rows of its partitions, when state was asked for.
         keyed: Vec<PartitionRows>,
-        /// How many windows are open.
-        open_windows: usize,
+        /// The windows that are open.
+        open: Vec<Open>,
         /// The windows of each input with early or corrected results that have changed since they were last looked at. A lane that
         /// has such inputs reads on after the `Close` or `ReadOn`, so that what is looked at is of this cut.
         changed: Vec<(InputId, Vec<WindowBounds>)>,
@@ -163,8 +163,8 @@ pub enum FromLane {
         lane: usize,
         /// The closed windows of each input.
         windows: Vec<(InputId, Vec<WindowState>)>,
-        /// How many windows are still open.
-        open_windows: usize,
+        /// The windows that are still open.
+        open: Vec<Open>,
         /// Copies of windows that stay open: those that were asked for, and those that have ended.
         peeked: Vec<(InputId, Vec<WindowState>)>,
     },
@@ -184,6 +184,17 @@ pub enum FromLane {
     Drifted(Drift),
     /// The lane has ended because of this.
     Failed(Error),
+}
+
+/// How many windows of an input are open in a lane.
+#[derive(Debug, Clone, Copy)]
+pub struct Open {
+    /// The input.
+    pub input: InputId,
+    /// How many.
+    pub count: usize,
+    /// The watermark at which the first of them closes.
+    pub closes_next: Option<i64>,
 }
 
 /// Where a partition stands in its lane.

@@ -27,16 +27,18 @@ use super::generation;
 use super::input::{FeedOf, InputPlan};
 use super::lanes::Lanes;
 use super::lookup::SmallTables;
-use super::message::{Course, FromLane, ToLane};
+use super::message::{Course, FromLane, Open, ToLane};
 use super::nested::NestedWindows;
+use super::observing::described;
 use super::outputs::Outputs;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::report::WaitsFor;
 use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use super::ticker::Ticker;
-use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered, SavedSchemas, State, Truncate, Writer};
+use crate::checkpoint::{Checkpoint, Described, Manifest, Position, Recovered, SavedSchemas, State, Truncate, Writer};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
@@ -49,6 +51,8 @@ use crate::window::aggregate::InputId;
 const MAINTENANCE: Duration = Duration::from_secs(1);
 /// How many tables are created or checked at once.
 const PREPARED_AT_ONCE: usize = 8;
+/// What is waited for while none of the sources has been opened.
+const ALL_TABLES: &str = "the tables that are read";
 /// How often new partitions are looked for.
 const LOOK_AROUND: Duration = Duration::from_secs(10);
 
@@ -68,8 +72,8 @@ pub struct Job {
     /// The epoch that is being gathered.
     pub(super) epoch: u64,
     pub(super) rows: EpochRows,
-    /// How many windows each lane has open, as it said last.
-    pub(super) open_windows: BTreeMap<usize, usize>,
+    /// The windows that each lane has open, as it said last.
+    pub(super) open_windows: BTreeMap<usize, Vec<Open>>,
     pub(super) next_rows: EpochRows,
     pub(super) step: Step,
     /// How far the windows of each pipeline have been closed.
@@ -92,6 +96,10 @@ pub struct Job {
     /// Whether the last cut is being saved once more, with its blocks in place.
     pub(super) settling: bool,
     pub(super) has_checkpoint: bool,
+    /// What its numbers stand for.
+    pub(super) described: Described,
+    /// Since when the epoch before is on its way, by the wall clock.
+    pub(super) delivering_since: Option<i64>,
     /// What was looked up for the query, when it leaves something out.
     discovery: Option<Discovery>,
     pub(super) discovered: Option<SavedSchemas>,
@@ -263,8 +271,9 @@ impl Job {
         let recovered = &found.1;
         let (is_resumed, tables) = (recovered.is_some(), outputs.tables.clone());
         let outside = &settings.outside;
-        let prepared =
-            tables.into_iter().map(|table| prepared(outside.sink(&table, is_resumed), table, outside.as_ref()));
+        let prepared = tables
+            .into_iter()
+            .map(|table| prepared(outside.sink(&table, is_resumed), table, outside.as_ref(), &progress));
         let sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
@@ -285,6 +294,7 @@ impl Job {
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
         let revising = Revising::new(&query, &outputs, now)?;
         let nested = NestedWindows::new(&query)?;
+        let described = described(&query, &outputs);
         let mut job = Self {
             query,
             closed_to: BTreeMap::new(),
@@ -315,6 +325,8 @@ impl Job {
             cut_is_last: false,
             settling: false,
             has_checkpoint: false,
+            described,
+            delivering_since: None,
             discovered: discovery.as_ref().and_then(Discovery::saved),
             discovery,
             drifts: Vec::new(),
@@ -413,7 +425,7 @@ impl Job {
         let mut flush = Ticker::new(&self.settings.outside, self.settings.flush_interval);
         let mut maintenance = Ticker::new(&self.settings.outside, MAINTENANCE);
         while !matches!(self.step, Step::Done) {
-            let is_full = self.rows.rows >= self.settings.flush_rows || self.rows.bytes >= self.settings.flush_bytes;
+            let is_full = self.is_full();
             if is_full || self.all_reached() || self.stopping {
                 self.begin_cut()?;
             }
@@ -433,6 +445,11 @@ impl Job {
             }
         }
         Ok(if self.all_reached() { Outcome::Finished } else { Outcome::Stopped })
+    }
+
+    /// Whether as much has gathered as an epoch may have.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.rows >= self.settings.flush_rows || self.rows.bytes >= self.settings.flush_bytes
     }
 
     async fn heed(&mut self, report: FromLane) -> Result<()> {
@@ -458,15 +475,15 @@ impl Job {
                 self.replan();
             }
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
-            FromLane::Cut { lane, partitions, state, keyed, open_windows, changed, .. } => {
+            FromLane::Cut { lane, partitions, state, keyed, open, changed, .. } => {
                 self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
-                self.open_windows.insert(lane, open_windows);
+                self.open_windows.insert(lane, open);
                 if self.cut_came(lane, state, keyed, changed) {
                     self.close().await?;
                 }
             }
-            FromLane::Closed { lane, windows, open_windows, peeked } => {
-                self.open_windows.insert(lane, open_windows);
+            FromLane::Closed { lane, windows, open, peeked } => {
+                self.open_windows.insert(lane, open);
                 if self.closed_came(lane, windows, peeked) && self.ask_neighbours()? {
                     self.complete().await?;
                 }
@@ -482,6 +499,7 @@ impl Job {
 
     async fn delivered(&mut self, epoch: u64) -> Result<()> {
         let Some(checkpoint) = self.delivering.take() else { return Ok(()) };
+        self.delivering_since = None;
         debug_assert_eq!(checkpoint.manifest.epoch, epoch, "epochs are delivered in order");
         let positions = &checkpoint.manifest.positions;
         for input in &mut self.inputs {
@@ -509,6 +527,7 @@ impl Job {
         manifest.finished = is_finished;
         checkpoint.rows.clear();
         self.settling = true;
+        self.delivering_since = Some(self.settings.outside.now());
         self.delivering = Some(checkpoint.clone());
         self.deliverer.deliver(Delivery { checkpoint, blocks: Vec::new(), again: false }).await
     }
@@ -540,6 +559,7 @@ impl Job {
         }
         self.progress.lag.store(lag, Relaxed);
         metrics::gauge!("highwater_lag_records").set(lag as f64);
+        self.observe();
         Ok(())
     }
 }
@@ -570,9 +590,14 @@ async fn opened(
     loop {
         match block_in_place(|| open_inputs(plans, settings, reports, progress)) {
             Err(error) if error.is_transient() && settings.ending == Ending::Endless => {
-                tracing::warn!("{error}; trying again in {pause:?}");
+                if progress.waits(WaitsFor::Source, ALL_TABLES, &error, settings.outside.now()) {
+                    tracing::warn!("{error}; trying again in {pause:?}");
+                }
             }
-            opened => return opened,
+            opened => {
+                progress.goes_on(WaitsFor::Source, ALL_TABLES);
+                return opened;
+            }
         }
         settings.outside.sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(10));
@@ -674,18 +699,27 @@ async fn prepared(
     sink: Result<Box<dyn sink::Sink>>,
     table: sink::OutputTable,
     outside: &dyn Outside,
+    progress: &Progress,
 ) -> Result<Box<dyn sink::Sink>> {
     let mut sink = sink?;
-    prepare(sink.as_mut(), &table, outside).await?;
+    prepare(sink.as_mut(), &table, outside, progress).await?;
+    progress.goes_on(WaitsFor::Target, table.name());
     Ok(sink)
 }
 
-async fn prepare(sink: &mut dyn sink::Sink, table: &sink::OutputTable, outside: &dyn Outside) -> Result<()> {
+async fn prepare(
+    sink: &mut dyn sink::Sink,
+    table: &sink::OutputTable,
+    outside: &dyn Outside,
+    progress: &Progress,
+) -> Result<()> {
     let mut pause = Duration::from_millis(200);
     loop {
         match sink.prepare().await {
             Err(error) if error.is_transient() => {
-                tracing::warn!("table {}: {error}; trying again in {pause:?}", table.options.table());
+                if progress.waits(WaitsFor::Target, table.name(), &error, outside.now()) {
+                    tracing::warn!("table {}: {error}; trying again in {pause:?}", table.options.table());
+                }
                 outside.sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(10));
             }

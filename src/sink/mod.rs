@@ -156,6 +156,11 @@ pub trait Sink: Send {
     /// Writes a block that may have been written before a crash, so that it is there once: looks first where looking is possible.
     async fn write_again(&mut self, block: &Block) -> Result<()>;
 
+    /// Rows that were in place already when their blocks were written again, since this was last asked.
+    fn take_repeats(&mut self) -> u64 {
+        0
+    }
+
     /// Rows and bytes are complete: called at the end of a run (files are closed here).
     async fn finish(&mut self) -> Result<()> {
         Ok(())

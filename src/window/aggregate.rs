@@ -122,6 +122,14 @@ impl WindowAggregate {
         }
     }
 
+    /// The watermark at which the first of them closes; of sessions, before which none does. For people.
+    pub fn closes_next(&self) -> Option<i64> {
+        match &self.open {
+            Open::Slices(slices) => slices.closes_next(),
+            Open::Sessions(sessions, _) => sessions.closes_next(),
+        }
+    }
+
     /// Counts rows of a partition into their windows. A row counts into those of its windows whose end (plus the allowed lateness)
     /// is after the clock that it met; where that is none, it is late. A row on which an expression fails is refused
     /// alone, not with its batch. The rows go through the steps `before` the window first.

@@ -105,6 +105,11 @@ impl Sessions {
         self.count
     }
 
+    /// A watermark before which none closes.
+    pub(super) fn closes_next(&self) -> Option<i64> {
+        (self.count > 0 && self.earliest != END_OF_TIME).then_some(self.earliest)
+    }
+
     /// The number of the fragment (or of its point) that each row belongs to, in the order of the rows; `None` for late ones. Each row
     /// has its time, the clock that it met and its sign.
     pub(super) fn assign(
