@@ -64,7 +64,7 @@ impl Watched {
         let query = self.query.to_str().unwrap();
         let place = self.checkpoints();
         let arguments = ["run", query, "--name", "j", "--metrics", "127.0.0.1:0", "--checkpoint-dir", &place];
-        let more = ["--flush-interval", "100ms", "--checkpoint-interval", "500ms"];
+        let more = ["--flush-interval", "100ms", "--checkpoint-interval", "1ms"];
         let log = self.folder.path().join("log");
         let mut running = Running::start(arguments.into_iter().chain(more), &log);
         let mut address = None;
@@ -129,13 +129,13 @@ fn a_job_says_how_it_is_while_it_runs_and_afterwards() {
     let why = job.why(&address);
     println!("{why}");
     let name = &job.topic.name;
-    let (holds, late) = (format!("{name}[1] holds it back"), format!("1 row was late: {name}[1] 1."));
+    let (holds, late) = (format!("{name}[1] has held it back"), format!("1 row was late: {name}[1] 1."));
     says(
         &why,
         &[
             "j runs: process",
             "Table t: every record that is known of has been read",
-            "The watermark of t is at 2026-03-01 10:02:29 since",
+            "The watermark of t has been at 2026-03-01 10:02:29 for",
             &holds,
             "'idle-timeout'",
             "Without it, it would be at 2026-03-01 10:04:58.",

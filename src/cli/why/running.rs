@@ -105,8 +105,9 @@ fn table(table: &TableSeen, now: i64) -> Vec<String> {
         if !idle.is_empty() && idle.len() < table.partitions.len() {
             let shown: Vec<_> = idle.iter().take(5).map(ToString::to_string).collect();
             let more = if idle.len() > shown.len() { ", …" } else { "" };
+            let are = if idle.len() == 1 { "is idle and holds nothing back" } else { "are idle and hold nothing back" };
             said.push(format!(
-                "Of its {} {} idle and hold nothing back: {}{more}.",
+                "Of its {} {} {are}: {}{more}.",
                 counted(table.partitions.len() as u64, "partition", "partitions"),
                 idle.len(),
                 shown.join(", ")
@@ -135,7 +136,9 @@ fn reading(table: &TableSeen, now: i64) -> String {
 fn watermark(table: &TableSeen, now: i64) -> String {
     let name = &table.table;
     let stands = match table.watermark {
-        Some(at) => format!("The watermark of {name} is at {} since {}", time(at), ago(table.watermark_since, now)),
+        Some(at) => {
+            format!("The watermark of {name} has been at {} for {}", time(at), lasting(now - table.watermark_since))
+        }
         None => format!("Table {name} has no watermark yet, so none of its windows can close"),
     };
     let Some(holder) = table.holder() else {
@@ -152,8 +155,11 @@ fn watermark(table: &TableSeen, now: i64) -> String {
         (Some(_), 1) => "is its only partition",
         (Some(_), _) => "is the furthest behind",
     };
-    let held =
-        format!("{holder} holds it back since {}: it {why}, {}", ago(table.held_since, now), state(holder, table, now));
+    let held = format!(
+        "{holder} has held it back for {}: it {why}, {}",
+        lasting(now - table.held_since),
+        state(holder, table, now)
+    );
     let others = table.partitions.iter().filter(|it| !it.idle && *it != holder).filter_map(|it| it.watermark).min();
     let ahead =
         others.filter(|at| Some(*at) > holder.watermark).map(|at| format!(" Without it, it would be at {}.", time(at)));
@@ -165,7 +171,7 @@ fn state(holder: &PartitionSeen, table: &TableSeen, now: i64) -> String {
     if holder.lag > 0 {
         return format!("and has {} to be read", counted(holder.lag, "record", "records"));
     }
-    let came = format!("nothing has come since {}", ago(holder.last_arrival, now));
+    let came = format!("nothing has come for {}", lasting(now - holder.last_arrival));
     match (holder.at_end, table.idle_after) {
         (false, _) => format!("and is not known to have been read to its end ({came})"),
         (true, None) => format!("and has been read to its end ({came})"),
@@ -323,13 +329,13 @@ mod tests {
         says(
             &report(),
             &[
-                "j runs: process 7 on box, since 2026-03-01 09:00:00 (1 hour ago).",
+                "j runs: process 7 on box, since 2026-03-01 09:00:00 (60 minutes ago).",
                 "every record that is known of has been read; the last came 12 seconds ago",
-                "The watermark of customer is at 2026-03-01 09:50:00 since 11 seconds ago",
-                "shop.customer[1] holds it back since 10 seconds ago: it is the furthest behind",
+                "The watermark of customer has been at 2026-03-01 09:50:00 for 11 seconds",
+                "shop.customer[1] has held it back for 10 seconds: it is the furthest behind",
                 "it counts as idle after 30 seconds of silence",
                 "Without it, it would be at 2026-03-01 09:59:00.",
-                "1 idle and hold nothing back: shop.customer[2].",
+                "1 is idle and holds nothing back: shop.customer[2].",
                 "shop.windows: its windows (TUMBLE of 5 minutes) are closed up to 2026-03-01 09:50:00; 3 are open.",
                 "The next closes when the watermark of customer reaches 2026-03-01 09:55:00, 5 minutes from where it is.",
                 "12 rows were late: shop.customer[0] 12.",
