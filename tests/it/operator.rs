@@ -193,7 +193,7 @@ fn metrics_are_served(text: &str, topic: &str) {
 fn checkpoints_are_shown(job: &Watched, pid: u32) {
     let listed = job.checkpoint(&["list", "j"]);
     println!("{}", listed.out);
-    says(&listed.out, &["took the job over", &pid.to_string(), "whole"]);
+    says(&listed.out, &[&format!("{pid} on "), "whole"]);
     let all = json(&job.checkpoint(&["list", "--json", "--check"]));
     let listed = all[0]["checkpoints"].as_array().unwrap();
     assert!(listed.iter().all(|it| it["kind"] == "claim" || it["checked"] == true), "{all}");

@@ -1,9 +1,10 @@
 //! Passwords are in no log, error, explanation, checkpoint, status or metric, whatever fails.
 
+use std::fs::File;
 use std::path::Path;
-use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use crate::run::{Said, binary, wait_until};
+use crate::run::{Said, binary, send_signal, wait_until};
 use crate::stack::{Database, clickhouse_url, kafka_brokers};
 use crate::topic::Topic;
 
@@ -18,9 +19,9 @@ fn query(topic: &str, brokers: &str, clickhouse: &str, database: &str) -> String
            'properties.sasl.password' = '{PLANTED}-1', 'properties.sasl.username' = 'u',
            'properties.ssl.key.password' = '{PLANTED}-2');
          CREATE TABLE c WITH ('connector' = 'clickhouse', 'url' = '{clickhouse}', 'table' = '{database}.c',
-           'username' = 'planted_user', 'password' = '{PLANTED}-3');
+           'username' = 'planted', 'password' = '{PLANTED}-3');
          CREATE TABLE w WITH ('connector' = 'clickhouse', 'url' = '{clickhouse}', 'table' = '{database}.w',
-           'username' = 'planted_user', 'password' = '{PLANTED}-3');
+           'username' = 'planted', 'password' = '{PLANTED}-3');
          INSERT INTO c SELECT * FROM CHANGES(t);
          INSERT INTO w SELECT window_start, count(*) AS n FROM TUMBLE(CHANGES(t), at, INTERVAL '1' MINUTE) GROUP BY window_start, window_end;"
     )
@@ -30,9 +31,11 @@ fn with_password(url: &str) -> String {
     url.replacen("://", &format!("://u:{PLANTED}-4@"), 1)
 }
 
-/// Runs the binary with everything logged and secrets in its environment, for so long at most.
+/// Runs the binary with everything logged and secrets in its environment. What waits for what is not there is told to stop.
 fn run(folder: &Path, arguments: &[&str]) -> Said {
-    let child = binary(arguments)
+    let output = tempfile::tempdir().unwrap();
+    let file = |name: &str| File::create(output.path().join(name)).unwrap();
+    let mut child = binary(arguments)
         .current_dir(folder)
         .envs([
             ("HIGHWATER_LOG", "debug"),
@@ -42,19 +45,26 @@ fn run(folder: &Path, arguments: &[&str]) -> Said {
             ("AWS_ALLOW_HTTP", "true"),
             ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
         ])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(file("out"))
+        .stderr(file("err"))
         .spawn()
         .unwrap();
-    let id = child.id();
-    // What waits for what is not there is told to stop.
-    std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_secs(4));
-        let _ = std::process::Command::new("kill").args(["-TERM", &id.to_string()]).status();
-        std::thread::sleep(std::time::Duration::from_secs(4));
-        let _ = std::process::Command::new("kill").args(["-KILL", &id.to_string()]).status();
-    });
-    child.wait_with_output().unwrap().into()
+    let started = Instant::now();
+    let mut told = false;
+    let code = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+        if started.elapsed() > Duration::from_secs(4) && !std::mem::replace(&mut told, true) {
+            send_signal(child.id(), "TERM");
+        }
+        if started.elapsed() > Duration::from_secs(10) {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let text = |name: &str| std::fs::read_to_string(output.path().join(name)).unwrap();
+    Said { code, out: text("out"), err: text("err") }
 }
 
 #[track_caller]
@@ -101,7 +111,7 @@ fn errors_and_explanations_tell_no_secret() {
         good.replace("http://127.0.0.1:9'", &format!("http://h:1/?password={PLANTED}-8'")),
         good.replace("'password' =", "'pasword' ="),
         good.replace("'password' =", "password ="),
-        good.replace("'username' = 'planted_user', 'password'", "'sink.compression' = 'x', 'password'"),
+        good.replace("'username' = 'planted', 'password'", "'sink.compression' = 'x', 'password'"),
         good.replace("count(*)", "cuont(*)"),
     ];
     std::thread::scope(|scope| {
@@ -149,7 +159,7 @@ fn a_job_that_runs_tells_no_secret() {
     }
     topic.queue(0, "k", "no json");
     topic.flush();
-    let text = query(&topic.name, &kafka_brokers(), &clickhouse_url(), &database.0).replace("planted_user", "default");
+    let text = query(&topic.name, &kafka_brokers(), &clickhouse_url(), &database.0);
     let path = folder.path().join("q.sql");
     std::fs::write(&path, text).unwrap();
     let log = folder.path().join("log");
@@ -169,11 +179,14 @@ fn a_job_that_runs_tells_no_secret() {
         address.is_some() || child.try_wait().unwrap().is_some()
     });
     let address = address.unwrap_or_else(|| panic!("{}", said()));
-    let get = |path: &str| reqwest::blocking::get(format!("http://{address}{path}")).unwrap().text().unwrap();
+    let get = |path: &str| match reqwest::blocking::get(format!("http://{address}{path}")) {
+        Ok(answer) => answer.text().unwrap(),
+        Err(error) => panic!("{error}\n{}", said()),
+    };
     wait_until("rows are written", || get("/status").contains(&format!("\"{}.c\":50", database.0)));
     silent("the status", &get("/status"));
     silent("the metrics", &get("/metrics"));
-    crate::run::send_signal(child.id(), "TERM");
+    send_signal(child.id(), "TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said());
     silent("the log", &said());
     // One object a line.

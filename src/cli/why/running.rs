@@ -125,9 +125,9 @@ fn reading(table: &TableSeen, now: i64) -> String {
         None => format!("Table {}: its topic has no partitions yet.", table.table),
         Some(_) if lag == 0 => format!("Table {}: every record that is known of has been read{came}.", table.table),
         Some(most) => format!(
-            "Table {}: {} are still to be read, most of them in {most} ({}){came}.",
+            "Table {}: {} still to be read, most of them in {most} ({}){came}.",
             table.table,
-            counted(lag, "record", "records"),
+            counted(lag, "record is", "records are"),
             HumanCount(most.lag)
         ),
     }
@@ -142,9 +142,9 @@ fn watermark(table: &TableSeen, now: i64) -> String {
         None => format!("Table {name} has no watermark yet, so none of its windows can close"),
     };
     let Some(holder) = table.holder() else {
-        return match table.partitions.is_empty() {
-            true => format!("{stands}."),
-            false => format!(
+        return match table.partitions.iter().all(|it| it.idle) && !table.partitions.is_empty() {
+            false => format!("{stands}."),
+            true => format!(
                 "{stands}. All of its partitions are idle: nothing more is expected before the greatest time that has come, and after \
                  'idle-close' it goes on with the clock."
             ),
