@@ -45,6 +45,21 @@ impl Status {
                         bar.set_message(line(&progress, rate));
                         bar.tick();
                     }
+                    None if is_json() => {
+                        let written: u64 = progress.written().values().sum();
+                        tracing::info!(
+                            job,
+                            events,
+                            lag = progress.lag.load(Relaxed),
+                            watermark = known_watermark(&progress),
+                            open_windows = progress.open_windows.load(Relaxed),
+                            late = progress.late.load(Relaxed),
+                            dead_letters = progress.dead_letters.load(Relaxed),
+                            written,
+                            "{}",
+                            line(&progress, rate)
+                        );
+                    }
                     None => tracing::info!("{job}: {}", line(&progress, rate)),
                 }
             }
@@ -72,6 +87,11 @@ fn line(progress: &Progress, rate: f64) -> String {
         count(&progress.dead_letters),
         HumanCount(written),
     )
+}
+
+/// Milliseconds since the epoch.
+fn known_watermark(progress: &Progress) -> Option<i64> {
+    Some(progress.watermark.load(Relaxed)).filter(|time| *time != i64::MIN)
 }
 
 fn watermark(time: i64) -> String {

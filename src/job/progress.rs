@@ -39,6 +39,8 @@ pub struct Progress {
     pub watermark: AtomicI64,
     /// Whether somebody may ask how the job sees itself.
     watched: AtomicBool,
+    /// Whether something is waited for: mostly not, and that is asked often.
+    waiting: AtomicBool,
     /// Rows written per output table, and dead letters by reason.
     tallies: Mutex<Tallies>,
 }
@@ -81,6 +83,7 @@ impl Default for Progress {
             closed_windows: AtomicU64::new(0),
             watermark: AtomicI64::new(i64::MIN),
             watched: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
             tallies: Mutex::default(),
         }
     }
@@ -170,6 +173,7 @@ impl Progress {
             let fresh = || Waiting { error: String::new(), since: now, said: i64::MIN, tries: 0 };
             let waiting = tallies.waits.entry((what, name.to_owned())).or_insert_with(fresh);
             waiting.tries += 1;
+            self.waiting.store(true, Relaxed);
             let message = error.to_string();
             let is_news = waiting.error != message || now.saturating_sub(waiting.said) >= REMIND;
             waiting.error = message;
@@ -182,11 +186,14 @@ impl Progress {
 
     /// Notes that something answers; since when it had not, if so.
     pub fn goes_on(&self, what: WaitsFor, name: &str) -> Option<i64> {
-        let waited = |tallies: &mut Tallies| match tallies.waits.is_empty() {
-            true => None,
-            false => tallies.waits.remove(&(what, name.to_owned())),
-        };
-        self.with_tallies(waited).map(|waiting| waiting.since)
+        if !self.waiting.load(Relaxed) {
+            return None;
+        }
+        self.with_tallies(|tallies| {
+            let waited = tallies.waits.remove(&(what, name.to_owned()));
+            self.waiting.store(!tallies.waits.is_empty(), Relaxed);
+            waited.map(|waiting| waiting.since)
+        })
     }
 
     /// From now on somebody may ask for a [`Report`].

@@ -162,7 +162,7 @@ pub async fn submit(
     };
     let mut discovery = Discovery::new(submission, saved.as_ref().map(|it| &it.last.manifest))?;
     loop {
-        if !learn(&mut discovery, &settings, &mut stop).await? {
+        if !learn(&mut discovery, &settings, &progress, &mut stop).await? {
             return Ok(Outcome::Stopped);
         }
         let query = discovery.compile().await?;
@@ -185,15 +185,25 @@ pub async fn submit(
 }
 
 /// Waits until enough is known for a plan. False when it was told to stop before.
-async fn learn(discovery: &mut Discovery, settings: &Settings, stop: &mut watch::Receiver<bool>) -> Result<bool> {
+async fn learn(
+    discovery: &mut Discovery,
+    settings: &Settings,
+    progress: &Progress,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<bool> {
     let mut said = false;
     loop {
         if !discovery.is_known() {
             match block_in_place(|| discovery.look()) {
                 Err(error) if error.is_transient() && settings.ending == Ending::Endless => {
-                    tracing::warn!("{error}; trying again");
+                    if progress.waits(WaitsFor::Source, ALL_TABLES, &error, settings.outside.now()) {
+                        tracing::warn!("{error}; trying again");
+                    }
                 }
-                looked => drop(looked?),
+                looked => {
+                    progress.goes_on(WaitsFor::Source, ALL_TABLES);
+                    looked?;
+                }
             }
         }
         let Some(missing) = discovery.missing() else { return Ok(true) };
@@ -345,6 +355,11 @@ impl Job {
                 job.epoch = recovered.last.manifest.epoch + 1;
             }
             None => block_in_place(|| {
+                tracing::info!(
+                    "job {} starts afresh; its checkpoints are in {}",
+                    job.settings.name,
+                    job.settings.checkpoints.place()
+                );
                 let (inputs, groups) = (&mut job.inputs, &mut job.groups);
                 inputs.iter_mut().try_for_each(|it| it.assign(&mut groups[it.group], None, |it| it.offset))
             })?,

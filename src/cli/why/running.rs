@@ -52,7 +52,9 @@ fn wait(wait: &Wait, now: i64) -> String {
     let tried = format!("{} ({})", lasting(now - wait.since), counted(wait.tries, "try", "tries"));
     match wait.what {
         WaitsFor::Source => {
-            format!("Kafka is being waited for, {tried}: {name}: {error}. It reads on when the brokers answer.")
+            format!(
+                "The records of {name} are being waited for, {tried}: {error}. They are read as soon as they can be."
+            )
         }
         WaitsFor::Schemas => {
             format!(
@@ -373,7 +375,7 @@ mod tests {
         says(
             &report,
             &[
-                "Kafka is being waited for, 30 seconds (4 tries): customer: refused.",
+                "The records of customer are being waited for, 30 seconds (4 tries): refused.",
                 "Table shop.windows is being waited for, 30 seconds (4 tries): refused.",
                 "An epoch has been on its way for 30 seconds; not yet in place: shop.windows (1).",
                 "Behind it 250,000 rows wait, as many as may",
