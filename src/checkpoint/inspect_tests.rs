@@ -32,6 +32,7 @@ fn manifest() -> Manifest {
         epoch: 7,
         made_at: 5,
         fingerprints: Vec::new(),
+        outputs: Vec::new(),
         positions: vec![position(0), position(1)],
         watermarks: BTreeMap::new(),
         closed: BTreeMap::new(),

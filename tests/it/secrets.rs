@@ -163,7 +163,7 @@ fn a_job_that_runs_tells_no_secret() {
     let path = folder.path().join("q.sql");
     std::fs::write(&path, text).unwrap();
     let log = folder.path().join("log");
-    let file = std::fs::File::create(&log).unwrap();
+    let file = File::create(&log).unwrap();
     let mut child =
         binary(["run", path.to_str().unwrap(), "--name", "j", "--metrics", "127.0.0.1:0", "--log-format", "json"])
             .current_dir(folder.path())

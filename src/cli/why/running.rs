@@ -155,6 +155,9 @@ fn watermark(table: &TableSeen, now: i64) -> String {
     let why = match (holder.watermark, table.partitions.len()) {
         (None, _) => "has brought no event time yet",
         (Some(_), 1) => "is its only partition",
+        (Some(_), _) if table.partitions.iter().filter(|it| !it.idle).count() == 1 => {
+            "is the only one that is not idle"
+        }
         (Some(_), _) => "is the furthest behind",
     };
     let held = format!(

@@ -9,6 +9,9 @@ use crate::checkpoint::{Manifest, Position, Process};
 use crate::cli::checkpoint::{State, known};
 use crate::cli::times::{time, time_ago};
 
+/// How many partitions of a table are told of.
+const SHOWN: usize = 4;
+
 /// All that there is to say.
 pub(super) fn sentences(manifest: &Manifest, state: Result<&State, &String>, why_not: &str, now: i64) -> Vec<String> {
     let job = &manifest.job;
@@ -59,12 +62,10 @@ fn process(writer: &Process, job: &str) -> String {
 }
 
 fn table(name: &str, positions: &[&Position], manifest: &Manifest) -> String {
-    let read: i64 = positions.iter().map(|it| it.offset).sum();
-    let read = format!(
-        "Table {name}: {} partitions had been read, up to offsets that make {} together",
-        positions.len(),
-        HumanCount(read.max(0) as u64)
-    );
+    let place = |it: &&Position| format!("{}[{}] {}", it.topic, it.partition, HumanCount(it.offset.max(0) as u64));
+    let shown: Vec<String> = positions.iter().take(SHOWN).map(place).collect();
+    let more = if positions.len() > SHOWN { ", …" } else { "" };
+    let read = format!("Table {name} goes on at offsets {}{more}", shown.join(", "));
     let watermark = manifest.watermarks.get(name).copied().and_then(known);
     let least = positions.iter().min_by_key(|it| it.clock);
     match (watermark, least) {
@@ -97,9 +98,9 @@ fn windows(state: &State, manifest: &Manifest) -> Vec<String> {
             None => String::new(),
         };
         format!(
-            "{query}: {} {} ({kind}) open{of_state}{span}, with {} groups.{next}",
+            "{query}: {} {} open{of_state}{span}, with {} groups.{next}",
             HumanCount(open.count),
-            if open.count == 1 { "window was" } else { "windows were" },
+            if open.count == 1 { format!("window ({kind}) was") } else { format!("windows ({kind}) were") },
             HumanCount(open.groups)
         )
     });
