@@ -78,7 +78,7 @@ fn to_text(found: &Found, state: &std::result::Result<State, String>, now: i64) 
     }
     text.push_str(&format!("epoch {}\n\npositions\n", manifest.epoch));
     text.push_str(&positions(manifest));
-    text.push_str("\nopen windows");
+    text.push_str("\nopen windows at the cut");
     match state {
         Err(why) => text.push_str(&format!(": {why}\n")),
         Ok(state) => text.push_str(&windows(state, found)),
