@@ -288,9 +288,22 @@ fn what_is_waited_for_is_said() {
     proxy.set(Mood::Fair);
     wait_until("it goes on", || status(&address)["waits"].as_array().is_some_and(Vec::is_empty));
     says(&running.log(), &["goes on after"]);
+    // What arrives although nobody hears of it is not sent twice.
+    let changes = format!("{}.changes", job.database.0);
+    proxy.set(Mood::Unanswered);
+    job.send(0, 3, 2);
+    job.topic.flush();
+    let inserted = || job.database.ask("SELECT count() FROM {db}.changes WHERE id = 3") == "1";
+    wait_until("it arrives, and is sent again", || {
+        inserted() && status(&address)["waits"].as_array().is_some_and(|it| !it.is_empty())
+    });
+    proxy.set(Mood::Fair);
+    wait_until("it goes on again", || status(&address)["waits"].as_array().is_some_and(Vec::is_empty));
+    assert_eq!(status(&address)["counts"]["repeats_dropped"][&changes], 1);
+    assert!(inserted());
     assert_eq!(running.stop(), 0);
     // A server that is stopped says so at once, not with each attempt.
-    assert!(running_log_lines(job.folder.path()) < 60);
+    assert!(running_log_lines(job.folder.path()) < 80);
 }
 
 fn running_log_lines(folder: &Path) -> usize {
