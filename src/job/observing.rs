@@ -1,6 +1,7 @@
 //! The job looks at itself, for people: nothing that it does depends on this.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::outputs::Outputs;
 use super::report::{QuerySeen, Seen, WaitsFor};
@@ -13,13 +14,9 @@ use crate::sql::query::Query;
 use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME};
 
 impl Job {
-    /// Shows how the job is, when somebody may ask.
+    /// Notes whether its sources answer, and shows how the job is, when somebody may ask.
     pub(super) fn observe(&mut self) {
-        if !self.progress.is_watched() {
-            return;
-        }
         let now = self.settings.outside.now();
-        self.inputs.iter_mut().for_each(TableInput::look_at_watermark);
         for input in &self.inputs {
             // The source's own log has said it.
             match input.trouble() {
@@ -27,9 +24,18 @@ impl Job {
                     let error = Error::transient("Kafka does not answer", reason);
                     self.progress.waits(WaitsFor::Source, input.name(), &error, now);
                 }
-                None => drop(self.progress.goes_on(WaitsFor::Source, input.name())),
+                None => {
+                    if let Some(since) = self.progress.goes_on(WaitsFor::Source, input.name()) {
+                        let waited = Duration::from_millis((now - since).max(0) as u64);
+                        tracing::info!("table {}: Kafka answers again, after {waited:?}", input.name());
+                    }
+                }
             }
         }
+        if !self.progress.is_watched() {
+            return;
+        }
+        self.inputs.iter_mut().for_each(TableInput::look_at_watermark);
         self.progress.see(Seen {
             at: now,
             epoch: self.epoch,

@@ -75,7 +75,9 @@ fn wait(wait: &Wait, now: i64) -> String {
 fn delivery(seen: &Seen, report: &Report) -> Vec<String> {
     let now = report.now;
     let mut said = Vec::new();
-    if now - seen.at > STALE {
+    // While brokers are away, it waits for their answers.
+    let asks = report.waits.iter().any(|wait| wait.what == WaitsFor::Source);
+    if now - seen.at > STALE && !asks {
         said.push(format!("The job has last looked at itself {}: it is busy, or hangs.", ago(seen.at, now)));
     }
     if seen.stopping {

@@ -302,8 +302,11 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let table = self.table.as_str();
         match level {
-            RDKafkaLogLevel::Debug => tracing::debug!(table, facility, "{message}"),
-            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => tracing::info!(table, facility, "{message}"),
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                tracing::debug!(table, facility, "{message}");
+            }
+            // A failed connection is an error as well, and said there.
+            _ if facility == "FAIL" => tracing::debug!(table, facility, "{message}"),
             _ => {
                 if let Some(kept_back) = self.seldom.allow(facility) {
                     tracing::warn!(table, facility, kept_back, "{message}");
