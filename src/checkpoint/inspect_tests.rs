@@ -40,6 +40,7 @@ fn manifest() -> Manifest {
         state_epoch: 7,
         state_number: 0,
         truncates: Vec::new(),
+        replay: None,
         discovered: None,
         finished: false,
         described: Described {

@@ -14,9 +14,9 @@ use super::outside::Outside;
 use super::progress::Progress;
 use super::report::{SavedCheckpoint, WaitsFor};
 use super::settings::Settings;
-use crate::checkpoint::{Checkpoint, Writer};
+use crate::checkpoint::{Checkpoint, Manifest, Replay, Writer};
 use crate::error::{Error, Result};
-use crate::sink::{Block, Guard as _, OutputTable, Sink};
+use crate::sink::{Block, Guard as _, OutputTable, Sink, TakeOut};
 
 /// How many tables are written at once.
 const AT_ONCE: usize = 4;
@@ -115,6 +115,9 @@ impl Worker {
         for (output, _) in &delivery.blocks {
             self.progress.count_intents(self.tables[*output].name(), 1);
         }
+        if let Some(replay) = delivery.checkpoint.manifest.replay.as_ref().filter(|it| delivery.again && it.takes_out) {
+            self.take_out(&delivery.checkpoint.manifest, replay).await?;
+        }
         let mut blocks: BTreeMap<usize, Vec<&Block>> = BTreeMap::new();
         delivery.blocks.iter().for_each(|(output, block)| blocks.entry(*output).or_default().push(block));
         let mut writes: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
@@ -131,6 +134,30 @@ impl Worker {
             self.progress.delivered(&position.source(), position.offset);
         }
         Ok(delivery.checkpoint.manifest.epoch)
+    }
+}
+
+impl Worker {
+    /// Takes out of the tables what a job that was set back makes again.
+    async fn take_out(&mut self, manifest: &Manifest, replay: &Replay) -> Result<()> {
+        let positions = manifest.positions.iter().map(|position| (position.source(), position.offset)).collect();
+        let what = TakeOut { positions, windows_from: replay.windows_from };
+        for (sink, table) in self.sinks.iter_mut().zip(&self.tables) {
+            let around = Around { guard: &self.guard, progress: &self.progress, outside: &self.outside };
+            let mut patience = Patience::new(WaitsFor::Target, table.name(), around);
+            loop {
+                let taken = async {
+                    self.guard.check().await?;
+                    sink.take_out(&what).await
+                };
+                match taken.await {
+                    Ok(()) => break,
+                    Err(error) => patience.wait(error).await?,
+                }
+            }
+            patience.end();
+        }
+        Ok(())
     }
 }
 

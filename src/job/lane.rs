@@ -18,7 +18,7 @@ use super::alignment::Track;
 use super::discovery::Drift;
 use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
 use super::keeping::{ForRows, Keeping};
-use super::message::{Assignment, Close, Course, FromLane, Open, PartitionState, Takes, ToLane};
+use super::message::{Assignment, Close, Course, FromLane, PartitionState, ReadBefore, Takes, ToLane};
 use super::mirror::Mirror;
 use super::multiset;
 use super::outside::Outside;
@@ -66,6 +66,8 @@ pub struct Lane {
     /// When the decoder is asked again for what it could not get.
     retry_at: Option<Duration>,
     pub(super) course: Option<Arc<Course>>,
+    /// Of a job that was set back.
+    pub(super) read_before: Option<Arc<ReadBefore>>,
     /// When the partitions' clocks were last compared.
     pub(super) aligned: Duration,
     /// Whether the source has been asked since the lane last had to wait for the job.
@@ -154,6 +156,7 @@ impl Lane {
             held: VecDeque::new(),
             retry_at: None,
             course: None,
+            read_before: None,
             aligned: outside.elapsed(),
             polled: false,
             epoch: 0,
@@ -270,6 +273,7 @@ impl Lane {
                 self.check_bounds()?;
             }
             ToLane::Pause => self.course = None,
+            ToLane::Replay(before) => self.read_before = Some(before),
             ToLane::Cut { epoch, with_state, closes } => self.cut(epoch, with_state, closes)?,
             ToLane::ReadOn => self.holds = false,
             ToLane::Close(close) => self.close(&close)?,
@@ -516,14 +520,14 @@ impl Lane {
     fn cut(&mut self, epoch: u64, with_state: bool, closes: bool) -> Result<()> {
         self.epoch = epoch + 1;
         let mut state = Vec::new();
-        let mut open = Vec::new();
+        let mut held = Vec::new();
         let mut changed = Vec::new();
         let mut keyed = Vec::new();
         for table in self.tables.iter().filter(|_| with_state) {
             keyed.extend(table.keeping.save(&table.plan.table.name)?);
         }
         for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
-            open.push(open_of(input, aggregate));
+            held.push((input, aggregate.held()));
             if with_state {
                 state.push((input, aggregate.copy_state()?));
             }
@@ -546,7 +550,7 @@ impl Lane {
         });
         let partitions = partitions.collect();
         self.holds = closes && !changed.is_empty();
-        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open, changed })
+        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, held, changed })
     }
 
     /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
@@ -569,9 +573,9 @@ impl Lane {
                 windows.push((input, aggregate.close(*watermark)?));
             }
         }
-        let aggregates = self.tables.iter_mut().flat_map(LaneTable::aggregates);
-        let open = aggregates.map(|(input, aggregate)| open_of(input, aggregate)).collect();
-        self.report(FromLane::Closed { lane: self.number, windows, open, peeked })
+        let held =
+            self.tables.iter_mut().flat_map(LaneTable::aggregates).map(|(input, it)| (input, it.held())).collect();
+        self.report(FromLane::Closed { lane: self.number, windows, held, peeked })
     }
 
     fn generation(&self, source: &TopicPartition) -> u64 {
@@ -663,10 +667,6 @@ impl Partition {
     fn show_clock(&self) {
         self.track.iter().for_each(|track| track.set_clock(self.clock.time()));
     }
-}
-
-fn open_of(input: InputId, aggregate: &WindowAggregate) -> Open {
-    Open { input, count: aggregate.open_windows(), closes_next: aggregate.closes_next() }
 }
 
 /// Waits where it must: only on a thread of its own.

@@ -11,7 +11,7 @@ use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::Truncate;
 use crate::error::Error;
 use crate::state::PartitionRows;
-use crate::window::aggregate::{InputId, WindowState};
+use crate::window::aggregate::{Held, InputId, WindowState};
 use crate::window::changed::WindowBounds;
 use crate::window::session_state::Brief;
 
@@ -38,6 +38,8 @@ pub enum ToLane {
         /// The generation.
         generation: u64,
     },
+    /// Some of what is read was read before.
+    Replay(Arc<ReadBefore>),
     /// Read, up to these offsets where given, then say `Reached` and wait.
     Run(Course),
     /// Read nothing more until the next `Run`.
@@ -59,6 +61,22 @@ pub enum ToLane {
     Neighbours(Arc<Vec<(InputId, Vec<Brief>)>>),
     /// End the thread.
     Stop,
+}
+
+/// What a job that was set back had read, of windows that stay as they were.
+#[derive(Debug, Default)]
+pub struct ReadBefore {
+    /// The start of the first window that is made again, milliseconds.
+    pub windows_from: i64,
+    /// How far each partition had been read.
+    pub until: BTreeMap<TopicPartition, i64>,
+}
+
+impl ReadBefore {
+    /// Whether a late row is in the late table already: it was read, and its window stays as it was.
+    pub fn has(&self, source: &TopicPartition, offset: i64, window: (i64, i64)) -> bool {
+        window.0 < self.windows_from && self.until.get(source).is_some_and(|until| offset < *until)
+    }
 }
 
 /// How far watermarks have come.
@@ -151,8 +169,8 @@ pub enum FromLane {
         state: Vec<(InputId, Vec<WindowState>)>,
         /// The kept rows of its partitions, when state was asked for.
         keyed: Vec<PartitionRows>,
-        /// The windows that are open.
-        open: Vec<Open>,
+        /// What the open windows of each input hold.
+        held: Vec<(InputId, Held)>,
         /// The windows of each input with early or corrected results that have changed since they were last looked at. A lane that
         /// has such inputs reads on after the `Close` or `ReadOn`, so that what is looked at is of this cut.
         changed: Vec<(InputId, Vec<WindowBounds>)>,
@@ -163,8 +181,8 @@ pub enum FromLane {
         lane: usize,
         /// The closed windows of each input.
         windows: Vec<(InputId, Vec<WindowState>)>,
-        /// The windows that are still open.
-        open: Vec<Open>,
+        /// What the open windows of each input hold.
+        held: Vec<(InputId, Held)>,
         /// Copies of windows that stay open: those that were asked for, and those that have ended.
         peeked: Vec<(InputId, Vec<WindowState>)>,
     },
@@ -184,17 +202,6 @@ pub enum FromLane {
     Drifted(Drift),
     /// The lane has ended because of this.
     Failed(Error),
-}
-
-/// How many windows of an input are open in a lane.
-#[derive(Debug, Clone, Copy)]
-pub struct Open {
-    /// The input.
-    pub input: InputId,
-    /// How many.
-    pub count: usize,
-    /// The watermark at which the first of them closes.
-    pub closes_next: Option<i64>,
 }
 
 /// Where a partition stands in its lane.

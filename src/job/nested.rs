@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::sql::pipeline::{Nested, Pipeline};
 use crate::sql::query::Query;
 use crate::window::NO_EVENT_TIME;
-use crate::window::aggregate::{EventTimes, InputId, Refused, Uncounted, WindowAggregate, WindowState};
+use crate::window::aggregate::{EventTimes, Held, InputId, Refused, Uncounted, WindowAggregate, WindowState};
 use crate::window::row_windows::milliseconds;
 use crate::window::session_state::Brief;
 use crate::window::stage::Rows;
@@ -53,9 +53,9 @@ impl NestedWindows {
         self.0.contains_key(&id)
     }
 
-    /// Number of open windows.
-    pub(super) fn open_windows(&self) -> usize {
-        self.0.values().map(WindowAggregate::open_windows).sum()
+    /// What the open windows hold.
+    pub(super) fn held(&self) -> impl Iterator<Item = (InputId, Held)> {
+        self.0.iter().map(|(id, aggregate)| (*id, aggregate.held()))
     }
 
     /// Adds copies of all to what a checkpoint saves.

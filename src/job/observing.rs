@@ -50,14 +50,13 @@ impl Job {
 
     fn queries_seen(&self) -> Vec<QuerySeen> {
         let mut open: BTreeMap<usize, (u64, Option<i64>)> = BTreeMap::new();
-        for lane in self.open_windows.values().flatten() {
-            let windowed = self.query.pipelines.get(lane.input.pipeline).and_then(|pipeline| pipeline.windowed());
-            let sessions =
-                windowed.and_then(|it| it.inputs.get(lane.input.input)).is_some_and(|it| it.sessions.is_some());
-            let behind = windowed.and_then(|it| it.behind.get(lane.input.input)).copied().unwrap_or(0);
-            let (count, next) = open.entry(lane.input.pipeline).or_default();
+        for (id, lane) in self.held.values().flatten() {
+            let windowed = self.query.pipelines.get(id.pipeline).and_then(|pipeline| pipeline.windowed());
+            let sessions = windowed.and_then(|it| it.inputs.get(id.input)).is_some_and(|it| it.sessions.is_some());
+            let behind = windowed.and_then(|it| it.behind.get(id.input)).copied().unwrap_or(0);
+            let (count, next) = open.entry(id.pipeline).or_default();
             // Lanes share windows, but not sessions.
-            *count = if sessions { *count + lane.count as u64 } else { (*count).max(lane.count as u64) };
+            *count = if sessions { *count + lane.panes as u64 } else { (*count).max(lane.panes as u64) };
             let closes = lane.closes_next.map(|at| at.saturating_add(behind)).filter(|at| *at != END_OF_TIME);
             *next = [*next, closes].into_iter().flatten().min();
         }

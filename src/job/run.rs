@@ -28,7 +28,7 @@ use super::generation;
 use super::input::{FeedOf, InputPlan};
 use super::lanes::Lanes;
 use super::lookup::SmallTables;
-use super::message::{Course, FromLane, Open, ToLane};
+use super::message::{Course, FromLane, ToLane};
 use super::nested::NestedWindows;
 use super::observing::described;
 use super::outputs::Outputs;
@@ -39,14 +39,14 @@ use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use super::ticker::Ticker;
-use crate::checkpoint::{Checkpoint, Described, Position, Recovered, SavedSchemas, State, Truncate, Writer};
+use crate::checkpoint::{Checkpoint, Described, Position, Recovered, Replay, SavedSchemas, State, Truncate, Writer};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
 use crate::sql::submission::Submission;
-use crate::window::aggregate::InputId;
+use crate::window::aggregate::{Held, InputId};
 
 /// How often the source's client gets its turn, and the lag is measured.
 const MAINTENANCE: Duration = Duration::from_secs(1);
@@ -73,8 +73,8 @@ pub struct Job {
     /// The epoch that is being gathered.
     pub(super) epoch: u64,
     pub(super) rows: EpochRows,
-    /// The windows that each lane has open, as it said last.
-    pub(super) open_windows: BTreeMap<usize, Vec<Open>>,
+    /// What the open windows of each lane hold, as it said last.
+    pub(super) held: BTreeMap<usize, Vec<(InputId, Held)>>,
     pub(super) next_rows: EpochRows,
     pub(super) step: Step,
     /// How far the windows of each pipeline have been closed.
@@ -109,6 +109,8 @@ pub struct Job {
     /// Whether it ends only to go on with another plan.
     replans: bool,
     pub(super) resting: Resting,
+    /// Of a job that was set back, until it is where it was.
+    pub(super) replay: Option<Replay>,
     /// What has been written of windows that may still change.
     pub(super) revising: Revising,
     /// The small tables that are joined with, kept current.
@@ -169,7 +171,8 @@ pub async fn submit(
         let query = discovery.compile().await?;
         super::check::check(&query, &settings.name)?;
         query.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let (settings, progress, stop) = (settings.clone(), Arc::clone(&progress), stop.clone());
+        let settings = Settings { set_back: settings.set_back.take(), ..settings.clone() };
+        let (progress, stop) = (Arc::clone(&progress), stop.clone());
         let (end, returned) = Box::pin(life(query, settings, progress, stop, Some(discovery))).await?;
         let Some(returned) = returned else { return Ok(end.outcome) };
         discovery = returned;
@@ -286,6 +289,9 @@ impl Job {
         let sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
+        if let Some(to) = settings.set_back {
+            sinks.iter().try_for_each(|sink| sink.check_take_out(to.time()))?;
+        }
         let endless = settings.ending == Ending::Endless;
         let small_tables = SmallTables::load(&query, &settings.outside, &progress, endless).await?;
         let (reports_in, reports) = mpsc::channel(settings.outside.reports());
@@ -320,7 +326,7 @@ impl Job {
             // A fresh start has epochs of its own: results say which epoch they are of, and earlier runs may have left some.
             epoch: (now / 1_000) as u64,
             rows: EpochRows::default(),
-            open_windows: BTreeMap::new(),
+            held: BTreeMap::new(),
             next_rows: EpochRows::default(),
             step: Step::Gathering,
             delivering: None,
@@ -342,9 +348,14 @@ impl Job {
             drifts: Vec::new(),
             replans: false,
             resting: Resting::default(),
+            replay: None,
             revising,
             small_tables,
             own_reports: reports_in,
+        };
+        let recovered = match job.settings.set_back {
+            Some(to) => Some(job.set_back(recovered, to).await?),
+            None => recovered,
         };
         match recovered {
             Some(mut recovered) => {
@@ -402,7 +413,10 @@ impl Job {
     fn set_out(&mut self) -> Result<()> {
         let is_bounded = self.settings.ending != Ending::Endless;
         for input in &mut self.inputs {
-            self.ends.extend(block_in_place(|| input.end_offsets())?);
+            match self.settings.ending {
+                Ending::AtOnce => self.ends.extend(input.ranges().map(|(source, range)| (source, range.to))),
+                _ => self.ends.extend(block_in_place(|| input.end_offsets())?),
+            }
         }
         let bounds = is_bounded.then(|| self.ends.clone());
         self.order(|| ToLane::Run(Course { windows: true, rows: true, bounds: bounds.clone() }));
@@ -490,15 +504,15 @@ impl Job {
                 self.replan();
             }
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
-            FromLane::Cut { lane, partitions, state, keyed, open, changed, .. } => {
+            FromLane::Cut { lane, partitions, state, keyed, held, changed, .. } => {
                 self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
-                self.open_windows.insert(lane, open);
+                self.held.insert(lane, held);
                 if self.cut_came(lane, state, keyed, changed) {
                     self.close().await?;
                 }
             }
-            FromLane::Closed { lane, windows, open, peeked } => {
-                self.open_windows.insert(lane, open);
+            FromLane::Closed { lane, windows, held, peeked } => {
+                self.held.insert(lane, held);
                 if self.closed_came(lane, windows, peeked) && self.ask_neighbours()? {
                     self.complete().await?;
                 }
@@ -671,7 +685,7 @@ type Known<'a> = Option<(&'a Query, &'a Outputs)>;
 
 async fn recover(known: Known<'_>, settings: &Settings) -> Result<Found> {
     let found = settings.checkpoints.recover().await?;
-    let Some(recovered) = &found.1 else { return Ok(found) };
+    let Some(recovered) = found.1.as_ref().filter(|_| settings.set_back.is_none()) else { return Ok(found) };
     if let Some((query, outputs)) = known {
         changed_query::check(recovered, query, &outputs.tables, settings)?;
     }
@@ -703,7 +717,7 @@ async fn take_over(found: Found, known: Known<'_>, settings: &Settings) -> Resul
     }
     if let Some(recovered) = &mut recovered {
         writer.follow(recovered.with_state.manifest.number);
-        if let Some((query, _)) = known {
+        if let Some((query, _)) = known.filter(|_| settings.set_back.is_none()) {
             changed_query::renumber(recovered, query);
         }
     }

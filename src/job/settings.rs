@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::memory::Memory;
 use super::outside::{Outside, World};
+use super::set_back::StartingPoint;
 use crate::checkpoint::CheckpointStore;
 
 /// When a run ends by itself.
@@ -15,6 +17,8 @@ pub enum Ending {
     Bounded,
     /// When all that the topics held at the start has been read; windows stay open for the next run.
     UntilCaughtUp,
+    /// Without reading: what is to be done before that is done.
+    AtOnce,
 }
 
 /// How a job runs.
@@ -30,6 +34,8 @@ pub struct Settings {
     pub checkpoints: CheckpointStore,
     /// Whether to forget earlier checkpoints and start afresh.
     pub reset_state: bool,
+    /// From where to read again into the same tables, when the job is to be set back.
+    pub set_back: Option<StartingPoint>,
     /// Whether topics that were created anew are read from their beginning.
     pub new_generation: bool,
     /// The longest that rows wait before they are written.
@@ -38,6 +44,8 @@ pub struct Settings {
     pub flush_rows: usize,
     /// The most bytes of rows that wait before they are written.
     pub flush_bytes: usize,
+    /// How much memory it may take, if that is bounded.
+    pub memory: Option<Memory>,
     /// How often the open windows are saved.
     pub checkpoint_interval: Duration,
     /// Its clock, sources and sinks.
@@ -53,12 +61,14 @@ impl Settings {
             ending,
             checkpoints,
             reset_state: false,
+            set_back: None,
             new_generation: false,
             flush_interval: Duration::from_secs(1),
             flush_rows: 250_000,
             flush_bytes: 64 << 20,
+            memory: None,
             checkpoint_interval: Duration::from_secs(10),
-            outside: Arc::new(World),
+            outside: Arc::new(World::default()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Windowed aggregation of one query on one lane: rows in, closed windows out.
 
 use std::collections::HashMap;
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{RecordBatch, UInt32Array};
@@ -86,6 +87,28 @@ impl WindowState {
     }
 }
 
+/// What open windows hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Memory, as far as it is known.
+    pub bytes: usize,
+    /// Panes or stretches of sessions.
+    pub panes: usize,
+    /// Groups in all of them.
+    pub groups: usize,
+    /// The watermark at which the first of them closes; of sessions, before which none does.
+    pub closes_next: Option<i64>,
+}
+
+impl AddAssign for Held {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.panes += other.panes;
+        self.groups += other.groups;
+        self.closes_next = [self.closes_next, other.closes_next].into_iter().flatten().min();
+    }
+}
+
 /// The open windows of one query on one lane.
 pub struct WindowAggregate {
     plan: Arc<WindowPlan>,
@@ -114,19 +137,11 @@ impl WindowAggregate {
         self.plan.revises
     }
 
-    /// Number of open panes or sessions.
-    pub fn open_windows(&self) -> usize {
+    /// What there is of open windows. Quick: a look at each pane, not at its groups.
+    pub fn held(&self) -> Held {
         match &self.open {
-            Open::Slices(slices) => slices.len(),
-            Open::Sessions(sessions, _) => sessions.len(),
-        }
-    }
-
-    /// The watermark at which the first of them closes; of sessions, before which none does. For people.
-    pub fn closes_next(&self) -> Option<i64> {
-        match &self.open {
-            Open::Slices(slices) => slices.closes_next(),
-            Open::Sessions(sessions, _) => sessions.closes_next(),
+            Open::Slices(slices) => Held { closes_next: slices.closes_next(), ..slices.held() },
+            Open::Sessions(sessions, _) => Held { closes_next: sessions.closes_next(), ..sessions.held() },
         }
     }
 
