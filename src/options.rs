@@ -99,6 +99,16 @@ impl Options {
     }
 }
 
+/// A URL without user and password, for messages. Other texts stay as they are.
+pub fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{host}{}", &rest[end..]),
+        None => url.to_owned(),
+    }
+}
+
 /// A duration in words: a whole number and a unit (`ms`, `s`, `sec`, `min`, `m`, `h`, `d`), a space between them or not.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
@@ -133,6 +143,18 @@ pub fn parse_bytes(text: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_without_users() {
+        for (url, shown) in [
+            ("s3://key:secret@bucket/a@b", "s3://bucket/a@b"),
+            ("s3://bucket/a@b", "s3://bucket/a@b"),
+            ("s3://a@b@bucket", "s3://bucket"),
+            ("folder/a@b", "folder/a@b"),
+        ] {
+            assert_eq!(without_user(url), shown);
+        }
+    }
 
     #[test]
     fn durations_in_words() {

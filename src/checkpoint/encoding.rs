@@ -18,10 +18,10 @@ use super::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::{Error, Result};
 use crate::window::aggregate::{InputId, WindowState};
 
-const MAGIC: &[u8; 4] = b"HWCP";
+pub(super) const MAGIC: &[u8; 4] = b"HWCP";
 /// The columns that say which window a row of saved state belongs to. Before version 2, there was only the start.
 const WINDOW: &str = "window_start";
-const WINDOW_END: &str = "window_end";
+pub(super) const WINDOW_END: &str = "window_end";
 
 /// What is saved under a number.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) enum Saved {
 }
 
 /// In the place where a checkpoint says whether it has state.
-const CLAIM: u8 = 2;
+pub(super) const CLAIM: u8 = 2;
 
 /// The bytes of a claim.
 pub(crate) fn encode_claim(claim: &Claim) -> Result<Vec<u8>> {
@@ -148,6 +148,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Saved, String> {
     Ok(Saved::Checkpoint(Box::new(Checkpoint { manifest, state: (what == 1).then_some(state), rows })))
 }
 
+/// What a part is.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Rows,
@@ -178,7 +179,7 @@ impl Kind {
         }
     }
 
-    fn from_tag(tag: u32) -> Self {
+    pub(super) fn from_tag(tag: u32) -> Self {
         match tag {
             0 => Self::Rows,
             u32::MAX => Self::Keyed,
@@ -264,7 +265,7 @@ mod tests {
     use super::*;
     use crate::change::TopicPartition;
     use crate::checkpoint::kept_rows::{decode_rows, encode_rows};
-    use crate::checkpoint::{Intent, Position, Process};
+    use crate::checkpoint::{Described, Intent, Position, Process};
     use crate::state::{Part, PartitionRows};
 
     fn checkpoint() -> Checkpoint {
@@ -305,6 +306,7 @@ mod tests {
                 truncates: Vec::new(),
                 discovered: None,
                 finished: false,
+                described: Described::default(),
             },
             state: Some(State {
                 windows: BTreeMap::from([

@@ -9,6 +9,9 @@
 //! save anything any more, however long it slept.
 
 mod encoding;
+mod inspect;
+#[cfg(test)]
+mod inspect_tests;
 mod kept_rows;
 mod store;
 #[cfg(test)]
@@ -20,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
+pub use inspect::{Content, Holds, Listed, OpenWindows, Outline, Part};
 pub use store::{CheckpointStore, Recovered};
 pub use writer::{Fence, Process, Writer};
 
@@ -120,6 +124,55 @@ pub struct Manifest {
     /// Whether the job had read all that it was bounded to and closed every window.
     #[serde(default)]
     pub finished: bool,
+    /// What its numbers stand for, for people. Nothing is done by it.
+    #[serde(default, skip_serializing_if = "Described::is_empty")]
+    pub described: Described,
+}
+
+/// The queries and tables of a job by their numbers, in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Described {
+    /// The pipelines.
+    pub queries: Vec<DescribedQuery>,
+    /// The names of the tables that are filled.
+    pub tables: Vec<String>,
+}
+
+/// A query in words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DescribedQuery {
+    /// The table that it fills.
+    pub fills: String,
+    /// The tables that it reads.
+    pub reads: Vec<String>,
+    /// The windows of each of its inputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<String>,
+}
+
+impl Described {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What a pipeline fills.
+    pub fn query(&self, number: usize) -> String {
+        self.queries.get(number).map_or_else(|| format!("query {}", number + 1), |query| query.fills.clone())
+    }
+
+    /// The name of an output.
+    pub fn table(&self, number: usize) -> String {
+        self.tables.get(number).cloned().unwrap_or_else(|| format!("output {number}"))
+    }
+}
+
+impl Manifest {
+    /// Checkpoints of before version 4 do not say their numbers, which were their epochs.
+    fn take_number(&mut self, number: u64) {
+        if self.number == 0 {
+            (self.number, self.state_number) = (number, self.state_epoch);
+        }
+    }
 }
 
 /// The columns of tables that declare none, as they were looked up.

@@ -13,13 +13,14 @@ use super::encoding::{Saved, decode, encode_claim};
 use super::writer::{Claim, Process, Writer};
 use super::{Checkpoint, FORMAT_VERSION};
 use crate::error::{Error, Result};
+use crate::options::without_user;
 
 /// The checkpoints of one job.
 #[derive(Debug, Clone)]
 pub struct CheckpointStore {
-    store: Arc<dyn ObjectStore>,
+    pub(super) store: Arc<dyn ObjectStore>,
     job: String,
-    folder: Path,
+    pub(super) folder: Path,
     /// The folder on this machine, whose files are flushed to disk: the store itself does not.
     local: Option<PathBuf>,
     place: String,
@@ -61,13 +62,35 @@ impl CheckpointStore {
     /// Checkpoints at a place as people write it: a folder, or the URL of one in an object store (`s3://bucket/folder`, `gs://…`,
     /// `az://…`). What else a store needs (keys, region, endpoint) comes from `variables`, by the names that its own tools use.
     pub fn at(place: &str, variables: impl IntoIterator<Item = (String, String)>, job: &str) -> Result<Self> {
+        Self::open(place, variables, job, Self::in_folder)
+    }
+
+    /// The same for who only looks: nothing is created.
+    pub fn to_look_at(place: &str, variables: impl IntoIterator<Item = (String, String)>, job: &str) -> Result<Self> {
+        Self::open(place, variables, job, |folder, job| {
+            if !folder.is_dir() {
+                return Err(Error::config(format!(
+                    "there are no checkpoints in {}, it is no folder; say where they are with --checkpoint-dir",
+                    folder.display()
+                )));
+            }
+            Self::in_folder(folder, job)
+        })
+    }
+
+    fn open(
+        place: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+        job: &str,
+        in_folder: impl Fn(&std::path::Path, &str) -> Result<Self>,
+    ) -> Result<Self> {
         let Some((scheme, _)) = place.split_once("://") else {
-            return Self::in_folder(std::path::Path::new(place), job);
+            return in_folder(std::path::Path::new(place), job);
         };
         let url = reqwest::Url::parse(place).map_err(|error| wrong_place(place, &error.to_string()))?;
         if scheme == "file" {
             let folder = url.to_file_path().map_err(|()| wrong_place(place, "it is no folder of this machine"))?;
-            return Self::in_folder(&folder, job);
+            return in_folder(&folder, job);
         }
         if matches!(scheme, "memory" | "http") {
             return Err(wrong_place(place, "checkpoints cannot be kept there"));
@@ -75,7 +98,7 @@ impl CheckpointStore {
         let variables = variables.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
         let (store, folder) =
             object_store::parse_url_opts(&url, variables).map_err(|error| wrong_place(place, &error.to_string()))?;
-        let shown = format!("{}/{job}", place.trim_end_matches('/'));
+        let shown = format!("{}/{job}", without_user(place.trim_end_matches('/')));
         Ok(Self { folder: folder.join(job), ..Self::in_store(Arc::from(store), shown, job) })
     }
 
@@ -150,6 +173,17 @@ impl CheckpointStore {
         }
         let writer = self.claim_as(now, true).await?;
         self.forget_before(writer.number(), writer.number()).await
+    }
+
+    /// The jobs that have checkpoints beside this one's.
+    pub async fn jobs(&self) -> Result<Vec<String>> {
+        let mut parts: Vec<_> = self.folder.parts().collect();
+        parts.pop();
+        let parent: Path = parts.into_iter().collect();
+        let failed =
+            |cause: object_store::Error| Error::transient(format!("cannot look for jobs beside {}", self.place), cause);
+        let found = self.store.list_with_delimiter(Some(&parent)).await.map_err(failed)?;
+        Ok(found.common_prefixes.iter().filter_map(|folder| folder.filename().map(str::to_owned)).collect())
     }
 
     /// Where they are, for messages.
@@ -318,8 +352,9 @@ impl CheckpointStore {
 
 fn wrong_place(place: &str, why: &str) -> Error {
     Error::config(format!(
-        "cannot use '{place}' for checkpoints: {why}; expected a folder, or a URL such as 's3://bucket/folder', 'gs://bucket/folder' or \
-         'az://container/folder'"
+        "cannot use '{}' for checkpoints: {why}; expected a folder, or a URL such as 's3://bucket/folder', 'gs://bucket/folder' or \
+         'az://container/folder'",
+        without_user(place)
     ))
 }
 
@@ -342,7 +377,7 @@ fn number_of_rows(name: &str) -> Option<u64> {
     name.strip_prefix(ROWS_PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
 }
 
-fn number_of(name: &str) -> Option<u64> {
+pub(super) fn number_of(name: &str) -> Option<u64> {
     let name = name.strip_suffix(SUFFIX)?;
     name.strip_prefix(PREFIX).or_else(|| name.strip_prefix(OLD_PREFIX))?.parse().ok()
 }
@@ -357,10 +392,7 @@ fn numbered_by(number_of: fn(&str) -> Option<u64>, objects: &[Path]) -> Vec<(u64
 /// Checkpoints of before version 4 do not say their numbers, which were their epochs.
 fn numbered(mut saved: Saved, number: u64) -> Saved {
     if let Saved::Checkpoint(checkpoint) = &mut saved {
-        let manifest = &mut checkpoint.manifest;
-        if manifest.number == 0 {
-            (manifest.number, manifest.state_number) = (number, manifest.state_epoch);
-        }
+        checkpoint.manifest.take_number(number);
     }
     saved
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 
-use super::{Checkpoint, CheckpointStore, FORMAT_VERSION, Manifest, State, Writer};
+use super::{Checkpoint, CheckpointStore, Described, FORMAT_VERSION, Manifest, State, Writer};
 use crate::change::TopicPartition;
 use crate::state::{Part, PartitionRows};
 
@@ -33,6 +33,7 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         truncates: Vec::new(),
         discovered: None,
         finished: false,
+        described: Described::default(),
     };
     Checkpoint { manifest, state: has_state.then(State::default), rows: Vec::new() }
 }

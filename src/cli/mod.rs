@@ -1,5 +1,8 @@
 //! The command line: one file a command.
 
+mod checkpoint;
+mod clickhouse;
+mod delivery;
 mod demo;
 mod environment;
 mod explain;
@@ -7,9 +10,12 @@ mod job;
 mod query;
 mod run;
 mod status;
+mod table;
 mod test;
+mod times;
 mod validate;
 mod verify;
+mod why;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,11 +25,12 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::sql::text::Variables;
+use crate::telemetry::{LogFormat, say_error, start_logging};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0   done, or stopped by SIGINT or SIGTERM with everything delivered
-  1   test: a case failed; verify: the copy is different
+  1   test: a case failed; verify: the copy is different; delivery: rows are there twice
   2   a mistake in a query, an option or an argument
   3   Kafka, ClickHouse, a file or the network failed for good
   70  a bug in Highwater; please report it";
@@ -39,6 +46,9 @@ pub struct Cli {
     /// What to log: error, warn, info, debug, or a filter such as highwater=debug
     #[arg(long, global = true, env = "HIGHWATER_LOG", default_value = DEFAULT_LOG)]
     log: String,
+    /// How logs are written: text, or a JSON object a line
+    #[arg(long, global = true, env = "HIGHWATER_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
     /// Read variables that the environment does not set from this file [default: .env, if there is one]
     #[arg(long, global = true, value_name = "FILE")]
     env_file: Option<PathBuf>,
@@ -59,6 +69,12 @@ enum Command {
     Test(test::TestArgs),
     /// Compare a database with its mirror in ClickHouse, row by row where it must be; purge what is archived
     Verify(Box<verify::VerifyArgs>),
+    /// Say in sentences how a job is: what it waits for, what holds its windows back, what was late
+    Why(why::WhyArgs),
+    /// Look at what is saved of a job: list, show or export its checkpoints
+    Checkpoint(checkpoint::CheckpointArgs),
+    /// Count in ClickHouse what has been delivered: first and last offsets, gaps, repeats
+    Delivery(delivery::DeliveryArgs),
     /// Ask ClickHouse, and print the rows
     Query(query::QueryArgs),
     /// Show the main job in a minute: generated customers, windows, a comparison
@@ -97,7 +113,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     // A test stops and resumes jobs all the time, and says itself what is wrong.
     let is_quiet = matches!(cli.command, Command::Test(_)) && cli.log == DEFAULT_LOG;
-    if let Err(error) = crate::telemetry::start_logging(if is_quiet { "error" } else { &cli.log }) {
+    if let Err(error) = start_logging(if is_quiet { "error" } else { &cli.log }, cli.log_format) {
         return fail(&error);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -110,6 +126,9 @@ pub fn main() -> ExitCode {
                 Command::Job(command) => job::run(command).await,
                 Command::Test(args) => return test::run(args).await,
                 Command::Verify(args) => return verify::run(&args).await,
+                Command::Why(args) => why::run(&args).await,
+                Command::Checkpoint(args) => checkpoint::run(&args).await,
+                Command::Delivery(args) => return delivery::run(&args).await,
                 Command::Query(args) => query::run(&args).await,
                 Command::Demo(args) => demo::run(args).await,
             }?;
@@ -132,6 +151,6 @@ fn print_result(text: &str) -> Result<()> {
 }
 
 fn fail(error: &Error) -> ExitCode {
-    eprintln!("error: {error}");
+    say_error(&error.to_string());
     ExitCode::from(error.exit_code())
 }

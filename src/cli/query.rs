@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::clickhouse::ClickHouseArgs;
 use super::{name_and_value, print_result};
 use crate::error::{Error, Result};
 use crate::sink::clickhouse::ClickHouseClient;
@@ -28,15 +29,8 @@ pub(crate) struct QueryArgs {
     /// A value for ${NAME} in the files
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = name_and_value)]
     set: Vec<(String, String)>,
-    /// ClickHouse [default: as the files say, or http://localhost:8123]
-    #[arg(long, value_name = "URL", env = "CLICKHOUSE_URL", hide_env_values = true)]
-    clickhouse: Option<String>,
-    /// The user in ClickHouse
-    #[arg(long, value_name = "NAME", env = "CLICKHOUSE_USER")]
-    clickhouse_user: Option<String>,
-    /// The password in ClickHouse
-    #[arg(long, env = "CLICKHOUSE_PASSWORD", hide_env_values = true, hide = true)]
-    clickhouse_password: Option<String>,
+    #[command(flatten)]
+    clickhouse: ClickHouseArgs,
     /// How rows are written
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
@@ -64,13 +58,9 @@ impl Format {
 
 /// Runs the command.
 pub(crate) async fn run(args: &QueryArgs) -> Result<()> {
-    let client = match &args.clickhouse {
-        None if !args.files.is_empty() => of_files(args).await?,
-        url => ClickHouseClient::new(
-            url.as_deref().unwrap_or("http://localhost:8123"),
-            args.clickhouse_user.as_deref(),
-            args.clickhouse_password.as_deref(),
-        )?,
+    let client = match args.clickhouse.is_given() {
+        false if !args.files.is_empty() => of_files(args).await?,
+        _ => args.clickhouse.client(None)?,
     };
     let rows = client.query_text(args.sql.trim().trim_end_matches(';'), args.format.in_clickhouse()).await?;
     print_result(&rows)
@@ -83,5 +73,5 @@ async fn of_files(args: &QueryArgs) -> Result<ClickHouseClient> {
     let target = targets.into_iter().find(|target| target.options.get("connector") == Some("clickhouse"));
     let target =
         target.ok_or_else(|| Error::config("the query files fill no table in ClickHouse; give --clickhouse"))?;
-    ClickHouseClient::from_options(&target.options)
+    args.clickhouse.client(Some(&target.options))
 }

@@ -1,7 +1,7 @@
 //! `highwater run`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,16 @@ use crate::job::set_back::StartingPoint;
 use crate::job::settings::{Ending, Settings};
 use crate::options::{parse_bytes, parse_duration};
 use crate::sql::submission::{Discovered, Submission};
+use crate::telemetry::say;
 
 const EXAMPLES: &str = "\
 Examples:
   highwater run queries/registrations_per_store.sql
   highwater run q.sql --set KAFKA_BROKERS=kafka:9092 --checkpoint-dir /var/lib/highwater
   highwater run q.sql --bounded              # to the present ends of the topics, then close all windows";
+
+/// Where checkpoints are when nobody says.
+pub(super) const CHECKPOINTS: &str = ".highwater/checkpoints";
 
 /// Arguments of `highwater run`.
 #[derive(Debug, Args)]
@@ -59,7 +63,7 @@ pub(crate) struct RunArgs {
     /// Where kept rows go that have no room in memory, as long as the job runs
     #[arg(long, value_name = "FOLDER", default_value = ".highwater/state", env = "HIGHWATER_STATE_DIR")]
     state_dir: PathBuf,
-    /// Serve /metrics (Prometheus) and /health at this address, such as 127.0.0.1:9184
+    /// Serve /metrics (Prometheus), /status (JSON) and /health at this address, such as 127.0.0.1:9184
     #[arg(long, value_name = "ADDRESS", env = "HIGHWATER_METRICS")]
     metrics: Option<SocketAddr>,
     /// Forget the job's earlier checkpoints and start afresh
@@ -112,7 +116,7 @@ impl RunArgs {
         let store = match (&self.checkpoint_dir, ending) {
             (Some(place), _) => CheckpointStore::at(place, variables(), &name)?,
             (None, Ending::Bounded) => CheckpointStore::in_memory(&name),
-            (None, _) => CheckpointStore::in_folder(&PathBuf::from(".highwater/checkpoints"), &name)?,
+            (None, _) => CheckpointStore::in_folder(Path::new(CHECKPOINTS), &name)?,
         };
         let mut settings = Settings::new(name, ending, store);
         settings.lanes = self.lanes.map_or(settings.lanes, usize::from);
@@ -150,11 +154,14 @@ pub(crate) async fn run(args: RunArgs) -> Result<()> {
         // Before anything is connected to.
         crate::job::check::check(&submission.compile(&Discovered::default()).await?, &settings.name)?;
     }
-    if let Some(address) = args.metrics {
-        let address = crate::server::serve_metrics(address).await?;
-        tracing::info!("metrics at http://{address}/metrics");
-    }
     let progress = Arc::new(Progress::default());
+    if let Some(address) = args.metrics {
+        let address = crate::server::serve(address, &settings.name, Arc::clone(&progress)).await?;
+        tracing::info!(
+            "metrics at http://{address}/metrics, for people: highwater why {} --metrics {address}",
+            settings.name
+        );
+    }
     let stop = stop_on_signals()?;
     let status = (!args.quiet).then(|| Status::show(&settings.name, Arc::clone(&progress)));
     let started = Instant::now();
@@ -163,12 +170,10 @@ pub(crate) async fn run(args: RunArgs) -> Result<()> {
         status.finish();
     }
     match outcome? {
-        Outcome::Finished if !args.quiet => eprintln!("{}", super::status::summary(&progress, started.elapsed())),
+        Outcome::Finished if !args.quiet => say(&super::status::summary(&progress, started.elapsed())),
         Outcome::Stopped if !args.quiet => {
-            eprintln!(
-                "stopped, everything read is delivered\n{}",
-                super::status::summary(&progress, started.elapsed())
-            );
+            let summary = super::status::summary(&progress, started.elapsed());
+            say(&format!("stopped, everything read is delivered\n{summary}"));
         }
         _ => {}
     }

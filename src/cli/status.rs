@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::job::lane::now;
 use crate::job::progress::Progress;
-use crate::telemetry::LIVE_LINES;
+use crate::telemetry::{LIVE_LINES, is_json};
 
 const LIVE: Duration = Duration::from_millis(500);
 const PLAIN: Duration = Duration::from_secs(10);
@@ -24,7 +24,8 @@ pub(crate) struct Status {
 impl Status {
     /// Shows the progress of a job until [`Self::finish`].
     pub(crate) fn show(job: &str, progress: Arc<Progress>) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| LIVE_LINES.add(ProgressBar::new_spinner()));
+        let is_live = std::io::stderr().is_terminal() && !is_json();
+        let bar = is_live.then(|| LIVE_LINES.add(ProgressBar::new_spinner()));
         if let Some(bar) = &bar {
             let style = ProgressStyle::with_template("{spinner} {prefix}  {wide_msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_spinner());
@@ -43,6 +44,21 @@ impl Status {
                     Some(bar) => {
                         bar.set_message(line(&progress, rate));
                         bar.tick();
+                    }
+                    None if is_json() => {
+                        let written: u64 = progress.written().values().sum();
+                        tracing::info!(
+                            job,
+                            events,
+                            lag = progress.lag.load(Relaxed),
+                            watermark = known_watermark(&progress),
+                            open_windows = progress.open_windows.load(Relaxed),
+                            late = progress.late.load(Relaxed),
+                            dead_letters = progress.dead_letters.load(Relaxed),
+                            written,
+                            "{}",
+                            line(&progress, rate)
+                        );
                     }
                     None => tracing::info!("{job}: {}", line(&progress, rate)),
                 }
@@ -71,6 +87,11 @@ fn line(progress: &Progress, rate: f64) -> String {
         count(&progress.dead_letters),
         HumanCount(written),
     )
+}
+
+/// Milliseconds since the epoch.
+fn known_watermark(progress: &Progress) -> Option<i64> {
+    Some(progress.watermark.load(Relaxed)).filter(|time| *time != i64::MIN)
 }
 
 fn watermark(time: i64) -> String {

@@ -62,7 +62,7 @@ impl Lane {
         mut letters: Option<&mut Letters<'_>>,
     ) -> Result<()> {
         for (rows, offsets) in late.rows {
-            self.progress.count_late(rows.num_rows());
+            self.progress.count_late(&changes.source, rows.num_rows());
             let rows = match &mut letters {
                 Some(letters) => limits::hold(rows, &late.output, |row| offsets[row], letters)?,
                 None => limits::part(rows, &late.output.limits)?.0,

@@ -398,6 +398,7 @@ impl Job {
             replay: self.replay_left(),
             discovered: self.discovered.clone(),
             finished: self.is_finished(),
+            described: self.described.clone(),
         };
         let state = state.map(|mut state| -> Result<State> {
             self.revising.save_emitted(&mut state)?;
@@ -411,6 +412,7 @@ impl Job {
         let state = state.transpose()?;
         let checkpoint = Checkpoint { manifest, state, rows };
         self.epoch += 1;
+        self.delivering_since = Some(made_at);
         self.delivering = Some(checkpoint.clone());
         self.deliverer.deliver(Delivery { checkpoint, blocks, again: false }).await
     }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::fencing::Guard;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::report::{SavedCheckpoint, WaitsFor};
 use super::settings::Settings;
 use crate::checkpoint::{Checkpoint, Manifest, Replay, Writer};
 use crate::error::{Error, Result};
@@ -99,13 +100,20 @@ impl Worker {
 
     async fn deliver(&mut self, delivery: Delivery) -> Result<u64> {
         if !delivery.again {
-            let mut patience = Patience::new("the checkpoint store", &self.outside);
+            let around = Around { guard: &self.guard, progress: &self.progress, outside: &self.outside };
+            let mut patience = Patience::new(WaitsFor::Checkpoints, "the checkpoint store", around);
             let mut begun = self.outside.elapsed();
             while let Err(error) = self.writer.save(&delivery.checkpoint).await {
                 patience.wait(error).await?;
                 begun = self.outside.elapsed();
             }
+            patience.end();
             self.guard.confirmed(begun);
+            let epoch = delivery.checkpoint.manifest.epoch;
+            self.progress.saved(SavedCheckpoint { number: self.writer.number(), epoch, saved_at: self.outside.now() });
+        }
+        for (output, _) in &delivery.blocks {
+            self.progress.count_intents(self.tables[*output].name(), 1);
         }
         if let Some(replay) = delivery.checkpoint.manifest.replay.as_ref().filter(|it| delivery.again && it.takes_out) {
             self.take_out(&delivery.checkpoint.manifest, replay).await?;
@@ -135,7 +143,8 @@ impl Worker {
         let positions = manifest.positions.iter().map(|position| (position.source(), position.offset)).collect();
         let what = TakeOut { positions, windows_from: replay.windows_from };
         for (sink, table) in self.sinks.iter_mut().zip(&self.tables) {
-            let mut patience = Patience::new(table.name(), &self.outside);
+            let around = Around { guard: &self.guard, progress: &self.progress, outside: &self.outside };
+            let mut patience = Patience::new(WaitsFor::Target, table.name(), around);
             loop {
                 let taken = async {
                     self.guard.check().await?;
@@ -146,6 +155,7 @@ impl Worker {
                     Err(error) => patience.wait(error).await?,
                 }
             }
+            patience.end();
         }
         Ok(())
     }
@@ -183,7 +193,7 @@ async fn write(
     Around { guard, progress, outside }: Around<'_>,
 ) -> Result<()> {
     let name = table.name().to_owned();
-    let mut patience = Patience::new(&name, outside);
+    let mut patience = Patience::new(WaitsFor::Target, &name, Around { guard, progress, outside });
     loop {
         let written = async {
             guard.check().await?;
@@ -193,35 +203,51 @@ async fn write(
             Ok(()) => break,
             Err(error) => patience.wait(error).await?,
         }
-        metrics::counter!("highwater_insert_retries_total", "table" => name.clone()).increment(1);
+        progress.count_retry(&name);
         again = true;
     }
+    patience.end();
+    progress.count_repeats(&name, sink.take_repeats());
+    progress.count_intents(&name, -1);
     progress.count_written(&name, block.row_count());
     Ok(())
 }
 
 /// Waits between tries, longer each time, for as long as it takes; gives up on what will not pass.
-struct Patience {
-    what: String,
+struct Patience<'a> {
+    what: WaitsFor,
+    name: String,
     pause: Duration,
-    outside: Arc<dyn Outside>,
+    around: Around<'a>,
 }
 
-impl Patience {
+impl<'a> Patience<'a> {
     const FIRST: Duration = Duration::from_millis(100);
     const LONGEST: Duration = Duration::from_secs(10);
 
-    fn new(what: &str, outside: &Arc<dyn Outside>) -> Self {
-        Self { what: what.to_owned(), pause: Self::FIRST, outside: Arc::clone(outside) }
+    fn new(what: WaitsFor, name: &str, around: Around<'a>) -> Self {
+        Self { what, name: name.to_owned(), pause: Self::FIRST, around }
     }
 
     async fn wait(&mut self, error: Error) -> Result<()> {
         if !error.is_transient() {
             return Err(error);
         }
-        tracing::warn!(target: "highwater::delivery", "{}: {error}; trying again in {:?}", self.what, self.pause);
-        self.outside.sleep(self.pause).await;
+        let Around { progress, outside, .. } = self.around;
+        if progress.waits(self.what, &self.name, &error, outside.now()) {
+            tracing::warn!(target: "highwater::delivery", "{}: {error}; trying again in {:?}", self.name, self.pause);
+        }
+        outside.sleep(self.pause).await;
         self.pause = (self.pause * 2).min(Self::LONGEST);
         Ok(())
+    }
+
+    /// What was waited for has answered.
+    fn end(&self) {
+        let Around { progress, outside, .. } = self.around;
+        if let Some(since) = progress.goes_on(self.what, &self.name) {
+            let waited = Duration::from_millis((outside.now() - since).max(0) as u64);
+            tracing::info!(target: "highwater::delivery", "{}: goes on after {waited:?}", self.name);
+        }
     }
 }

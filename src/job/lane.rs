@@ -23,6 +23,7 @@ use super::mirror::Mirror;
 use super::multiset;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::report::WaitsFor;
 use super::retraction::Signing;
 use super::waiting::PIECE;
 use super::{limits, rows};
@@ -347,9 +348,15 @@ impl Lane {
             return Ok(());
         }
         match table.decoder.prepare(&batch) {
-            Ok(()) => self.process_known(batch, &course),
+            Ok(()) => {
+                self.progress.goes_on(WaitsFor::Schemas, &table.plan.table.name);
+                self.process_known(batch, &course)
+            }
             Err(error) if error.is_transient() => {
-                tracing::warn!("table {}: {error}; trying again", table.plan.table.name);
+                let name = &table.plan.table.name;
+                if self.progress.waits(WaitsFor::Schemas, name, &error, self.outside.now()) {
+                    tracing::warn!("table {name}: {error}; trying again");
+                }
                 self.retry_at = Some(self.outside.elapsed() + RETRY);
                 self.held.push_back(batch);
                 Ok(())

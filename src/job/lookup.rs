@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::outside::Outside;
 use super::progress::Progress;
+use super::report::WaitsFor;
 use super::small_rows::{Contents, Decoding};
 use crate::change::TopicPartition;
 use crate::error::{Error, Result};
@@ -126,11 +127,11 @@ impl Keeper {
         let name = &self.small.table.name;
         let first = loop {
             match self.read() {
-                Err(error) if error.is_transient() && endless && !self.has_ended() => {
-                    tracing::warn!("small table {name}: {error}; trying again");
-                    self.sleep(RETRY);
+                Err(error) if error.is_transient() && endless && !self.has_ended() => self.wait(&error),
+                read => {
+                    self.progress.goes_on(WaitsFor::Source, name);
+                    break read.map_err(|error| named(name, error));
                 }
-                read => break read.map_err(|error| named(name, error)),
             }
         };
         let (first, outcome) = match first {
@@ -154,6 +155,15 @@ impl Keeper {
 
     fn has_ended(&self) -> bool {
         self.ended.load(Relaxed)
+    }
+
+    /// Waits before the next attempt.
+    fn wait(&self, error: &Error) {
+        let name = &self.small.table.name;
+        if self.progress.waits(WaitsFor::Source, name, error, self.outside.now()) {
+            tracing::warn!("small table {name}: {error}; trying again");
+        }
+        self.sleep(RETRY);
     }
 
     /// Sleeps, unless the job ends.
@@ -189,9 +199,9 @@ impl Keeper {
         let (mut since, mut batches) = (Instant::now(), Vec::new());
         while !self.has_ended() {
             let polled = following.reader.poll(POLL, &mut batches).and_then(|()| following.source.maintain());
-            if let Err(error) = polled {
-                tracing::warn!("small table {name}: {error}; trying again");
-                self.sleep(RETRY);
+            match polled {
+                Err(error) => self.wait(&error),
+                Ok(()) => drop(self.progress.goes_on(WaitsFor::Source, name)),
             }
             for batch in batches.drain(..) {
                 if let Err(error) = self.take_in(&batch, following.decoder.as_mut(), &mut following.contents) {
@@ -265,9 +275,9 @@ impl Keeper {
             if !error.is_transient() || self.has_ended() {
                 return Err(error);
             }
-            tracing::warn!("small table {}: {error}; trying again", self.small.table.name);
-            self.sleep(RETRY);
+            self.wait(&error);
         }
+        self.progress.goes_on(WaitsFor::Source, &self.small.table.name);
         let changes = decoder.decode(raw);
         if let Some(letter) = changes.dead_letters.first() {
             changes.dead_letters.iter().for_each(|letter| self.progress.count_dead_letter(letter.reason));

@@ -34,7 +34,8 @@ impl Job {
         let (last, with_state) = (&recovered.last.manifest, &recovered.with_state.manifest);
         let state_is_last = last.epoch == with_state.epoch;
         tracing::info!(
-            "going on from checkpoint {} (epoch {}) in {}",
+            "job {} goes on from checkpoint {} (epoch {}) in {}",
+            last.job,
             last.number,
             last.epoch,
             self.settings.checkpoints.place()

@@ -30,15 +30,17 @@ use super::lanes::Lanes;
 use super::lookup::SmallTables;
 use super::message::{Course, FromLane, ToLane};
 use super::nested::NestedWindows;
+use super::observing::described;
 use super::outputs::Outputs;
 use super::outside::Outside;
 use super::progress::Progress;
+use super::report::WaitsFor;
 use super::resting::{KeptSaves, Resting};
 use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use super::ticker::Ticker;
-use crate::checkpoint::{Checkpoint, Fence, Recovered, Replay, SavedSchemas, Truncate, Writer};
+use crate::checkpoint::{Checkpoint, Described, Fence, Recovered, Replay, SavedSchemas, Truncate, Writer};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
@@ -52,6 +54,8 @@ use crate::window::aggregate::{Held, InputId};
 const MAINTENANCE: Duration = Duration::from_secs(1);
 /// How many tables are created or checked at once.
 const PREPARED_AT_ONCE: usize = 8;
+/// What is waited for while none of the sources has been opened.
+const ALL_TABLES: &str = "the tables that are read";
 /// How often new partitions are looked for.
 const LOOK_AROUND: Duration = Duration::from_secs(10);
 
@@ -102,6 +106,10 @@ pub struct Job {
     /// Whether the last cut is being saved once more, with its blocks in place.
     pub(super) settling: bool,
     pub(super) has_checkpoint: bool,
+    /// What its numbers stand for.
+    pub(super) described: Described,
+    /// Since when the epoch before is on its way, by the wall clock.
+    pub(super) delivering_since: Option<i64>,
     /// What was looked up for the query, when it leaves something out.
     discovery: Option<Discovery>,
     pub(super) discovered: Option<SavedSchemas>,
@@ -158,7 +166,7 @@ pub async fn submit(
     };
     let mut discovery = Discovery::new(submission, saved.as_ref().map(|it| &it.last.manifest))?;
     loop {
-        if !learn(&mut discovery, &settings, &mut stop).await? {
+        if !learn(&mut discovery, &settings, &progress, &mut stop).await? {
             return Ok(Outcome::Stopped);
         }
         let query = discovery.compile().await?;
@@ -182,15 +190,25 @@ pub async fn submit(
 }
 
 /// Waits until enough is known for a plan. False when it was told to stop before.
-async fn learn(discovery: &mut Discovery, settings: &Settings, stop: &mut watch::Receiver<bool>) -> Result<bool> {
+async fn learn(
+    discovery: &mut Discovery,
+    settings: &Settings,
+    progress: &Progress,
+    stop: &mut watch::Receiver<bool>,
+) -> Result<bool> {
     let mut said = false;
     loop {
         if !discovery.is_known() {
             match block_in_place(|| discovery.look()) {
                 Err(error) if error.is_transient() && settings.ending == Ending::Endless => {
-                    tracing::warn!("{error}; trying again");
+                    if progress.waits(WaitsFor::Source, ALL_TABLES, &error, settings.outside.now()) {
+                        tracing::warn!("{error}; trying again");
+                    }
                 }
-                looked => drop(looked?),
+                looked => {
+                    progress.goes_on(WaitsFor::Source, ALL_TABLES);
+                    looked?;
+                }
             }
         }
         let Some(missing) = discovery.missing() else { return Ok(true) };
@@ -266,8 +284,9 @@ impl Job {
         let found = recover((!is_same).then_some((&query, &outputs)), &settings).await?;
         let (is_resumed, tables) = (found.1.is_some(), outputs.tables.clone());
         let outside = &settings.outside;
-        let prepared =
-            tables.into_iter().map(|table| prepared(outside.sink(&table, is_resumed), table, outside.as_ref()));
+        let prepared = tables
+            .into_iter()
+            .map(|table| prepared(outside.sink(&table, is_resumed), table, outside.as_ref(), &progress));
         let sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
@@ -296,6 +315,7 @@ impl Job {
         let revising = Revising::new(&query, &outputs, now)?;
         let nested = NestedWindows::new(&query)?;
         let kept_saves = KeptSaves::new(settings.renew_after);
+        let described = described(&query, &outputs);
         let mut job = Self {
             query,
             closed_to: BTreeMap::new(),
@@ -330,6 +350,8 @@ impl Job {
             cut_is_last: false,
             settling: false,
             has_checkpoint: false,
+            described,
+            delivering_since: None,
             discovered: discovery.as_ref().and_then(Discovery::saved),
             discovery,
             drifts: Vec::new(),
@@ -353,6 +375,11 @@ impl Job {
                 job.epoch = recovered.last.manifest.epoch + 1;
             }
             None => block_in_place(|| {
+                tracing::info!(
+                    "job {} starts afresh; its checkpoints are in {}",
+                    job.settings.name,
+                    job.settings.checkpoints.place()
+                );
                 let (inputs, groups) = (&mut job.inputs, &mut job.groups);
                 inputs.iter_mut().try_for_each(|it| it.assign(&mut groups[it.group], None, |it| it.offset))
             })?,
@@ -422,7 +449,7 @@ impl Job {
         let mut flush = Ticker::new(&self.settings.outside, self.settings.flush_interval);
         let mut maintenance = Ticker::new(&self.settings.outside, MAINTENANCE);
         while !matches!(self.step, Step::Done) {
-            let is_full = self.rows.rows >= self.settings.flush_rows || self.rows.bytes >= self.settings.flush_bytes;
+            let is_full = self.is_full();
             if is_full || self.memory.is_behind() || self.all_reached() || self.stopping {
                 self.begin_cut()?;
             }
@@ -442,6 +469,11 @@ impl Job {
             }
         }
         Ok(if self.all_reached() { Outcome::Finished } else { Outcome::Stopped })
+    }
+
+    /// Whether as much has gathered as an epoch may have.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.rows >= self.settings.flush_rows || self.rows.bytes >= self.settings.flush_bytes
     }
 
     async fn heed(&mut self, report: FromLane) -> Result<()> {
@@ -491,6 +523,7 @@ impl Job {
 
     async fn delivered(&mut self, epoch: u64) -> Result<()> {
         let Some(checkpoint) = self.delivering.take() else { return Ok(()) };
+        self.delivering_since = None;
         debug_assert_eq!(checkpoint.manifest.epoch, epoch, "epochs are delivered in order");
         let positions = &checkpoint.manifest.positions;
         for input in &mut self.inputs {
@@ -521,6 +554,7 @@ impl Job {
             *rows = rows.unchanged();
         }
         self.settling = true;
+        self.delivering_since = Some(self.settings.outside.now());
         self.delivering = Some(checkpoint.clone());
         self.deliverer.deliver(Delivery { checkpoint, blocks: Vec::new(), again: false }).await
     }
@@ -554,6 +588,7 @@ impl Job {
         metrics::gauge!("highwater_lag_records").set(lag as f64);
         metrics::gauge!("highwater_kept_rows_memory_bytes").set(self.memory.used() as f64);
         metrics::gauge!("highwater_kept_rows_disk_bytes").set(self.memory.on_disk() as f64);
+        self.observe();
         Ok(())
     }
 }
@@ -584,9 +619,14 @@ async fn opened(
     loop {
         match block_in_place(|| open_inputs(plans, settings, reports, progress)) {
             Err(error) if error.is_transient() && settings.ending == Ending::Endless => {
-                tracing::warn!("{error}; trying again in {pause:?}");
+                if progress.waits(WaitsFor::Source, ALL_TABLES, &error, settings.outside.now()) {
+                    tracing::warn!("{error}; trying again in {pause:?}");
+                }
             }
-            opened => return opened,
+            opened => {
+                progress.goes_on(WaitsFor::Source, ALL_TABLES);
+                return opened;
+            }
         }
         settings.outside.sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(10));
@@ -689,18 +729,27 @@ async fn prepared(
     sink: Result<Box<dyn sink::Sink>>,
     table: sink::OutputTable,
     outside: &dyn Outside,
+    progress: &Progress,
 ) -> Result<Box<dyn sink::Sink>> {
     let mut sink = sink?;
-    prepare(sink.as_mut(), &table, outside).await?;
+    prepare(sink.as_mut(), &table, outside, progress).await?;
+    progress.goes_on(WaitsFor::Target, table.name());
     Ok(sink)
 }
 
-async fn prepare(sink: &mut dyn sink::Sink, table: &sink::OutputTable, outside: &dyn Outside) -> Result<()> {
+async fn prepare(
+    sink: &mut dyn sink::Sink,
+    table: &sink::OutputTable,
+    outside: &dyn Outside,
+    progress: &Progress,
+) -> Result<()> {
     let mut pause = Duration::from_millis(200);
     loop {
         match sink.prepare().await {
             Err(error) if error.is_transient() => {
-                tracing::warn!("table {}: {error}; trying again in {pause:?}", table.options.table());
+                if progress.waits(WaitsFor::Target, table.name(), &error, outside.now()) {
+                    tracing::warn!("table {}: {error}; trying again in {pause:?}", table.options.table());
+                }
                 outside.sleep(pause).await;
                 pause = (pause * 2).min(Duration::from_secs(10));
             }

@@ -107,6 +107,7 @@ impl Job {
             replay: Some(Replay { windows_from: to.time(), until, takes_out: true }),
             discovered: self.discovered.clone(),
             finished: false,
+            described: self.described.clone(),
         };
         Ok(Checkpoint { manifest, state: Some(State::default()), rows: Vec::new() })
     }

@@ -9,6 +9,7 @@ use super::input::{InputPlan, LaneWork};
 use super::lanes::Lanes;
 use super::message::{Assignment, PartitionState, ToLane};
 use super::outside::Outside;
+use super::report::{PartitionSeen, TableSeen};
 use super::settings::{Ending, Settings};
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::{Manifest, Position, Truncate};
@@ -38,6 +39,10 @@ pub struct TableInput {
     greatest_clock: i64,
     /// Whether the run ends with all windows closed: then a partition that has been read to its bound holds none back.
     closes_at_the_end: bool,
+    /// Where the watermark was last seen, and since when it has been there.
+    stood: (i64, i64),
+    /// Which partition was last seen to hold it back, and since when it has.
+    held: Option<(TopicPartition, i64)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +73,7 @@ impl TableInput {
         let closes_at_the_end = settings.ending == Ending::Bounded;
         let outside = Arc::clone(&settings.outside);
         let generation = options.parse("generation", 0_u16, "a number up to 65535")?.into();
+        let stood = (BEGINNING_OF_TIME, outside.now());
         Ok(Self {
             plan,
             group,
@@ -80,6 +86,8 @@ impl TableInput {
             topic_ids: BTreeMap::new(),
             greatest_clock: BEGINNING_OF_TIME,
             closes_at_the_end,
+            stood,
+            held: None,
         })
     }
 
@@ -328,6 +336,57 @@ impl TableInput {
             partitions.into_iter().for_each(|partition| self.watermark.report(partition, everywhere));
             self.watermark.advance(self.outside.now());
         }
+    }
+
+    /// Notes since when the watermark stands where it is, and since when the same partition has held it back. For people.
+    pub fn look_at_watermark(&mut self) {
+        let now = self.outside.now();
+        if self.watermark.time() != self.stood.0 {
+            self.stood = (self.watermark.time(), now);
+        }
+        let holder = self.watermark.held_by(now).map(|(partition, _)| partition);
+        if holder != self.held.as_ref().map(|(partition, _)| partition) {
+            self.held = holder.cloned().map(|partition| (partition, now));
+        }
+    }
+
+    /// How it is, for people. `ends` are those of the partitions, as far as they are known.
+    pub fn seen(&self, ends: &BTreeMap<TopicPartition, i64>) -> TableSeen {
+        let now = self.outside.now();
+        let reported: BTreeMap<_, _> =
+            self.watermark.partitions(now).map(|(partition, report, idle)| (partition, (report, idle))).collect();
+        let known = |time: i64| (time != BEGINNING_OF_TIME && time != END_OF_TIME).then_some(time);
+        let partition = |(source, standing): (&TopicPartition, &Standing)| {
+            let end = ends.get(source).copied();
+            let report = reported.get(source);
+            PartitionSeen {
+                topic: source.topic.to_string(),
+                partition: source.partition,
+                offset: standing.range.to,
+                end,
+                lag: end.map_or(0, |end| (end - standing.range.to).max(0) as u64),
+                watermark: known(standing.clock),
+                idle: report.is_some_and(|(_, idle)| *idle),
+                at_end: report.is_some_and(|(report, _)| report.at_end),
+                last_arrival: report.map_or(now, |(report, _)| report.last_arrival),
+            }
+        };
+        let place = |holder: &TopicPartition| self.standing.keys().position(|it| it == holder);
+        TableSeen {
+            table: self.name().to_owned(),
+            has_windows: self.has_windows(),
+            watermark: known(self.watermark.time()),
+            watermark_since: self.stood.1,
+            held_by: self.held.as_ref().and_then(|(holder, _)| place(holder)),
+            held_since: self.held.as_ref().map_or(now, |(_, since)| *since),
+            idle_after: self.watermark.idle_rules().map(|rules| rules.idle_timeout),
+            partitions: self.standing.iter().map(partition).collect(),
+        }
+    }
+
+    /// What its source has trouble with.
+    pub fn trouble(&self) -> Option<String> {
+        self.source.trouble()
     }
 
     /// Whether all of it has been read and nothing comes: then it holds up nobody else.

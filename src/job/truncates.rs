@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::message::ToLane;
+use super::report::WaitsFor;
 use super::run::Job;
 use super::settings::Ending;
 use crate::error::Result;
@@ -20,9 +21,15 @@ impl Job {
             let Some(input) = self.inputs.iter_mut().find(|input| input.name() == truncate.table) else { continue };
             if truncate.after.is_none() {
                 match super::blocking::block_in_place(|| input.written_before(&truncate)) {
-                    Ok(after) => truncate.after = Some(after),
+                    Ok(after) => {
+                        self.progress.goes_on(WaitsFor::Source, &truncate.table);
+                        truncate.after = Some(after);
+                    }
                     Err(error) if error.is_transient() => {
-                        tracing::warn!("table {}: a truncate waits, because {error}; trying again", truncate.table);
+                        let (name, now) = (&truncate.table, self.settings.outside.now());
+                        if self.progress.waits(WaitsFor::Source, name, &error, now) {
+                            tracing::warn!("table {name}: a truncate waits, because {error}; trying again");
+                        }
                     }
                     Err(error) => return Err(error),
                 }

@@ -168,6 +168,11 @@ pub trait Sink: Send {
     /// Writes a block that may have been written before a crash, so that it is there once: looks first where looking is possible.
     async fn write_again(&mut self, block: &Block) -> Result<()>;
 
+    /// Rows that were in place already when their blocks were written again, since this was last asked.
+    fn take_repeats(&mut self) -> u64 {
+        0
+    }
+
     /// Whether [`Self::take_out`] will do, asked before the job is set back.
     fn check_take_out(&self, _windows_from: Option<i64>) -> Result<()> {
         Ok(())

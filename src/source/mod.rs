@@ -62,6 +62,11 @@ pub trait Source: Send {
 
     /// Gives the client library its turn (Kafka: errors, statistics); never blocks for long. Called every second or so.
     fn maintain(&mut self) -> Result<()>;
+
+    /// Why nothing may come, when it is known that whoever has the records does not answer.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A lane's view of a source.

@@ -42,6 +42,48 @@ pub enum CopyForm {
     Changelog,
 }
 
+/// A table as the server has it.
+#[derive(Debug)]
+pub struct There {
+    /// Its engine.
+    pub engine: String,
+    /// By what its rows are sorted, in ClickHouse's SQL; empty for tables that are not.
+    pub sorting_key: String,
+    /// All of its columns.
+    pub columns: Vec<CopyColumn>,
+}
+
+impl There {
+    /// Looks a table up; none, when it is not there.
+    pub async fn look_up(client: &ClickHouseClient, database: &str, table: &str) -> Result<Option<Self>> {
+        let (database, table) = (quote_string(database), quote_string(table));
+        let sql = format!(
+            "SELECT name, type FROM system.columns WHERE database = {database} AND table = {table} ORDER BY position"
+        );
+        let column = |row: Vec<Option<String>>| {
+            let mut row = row.into_iter().map(Option::unwrap_or_default);
+            CopyColumn { name: row.next().unwrap_or_default(), type_name: row.next().unwrap_or_default() }
+        };
+        let columns: Vec<CopyColumn> = client.query_rows(&sql).await?.into_iter().map(column).collect();
+        let sql =
+            format!("SELECT engine, sorting_key FROM system.tables WHERE database = {database} AND name = {table}");
+        let found = client.query_rows(&sql).await?.into_iter().next();
+        let Some(mut found) = found.map(|row| row.into_iter().map(Option::unwrap_or_default)) else { return Ok(None) };
+        let (engine, sorting_key) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
+        Ok((!columns.is_empty()).then_some(Self { engine, sorting_key, columns }))
+    }
+
+    /// Whether it has all of these columns.
+    pub fn has(&self, names: &[&str]) -> bool {
+        names.iter().all(|name| self.columns.iter().any(|column| column.name == *name))
+    }
+}
+
+/// The database and the table that a name stands for.
+pub fn parts_of(name: &str) -> (&str, &str) {
+    name.split_once('.').unwrap_or(("default", name))
+}
+
 impl fmt::Display for Copy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.database, self.name)
@@ -51,31 +93,16 @@ impl fmt::Display for Copy {
 impl Copy {
     /// Looks a table up: `database.table`, or `table` in `default`.
     pub async fn look_up(client: &ClickHouseClient, name: &str) -> Result<Self> {
-        let (database, table) = name.split_once('.').unwrap_or(("default", name));
-        let condition = format!("database = {} AND table = {}", quote_string(database), quote_string(table));
-        let sql = format!("SELECT name, type FROM system.columns WHERE {condition} ORDER BY position");
-        let rows = client.query_rows(&sql).await?;
-        if rows.is_empty() {
+        let (database, table) = parts_of(name);
+        let Some(there) = There::look_up(client, database, table).await? else {
             return Err(Error::config(format!(
                 "there is no table {name} in ClickHouse at {}; write --mirror DATABASE.TABLE, or run the query that fills it first",
                 client.place()
             )));
-        }
-        let engine = format!(
-            "SELECT engine FROM system.tables WHERE database = {} AND name = {}",
-            quote_string(database),
-            quote_string(table)
-        );
-        let engine = client.query_tsv(&engine).await?;
-        let mut columns: Vec<CopyColumn> = rows
-            .into_iter()
-            .map(|row| {
-                let mut row = row.into_iter().map(Option::unwrap_or_default);
-                CopyColumn { name: row.next().unwrap_or_default(), type_name: row.next().unwrap_or_default() }
-            })
-            .collect();
+        };
+        let There { engine, mut columns, .. } = there;
         let has = |name: &str| columns.iter().any(|column| column.name == name);
-        let form = if engine.trim().ends_with("ReplacingMergeTree") {
+        let form = if engine.ends_with("ReplacingMergeTree") {
             CopyForm::Final
         } else if has("_op") && POSITION[1..].iter().all(|name| has(name)) {
             CopyForm::Changelog

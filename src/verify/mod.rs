@@ -19,6 +19,7 @@
 pub mod canon;
 pub mod compare;
 pub mod copy;
+pub mod delivered;
 pub mod dialect;
 pub mod pairing;
 pub mod purge;

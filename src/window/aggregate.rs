@@ -96,6 +96,8 @@ pub struct Held {
     pub panes: usize,
     /// Groups in all of them.
     pub groups: usize,
+    /// The watermark at which the first of them closes; of sessions, before which none does.
+    pub closes_next: Option<i64>,
 }
 
 impl AddAssign for Held {
@@ -103,6 +105,7 @@ impl AddAssign for Held {
         self.bytes += other.bytes;
         self.panes += other.panes;
         self.groups += other.groups;
+        self.closes_next = [self.closes_next, other.closes_next].into_iter().flatten().min();
     }
 }
 
@@ -137,8 +140,8 @@ impl WindowAggregate {
     /// What there is of open windows. Quick: a look at each pane, not at its groups.
     pub fn held(&self) -> Held {
         match &self.open {
-            Open::Slices(slices) => slices.held(),
-            Open::Sessions(sessions, _) => sessions.held(),
+            Open::Slices(slices) => Held { closes_next: slices.closes_next(), ..slices.held() },
+            Open::Sessions(sessions, _) => Held { closes_next: sessions.closes_next(), ..sessions.held() },
         }
     }
 

@@ -107,7 +107,17 @@ impl Sessions {
     /// A fragment is in a map by its key, with what it is.
     pub(super) fn held(&self) -> Held {
         let fragment = size_of::<(Box<[u8]>, Vec<Fragment>, Fragment)>();
-        Held { bytes: self.pane.size() + self.count * fragment, panes: self.count, groups: self.pane.group_count() }
+        Held {
+            bytes: self.pane.size() + self.count * fragment,
+            panes: self.count,
+            groups: self.pane.group_count(),
+            ..Held::default()
+        }
+    }
+
+    /// A watermark before which none closes.
+    pub(super) fn closes_next(&self) -> Option<i64> {
+        (self.count > 0 && self.earliest != END_OF_TIME).then_some(self.earliest)
     }
 
     /// The number of the fragment (or of its point) that each row belongs to, in the order of the rows; `None` for late ones. Each row

@@ -44,12 +44,38 @@ impl Slices {
     pub(super) fn held(&self) -> Held {
         let mut held = Held::default();
         for pane in self.live.values() {
-            held += Held { bytes: pane.size(), panes: 1, groups: pane.group_count() };
+            held += Held { bytes: pane.size(), panes: 1, groups: pane.group_count(), ..Held::default() };
         }
         for state in self.frozen.states_held().chain(self.carried.values()) {
-            held += Held { bytes: state.get_array_memory_size(), panes: 1, groups: state.num_rows() };
+            held +=
+                Held { bytes: state.get_array_memory_size(), panes: 1, groups: state.num_rows(), ..Held::default() };
         }
         held
+    }
+
+    /// The watermark at which the first window closes that has something in it.
+    pub(super) fn closes_next(&self) -> Option<i64> {
+        let windows = self.plan.windows;
+        let end = match windows {
+            Windows::Tumble(_) | Windows::Session { .. } => self.live.first_key_value()?.0.first_end,
+            Windows::Hop { starts, .. } => {
+                let mut start = windows.first_start_with(self.first_slice()?);
+                let mut end = windows.end_after(start, start);
+                while self.plan.closes_at(end) <= self.closed_to && end < i64::MAX {
+                    start = starts.next(start);
+                    end = windows.end_after(start, start);
+                }
+                end
+            }
+            Windows::Cumulate { .. } => {
+                let passed = self.closed_to.saturating_sub(self.plan.allowed_lateness);
+                let carried = self.carried.first_key_value();
+                let carried = carried.map(|(&start, _)| windows.end_after(start, passed.max(start)));
+                let live = self.live.first_key_value().map(|(key, _)| key.first_end);
+                carried.into_iter().chain(live).min()?
+            }
+        };
+        Some(self.plan.closes_at(end))
     }
 
     /// Adds rows to a pane.

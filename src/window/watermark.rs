@@ -122,6 +122,16 @@ impl TableWatermark {
         self.watermark
     }
 
+    /// What is known of each partition, and whether it is idle.
+    pub fn partitions(&self, now: i64) -> impl Iterator<Item = (&TopicPartition, &PartitionReport, bool)> {
+        self.partitions.iter().map(move |(partition, report)| (partition, report, self.is_idle(report, now)))
+    }
+
+    /// When partitions are idle.
+    pub fn idle_rules(&self) -> Option<IdleRules> {
+        self.idle
+    }
+
     fn is_idle(&self, report: &PartitionReport, now: i64) -> bool {
         self.idle.is_some_and(|rules| report.at_end && now - report.last_arrival >= rules.idle_timeout)
     }

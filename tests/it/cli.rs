@@ -285,7 +285,7 @@ fn sigterm_ends_with_everything_delivered_and_what_a_changed_query_may_do() {
     // What has been read when the signal comes is delivered; the flush interval of a minute would not have done it.
     assert_eq!(running.stop(), 0);
     let running = Running::start(arguments(&path, &["--flush-interval", "1min"]), &log);
-    wait_until("it runs", || running.log().contains("going on from checkpoint"));
+    wait_until("it runs", || running.log().contains("goes on from checkpoint"));
     send(1000..1500);
     std::thread::sleep(std::time::Duration::from_secs(3));
     let log_before = running.log();

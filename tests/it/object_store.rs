@@ -7,23 +7,26 @@ use highwater::checkpoint::CheckpointStore;
 use highwater::job::run::Outcome;
 
 use crate::million::{check, customers, query};
-use crate::run::{block_on, bounded, run, run_until};
+use crate::run::{Said, binary, block_on, bounded, run, run_until};
 use crate::stack::{Database, s3_url, unique};
 
 /// A folder in a bucket of the test's own.
 fn store(bucket: &str, job: &str) -> CheckpointStore {
-    let url = s3_url();
-    let created = reqwest::blocking::Client::new().put(format!("{url}/{bucket}")).send().unwrap();
+    let created = reqwest::blocking::Client::new().put(format!("{}/{bucket}", s3_url())).send().unwrap();
     assert!(created.status().is_success(), "{created:?}");
+    CheckpointStore::at(&format!("s3://{bucket}/some/folder"), variables(), job).unwrap()
+}
+
+fn variables() -> [(String, String); 5] {
     let variables = [
-        ("AWS_ENDPOINT_URL", url.as_str()),
+        ("AWS_ENDPOINT_URL", s3_url().as_str()),
         ("AWS_ACCESS_KEY_ID", "any"),
         ("AWS_SECRET_ACCESS_KEY", "any"),
         ("AWS_REGION", "us-east-1"),
         ("AWS_ALLOW_HTTP", "true"),
-    ];
-    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    CheckpointStore::at(&format!("s3://{bucket}/some/folder"), variables, job).unwrap()
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    variables
 }
 
 #[test]
@@ -31,7 +34,8 @@ fn a_job_goes_on_from_its_checkpoints_in_s3() {
     let (topic, oracle) = customers("s3", 60_000);
     let database = Database::new("s3");
     let text = query(&topic.name, &database.0);
-    let checkpoints = store(&unique("bucket").replace('_', "-"), &database.0);
+    let bucket = unique("bucket").replace('_', "-");
+    let checkpoints = store(&bucket, &database.0);
     assert!(checkpoints.place().ends_with(&format!("/some/folder/{}", database.0)), "{}", checkpoints.place());
     let settings = || {
         let mut settings = bounded(&database.0);
@@ -46,6 +50,19 @@ fn a_job_goes_on_from_its_checkpoints_in_s3() {
             break;
         }
     }
+    // Looked at meanwhile, over the network, in pieces.
+    let looked_at = |arguments: &[&str]| -> serde_json::Value {
+        let place = format!("s3://{bucket}/some/folder");
+        let all = [&["checkpoint"], arguments, &["--json", "--checkpoint-dir", &place]].concat();
+        let said: Said = binary(all).envs(variables()).output().unwrap().into();
+        assert_eq!(said.code, Some(0), "{said:?}");
+        serde_json::from_str(&said.out).unwrap()
+    };
+    let listed = looked_at(&["list", "--check"]);
+    assert_eq!(listed[0]["job"], database.0.as_str());
+    assert!(listed[0]["checkpoints"].as_array().is_some_and(|it| it.len() > 2), "{listed}");
+    let shown = looked_at(&["show", &database.0]);
+    assert!(shown["windows"]["open"].as_array().is_some_and(|it| it.len() == 2), "{shown}");
     let ended = run(&text, settings());
     assert!(ended.as_ref().is_ok() || ended.as_ref().is_err_and(|it| it.to_string().contains("has run to its end")));
     check(&database, &oracle);

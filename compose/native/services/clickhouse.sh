@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # ClickHouse: the server at $CLICKHOUSE_URL if there is one, else the program `clickhouse` if it is on PATH (or
 # $CLICKHOUSE_PROGRAM), else ClickHouse's library, which chx.c makes into a server.
-# Users: `default` without a password, who may create databases and users; `lab` with the password `lab`.
+# Users: `default` without a password, who may create databases and users; `lab` with the password `lab`; `planted`, whose password
+# tests look for where it must not be.
 
 CHDB=$CACHE/chdb-$CHDB_VERSION
 
@@ -50,6 +51,12 @@ write_clickhouse_users() {
       <profile>default</profile>
       <quota>default</quota>
     </lab>
+    <planted>
+      <password>pl4nted-3</password>
+      <networks><ip>127.0.0.1</ip><ip>::1</ip></networks>
+      <profile>default</profile>
+      <quota>default</quota>
+    </planted>
   </users>
 </clickhouse>
 END

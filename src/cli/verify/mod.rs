@@ -12,6 +12,7 @@ use indicatif::{HumanCount, ProgressBar};
 
 use self::purge::PurgeArgs;
 use self::targets::{Target, targets};
+use super::clickhouse::ClickHouseArgs;
 use super::run::duration;
 use super::{name_and_value, print_result};
 use crate::error::Result;
@@ -56,15 +57,8 @@ pub(crate) struct VerifyArgs {
     /// Their copies in ClickHouse, in the same order: database.table [default: as the files say, or of the same name]
     #[arg(long = "mirror", value_name = "TABLE")]
     mirrors: Vec<String>,
-    /// ClickHouse [default: as the files say, or http://localhost:8123]
-    #[arg(long, value_name = "URL", env = "CLICKHOUSE_URL", hide_env_values = true)]
-    clickhouse: Option<String>,
-    /// The user in ClickHouse
-    #[arg(long, value_name = "NAME", env = "CLICKHOUSE_USER")]
-    clickhouse_user: Option<String>,
-    /// The password in ClickHouse
-    #[arg(long, env = "CLICKHOUSE_PASSWORD", hide_env_values = true, hide = true)]
-    clickhouse_password: Option<String>,
+    #[command(flatten)]
+    clickhouse: ClickHouseArgs,
     /// Compare only rows for which this holds: a condition that both databases understand
     #[arg(long = "where", value_name = "CONDITION")]
     condition: Option<String>,

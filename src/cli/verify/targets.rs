@@ -6,8 +6,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column};
 
 use super::VerifyArgs;
+use crate::cli::clickhouse::table_of as table_of_target;
 use crate::error::{Error, Result};
-use crate::options::Options;
 use crate::sink::clickhouse::ClickHouseClient;
 use crate::sql::catalog::Table;
 use crate::sql::pipeline::{Feed, Pipeline, Work};
@@ -16,9 +16,6 @@ use crate::sql::relation::Reading;
 use crate::sql::text::Variables;
 use crate::verify::pairing::Origins;
 use crate::window::stage::Stage;
-
-/// ClickHouse, when nobody says where it is.
-const CLICKHOUSE: &str = "http://localhost:8123";
 
 /// A table and its copy.
 pub(super) struct Target {
@@ -71,7 +68,7 @@ pub(super) async fn targets(args: &VerifyArgs) -> Result<Vec<Target>> {
             None => Target {
                 table: table.clone(),
                 mirror,
-                client: client(args, None)?,
+                client: args.clickhouse.client(None)?,
                 origins: Origins::default(),
                 keeps_deleted: false,
             },
@@ -110,8 +107,8 @@ async fn of_files(args: &VerifyArgs) -> Result<Vec<Target>> {
         }
         let table = table_of(&feed.table);
         let found = Target {
-            mirror: Some(place(target)),
-            client: client(args, Some(&target.options))?,
+            mirror: Some(table_of_target(&target.options)),
+            client: args.clickhouse.client(Some(&target.options))?,
             origins: origins(pipeline, feed),
             keeps_deleted: target.options.get("deletes") == Some("ignore"),
             table,
@@ -132,24 +129,6 @@ fn table_of(table: &Table) -> String {
     let topic = table.options.get("topic").unwrap_or(&table.name);
     let parts: Vec<&str> = topic.split(';').next().unwrap_or(topic).split('.').collect();
     parts[parts.len().saturating_sub(2)..].join(".")
-}
-
-/// The name of the table that is filled, with its database.
-fn place(target: &Table) -> String {
-    let name = target.options.get("table").unwrap_or(&target.name).replace(['`', '"'], "");
-    match target.options.get("database") {
-        Some(database) if !name.contains('.') => format!("{database}.{name}"),
-        _ => name,
-    }
-}
-
-fn client(args: &VerifyArgs, options: Option<&Options>) -> Result<ClickHouseClient> {
-    let option = |given: &Option<String>, name: &str| {
-        given.clone().or_else(|| options.and_then(|options| options.get(name)).map(str::to_owned))
-    };
-    let url = option(&args.clickhouse, "url").unwrap_or_else(|| CLICKHOUSE.to_owned());
-    let (user, password) = (option(&args.clickhouse_user, "username"), option(&args.clickhouse_password, "password"));
-    ClickHouseClient::new(&url, user.as_deref(), password.as_deref())
 }
 
 /// The source's column of each of the result's that is nothing but one.

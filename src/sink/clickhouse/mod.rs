@@ -83,6 +83,8 @@ pub struct ClickHouseSink {
     guard: Option<Arc<dyn Guard>>,
     /// Whether it was said already that a repeat can only rely on its token.
     warned: bool,
+    /// Rows that were there already when their block was sent again.
+    repeats: u64,
 }
 
 impl fmt::Debug for ClickHouseSink {
@@ -114,6 +116,7 @@ impl ClickHouseSink {
             limits: Limits::default(),
             guard: None,
             warned: false,
+            repeats: 0,
             output: output.clone(),
         };
         // What cannot be created is said now, before anything is read.
@@ -312,10 +315,12 @@ impl ClickHouseSink {
         let mut attempts = std::mem::take(&mut self.attempts);
         let sent = self.try_send(block, again, &mut attempts).await;
         self.attempts = attempts;
-        sent
+        self.repeats += sent?;
+        Ok(())
     }
 
-    async fn try_send(&self, block: &Block, again: bool, attempts: &mut Attempts) -> Result<()> {
+    /// Returns how many rows were there already.
+    async fn try_send(&self, block: &Block, again: bool, attempts: &mut Attempts) -> Result<u64> {
         let plan = self.plan()?;
         let (rest, emptied) = match self.output.form {
             TableForm::Mirror => emptied::take_out(block)?,
@@ -327,11 +332,11 @@ impl ClickHouseSink {
         let guard = self.guard.as_deref();
         let table = Table { plan, client: &self.client, rows: &rows, block, job: &self.output.job, guard };
         let folds = plan.identity == Identity::Versions;
-        attempts.send(&table, &chunks, &block.token, (plan.parting, again, folds)).await?;
+        let there = attempts.send(&table, &chunks, &block.token, (plan.parting, again, folds)).await?;
         for version in emptied {
             plan.empty(&self.client, version).await?;
         }
-        Ok(())
+        Ok(there)
     }
 }
 
@@ -420,6 +425,10 @@ impl Sink for ClickHouseSink {
 
     fn limits(&self) -> Limits {
         self.limits.clone()
+    }
+
+    fn take_repeats(&mut self) -> u64 {
+        std::mem::take(&mut self.repeats)
     }
 
     fn check_take_out(&self, windows_from: Option<i64>) -> Result<()> {

@@ -36,20 +36,20 @@ pub(crate) struct Attempts {
 
 impl Attempts {
     /// Sends a block in chunks. `again` when somebody may have sent it before; so it is after an attempt of ours that failed.
-    /// Where a repeat `folds`, nothing is looked for: what was not acknowledged is sent.
+    /// Where a repeat `folds`, nothing is looked for: what was not acknowledged is sent. Returns how many rows were there already.
     pub(crate) async fn send(
         &mut self,
         server: &impl Server,
         chunks: &[Chunk],
         token: &str,
         (parting, again, folds): (Parting, bool, bool),
-    ) -> Result<()> {
+    ) -> Result<u64> {
         let own = self.token.as_deref() == Some(token);
         let again = again || own;
         if !own {
             (self.token, self.acknowledged) = (Some(token.to_owned()), 0);
         }
-        match again && !folds {
+        let there = match again && !folds {
             true => send_missing(server, chunks, token, (parting, !own)).await?,
             false => {
                 for chunk in chunks.iter().skip(self.acknowledged) {
@@ -57,20 +57,21 @@ impl Attempts {
                     server.insert(&pieces, &token_of(token, chunk)).await?;
                     self.acknowledged += 1;
                 }
+                0
             }
-        }
+        };
         self.token = None;
-        Ok(())
+        Ok(there)
     }
 }
 
-/// Sends what the table does not have.
+/// Sends what the table does not have, and returns how many rows it has.
 async fn send_missing(
     server: &impl Server,
     chunks: &[Chunk],
     token: &str,
     (parting, others): (Parting, bool),
-) -> Result<()> {
+) -> Result<u64> {
     let ids: Vec<String> = chunks.iter().map(|chunk| query_id(&token_of(token, chunk))).collect();
     for ids in ids.chunks(ASKED) {
         server.settled(ids, others).await?;
@@ -83,13 +84,15 @@ async fn send_missing(
         let needed = if piece.alone && parting != Parting::Other { 1 } else { piece.rows_until };
         found.as_ref().is_none_or(|found| found.get(&piece.part).is_none_or(|count| *count < needed))
     };
+    let mut there = 0;
     for chunk in chunks {
-        let missing: Vec<&Piece> = chunk.pieces.iter().filter(is_missing).collect();
+        let (missing, present): (Vec<&Piece>, Vec<&Piece>) = chunk.pieces.iter().partition(is_missing);
+        there += present.iter().map(|piece| piece.row_count() as u64).sum::<u64>();
         if !missing.is_empty() {
             server.insert(&missing, &token_of(token, chunk)).await?;
         }
     }
-    Ok(())
+    Ok(there)
 }
 
 fn token_of(token: &str, chunk: &Chunk) -> String {

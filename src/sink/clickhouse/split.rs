@@ -58,7 +58,7 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
-    fn row_count(&self) -> usize {
+    pub(crate) fn row_count(&self) -> usize {
         self.rows.iter().map(RecordBatch::num_rows).sum()
     }
 }

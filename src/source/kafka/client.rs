@@ -39,6 +39,7 @@ impl Client {
             seldom: Seldom::default(),
             last_error: Mutex::new(None),
             away: AtomicBool::new(false),
+            trouble: Mutex::new(None),
         };
         let mut settings = config.client.clone();
         if settings.get("debug").is_none() {
@@ -204,8 +205,15 @@ impl Client {
         self.consumer.context().away.load(Ordering::Acquire)
     }
 
+    /// What the brokers' absence was last put down to.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let context = self.consumer.context();
+        self.is_away().then(|| context.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()).flatten()
+    }
+
     /// Every partition's leader has answered.
     pub(super) fn back(&self) {
+        *self.consumer.context().trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.consumer.context().away.store(false, Ordering::Release);
     }
 
@@ -286,14 +294,19 @@ pub(super) struct Context {
     seldom: Seldom,
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
     away: AtomicBool,
+    /// The last error since the brokers were away.
+    trouble: Mutex<Option<String>>,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let table = self.table.as_str();
         match level {
-            RDKafkaLogLevel::Debug => tracing::debug!(table, facility, "{message}"),
-            RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => tracing::info!(table, facility, "{message}"),
+            RDKafkaLogLevel::Debug | RDKafkaLogLevel::Info | RDKafkaLogLevel::Notice => {
+                tracing::debug!(table, facility, "{message}");
+            }
+            // A failed connection is an error as well, and said there.
+            _ if facility == "FAIL" => tracing::debug!(table, facility, "{message}"),
             _ => {
                 if let Some(kept_back) = self.seldom.allow(facility) {
                     tracing::warn!(table, facility, kept_back, "{message}");
@@ -311,6 +324,11 @@ impl ClientContext for Context {
         if let Some(kept_back) = self.seldom.allow(&format!("error {code:?}")) {
             tracing::warn!(table = self.table.as_str(), kept_back, "Kafka: {reason}");
         }
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
+            *trouble = Some(reason.clone());
+        }
+        drop(trouble);
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
         // "All brokers down" follows every other error and says the least.
         if last.is_none() || code != RDKafkaErrorCode::AllBrokersDown {

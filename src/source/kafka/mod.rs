@@ -316,6 +316,10 @@ impl Source for KafkaSource {
         Ok(())
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.connection.client.get().and_then(|client| client.trouble())
+    }
+
     fn maintain(&mut self) -> Result<()> {
         let Some(client) = self.connection.client.get().filter(|_| self.leads) else { return Ok(()) };
         client.serve()?;

@@ -199,7 +199,7 @@ impl SimulatedSink {
         let folds = self.form == TableForm::Mirror;
         let sent = attempts.send(&server, &chunks, &block.token, (self.parting, again, folds)).await;
         self.attempts = attempts;
-        sent
+        sent.map(drop)
     }
 }
 
