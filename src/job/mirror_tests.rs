@@ -8,13 +8,13 @@ use datafusion::arrow::datatypes::{Int32Type, UInt8Type, UInt64Type};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::derived::TableDecoder;
 use super::input::{InputPlan, LaneWork};
 use super::keeping::Keeping;
 use super::mirror::Mirror;
 use super::outputs::Outputs;
 use super::run::by_table;
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
-use crate::format::Decoder;
 use crate::sink::EMPTIED;
 use crate::source::{RawBatch, RawRecord, RawRecords};
 use crate::state::PartitionRows;
@@ -238,7 +238,7 @@ impl Folded {
 
 struct Lane {
     keeping: Keeping,
-    decoder: Box<dyn Decoder>,
+    decoder: TableDecoder,
 }
 
 struct Engine<'a> {
@@ -331,7 +331,7 @@ impl<'a> Engine<'a> {
         self.read[partition] = range.end;
         let lane = partition % self.lanes.len();
         let lane = &mut self.lanes[lane];
-        let mut changes = lane.decoder.decode(&raw);
+        let mut changes = lane.decoder.decode(&raw).unwrap();
         mark_unavailable(&mut changes);
         self.plan.refuse_missing(&raw, &mut changes).unwrap();
         let mirrored = lane.keeping.apply(self.plan, &raw, &mut changes).unwrap();

@@ -4,15 +4,18 @@ mod cast_names;
 pub mod catalog;
 pub mod closing;
 pub mod compile;
+pub mod computed;
 pub mod database;
 mod ddl;
 pub mod diagnose;
 mod distinct_rows;
 #[cfg(test)]
 mod docs_test;
+mod duplicates;
 pub mod emission;
 #[cfg(test)]
 mod errors_test;
+mod functions;
 mod grouping;
 pub mod interval;
 pub mod lookup;

@@ -4,6 +4,7 @@ pub mod aggregate;
 pub mod assigner;
 pub mod calendar;
 pub mod changed;
+pub mod duplicates;
 mod frozen;
 pub mod lookup;
 pub mod pane;
