@@ -4,11 +4,14 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use chrono::Utc;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
@@ -99,7 +102,14 @@ fn plan(table: &Table, written: &Written, state: &SessionState) -> Planned<(Data
     // The expression is over these columns alone.
     let own = DFSchema::try_from_qualified_schema(table.name.as_str(), &inputs)?;
     let words = planned.to_string();
-    let physical = state.create_physical_expr(planned, &own)?;
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(own.clone()))
+        .with_config_options(Arc::clone(state.config_options()))
+        .with_query_execution_start_time(Some(Utc::now()))
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let simple = simplifier.simplify(simplifier.coerce(planned, &own)?)?;
+    let physical = state.create_physical_expr(simple, &own)?;
     let data_type = physical.data_type(&inputs)?;
     if data_type == DataType::Null {
         return refuse(format!("column \"{}\" is NULL in every row; CAST it to a type", written.name));

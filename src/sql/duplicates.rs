@@ -10,7 +10,7 @@
 //! order "before" is later, and what stays are the last ones.
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
@@ -93,7 +93,8 @@ fn without_numbers(plan: &LogicalPlan, column: usize) -> Result<Option<LogicalPl
 }
 
 fn deduplication(window: &Window, column: usize) -> Result<Option<LogicalPlan>> {
-    let ([expression], width) = (window.window_expr.as_slice(), window.input.schema().fields().len());
+    let [expression] = window.window_expr.as_slice() else { return Ok(None) };
+    let width = window.input.schema().fields().len();
     let Expr::WindowFunction(function) = unaliased(expression) else { return Ok(None) };
     let looks_at_windows = |key: &Expr| match key {
         Expr::Column(key) => crate::window::aggregate::WINDOW_COLUMNS.contains(&key.name.as_str()),
@@ -166,8 +167,8 @@ fn deduplication(window: &Window, column: usize) -> Result<Option<LogicalPlan>> 
         false => input,
     };
     let windows = Windows::tumbling(DuplicatePlan::slice(within), 0);
-    let node = WindowNode::try_new(input, own[time].clone(), windows, keys)?;
-    let node = WindowNode { duplicates: Some((keep, within)), ..node };
+    let mut node = WindowNode::try_new(input, own[time].clone(), windows, keys)?;
+    node.duplicates = Some((keep, within));
     let node = LogicalPlan::Extension(Extension { node: Arc::new(node) });
     let number = lit(ScalarValue::UInt64(Some(1))).alias(window.schema.field(width).name());
     Ok(Some(LogicalPlanBuilder::from(node).project(own.into_iter().chain([number]))?.build()?))

@@ -27,14 +27,13 @@ use super::interval::qualified;
 use super::spark::Mistake;
 
 /// What is only called otherwise.
-const NAMES: [(&str, &str); 24] = [
+const NAMES: [(&str, &str); 23] = [
     ("approx_count_distinct", "approx_distinct"),
     ("approx_percentile", "approx_percentile_cont"),
     ("percentile_approx", "approx_percentile_cont"),
     ("percentile", "percentile_cont"),
     ("grouping_id", "grouping"),
     ("collect", "array_agg"),
-    ("collect_list", "array_agg"),
     ("first", "first_value"),
     ("last", "last_value"),
     ("any_value", "first_value"),
@@ -211,14 +210,15 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
             let (left, right) = (Box::new(nested(left)), Box::new(nested(right)));
             Some(nested(&Expr::BinaryOp { left, op: BinaryOperator::Modulo, right }))
         }
-        ("to_base64" | "base64", Some([bytes])) => Some(call("encode", span, vec![bytes.clone(), text("base64")])),
+        ("to_base64" | "base64", Some([bytes])) => Some(call("encode", span, vec![bytes.clone(), text("base64pad")])),
         ("from_base64" | "unbase64", Some([string])) => {
             Some(cast_to(&call("decode", span, vec![string.clone(), text("base64")]), "Utf8"))
         }
-        ("collect_set", Some([_])) => {
-            if let FunctionArguments::List(list) = &mut function.args {
+        ("collect_list" | "collect_set", Some([value])) => {
+            if let (FunctionArguments::List(list), "collect_set") = (&mut function.args, name.as_str()) {
                 list.duplicate_treatment = Some(DuplicateTreatment::Distinct);
             }
+            leave_out_nulls(function, value);
             rename(function, "array_agg");
             None
         }
@@ -230,13 +230,7 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
         }
         ("max_by" | "arg_max" | "min_by" | "arg_min", Some([value, by])) => {
             let is_last = name.starts_with("max") || name == "arg_max";
-            let known = Expr::IsNotNull(Box::new(by.clone()));
-            function.filter = Some(Box::new(match function.filter.take() {
-                Some(filter) => {
-                    Expr::BinaryOp { left: Box::new(known), op: BinaryOperator::And, right: Box::new(nested(&filter)) }
-                }
-                None => known,
-            }));
+            leave_out_nulls(function, by);
             let order = OrderByExpr {
                 expr: by.clone(),
                 options: OrderByOptions { asc: None, nulls_first: None },
@@ -253,6 +247,18 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
         *expression = made;
     }
     Ok(())
+}
+
+/// Spark's aggregates of this kind pass over nulls.
+fn leave_out_nulls(function: &mut Function, value: &Expr) {
+    let known = Expr::IsNotNull(Box::new(nested(value)));
+    function.filter = Some(Box::new(match function.filter.take() {
+        Some(filter) => {
+            let (left, right) = (Box::new(known), Box::new(nested(&filter)));
+            Expr::BinaryOp { left, op: BinaryOperator::And, right }
+        }
+        None => known,
+    }));
 }
 
 /// The arguments, where they are nothing but that.

@@ -272,7 +272,7 @@ fn accumulate(slices: &mut Slices, prepared: &Prepared<PaneKey>) -> Result<()> {
 struct PreparedSessions {
     /// The rows that sessions are made of.
     all: Rows,
-    keys: Vec<datafusion::arrow::array::ArrayRef>,
+    keys: Vec<ArrayRef>,
     /// Those that the aggregation reads.
     kept: Rows,
     /// Which of all rows each of them is of.
