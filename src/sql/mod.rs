@@ -16,6 +16,7 @@ pub mod emission;
 #[cfg(test)]
 mod errors_test;
 mod functions;
+mod group_windows;
 mod grouping;
 pub mod interval;
 pub mod lookup;

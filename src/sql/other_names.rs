@@ -16,9 +16,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CeilFloorKind, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName, ObjectNamePart,
-    OrderByExpr, OrderByOptions, Spanned, Value, VisitMut, VisitorMut,
+    BinaryOperator, CaseWhen, CeilFloorKind, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName,
+    ObjectNamePart, OrderByExpr, OrderByOptions, Spanned, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -92,16 +92,14 @@ fn rewrite_one(expression: &mut Expr) -> Result<(), Mistake> {
     match expression {
         Expr::Function(_) => rewrite_function(expression),
         Expr::Floor { expr, field: CeilFloorKind::DateTimeField(field) } => {
-            let unit = field.to_string();
-            if unit != "NO_DATETIME" && !unit.is_empty() {
-                *expression = truncated(&unit, (**expr).clone());
+            if *field != DateTimeField::NoDateTime {
+                *expression = truncated(&field.to_string(), (**expr).clone());
             }
             Ok(())
         }
         Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(field) } => {
-            let unit = field.to_string();
-            if unit != "NO_DATETIME" && !unit.is_empty() {
-                *expression = raised(&unit, (**expr).clone());
+            if *field != DateTimeField::NoDateTime {
+                *expression = raised(&field.to_string(), (**expr).clone());
             }
             Ok(())
         }
@@ -126,6 +124,10 @@ fn rewrite_one(expression: &mut Expr) -> Result<(), Mistake> {
                 true => Expr::UnaryOp { op: datafusion::sql::sqlparser::ast::UnaryOperator::Not, expr: Box::new(call) },
                 false => call,
             };
+            Ok(())
+        }
+        Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("LOCALTIMESTAMP") => {
+            *expression = time(&call("now", name.span, Vec::new()));
             Ok(())
         }
         Expr::BinaryOp { left, op: BinaryOperator::Spaceship, right } => {
@@ -166,7 +168,7 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
         ("if" | "iif", Some([condition, then, otherwise])) => {
             Some(case(condition.clone(), then.clone(), otherwise.clone()))
         }
-        ("date_format" | "to_timestamp" | "to_date", _) => {
+        ("date_format" | "to_char" | "to_timestamp" | "to_date", _) => {
             translate_pattern(function)?;
             None
         }
@@ -187,6 +189,10 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
             Some(call("timestampdiff", span, vec![text("DAY"), day(from), day(to)]))
         }
         ("timestampadd", Some([unit, amount, to])) => Some(later(unit_name(unit), amount, to, span)),
+        ("last_day", Some([day])) => {
+            let next = added(&truncated("month", day.clone()), "1 month".to_owned());
+            Some(cast_to(&added(&next, "-1 day".to_owned()), "Date32"))
+        }
         ("date_add" | "date_sub" | "add_months", Some([to, amount])) => {
             let amount = match name.as_str() {
                 "date_sub" => negative(amount),
@@ -431,18 +437,71 @@ fn case(condition: Expr, then: Expr, otherwise: Expr) -> Expr {
     }
 }
 
-/// Java's pattern in the second argument as one of strftime. A pattern with a `%` is one already.
+/// The pattern in the second argument, of Java or (with `YYYY` or in TO_CHAR) of PostgreSQL, as one of strftime. A pattern with a `%` is one
+/// already.
 fn translate_pattern(function: &mut Function) -> Result<(), Mistake> {
-    let place = function.name.span().start;
+    let (place, name) = (function.name.span().start, function.name.to_string());
     let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
     let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] = list.args.as_mut_slice() else {
         return Ok(());
     };
     let Value::SingleQuotedString(pattern) = &mut value.value else { return Ok(()) };
     if !pattern.contains('%') {
-        *pattern = strftime(pattern).map_err(|message| (place, message))?;
+        *pattern = match name.eq_ignore_ascii_case("to_char") || pattern.contains("YYYY") || pattern.contains("HH24") {
+            true => of_postgresql(pattern),
+            false => strftime(pattern).map_err(|message| (place, message))?,
+        };
     }
     Ok(())
+}
+
+/// PostgreSQL's fields, longer ones before those that they begin with.
+const POSTGRESQL: [(&str, &str); 19] = [
+    ("YYYY", "%Y"),
+    ("YY", "%y"),
+    ("MONTH", "%B"),
+    ("MON", "%b"),
+    ("MM", "%m"),
+    ("MI", "%M"),
+    ("MS", "%3f"),
+    ("US", "%6f"),
+    ("DDD", "%j"),
+    ("DD", "%d"),
+    ("DAY", "%A"),
+    ("DY", "%a"),
+    ("HH24", "%H"),
+    ("HH12", "%I"),
+    ("HH", "%I"),
+    ("SS", "%S"),
+    ("AM", "%p"),
+    ("PM", "%p"),
+    ("TZ", "%Z"),
+];
+
+/// A pattern of PostgreSQL for strftime: small letters stand for fields as well, `"text"` for itself.
+fn of_postgresql(pattern: &str) -> String {
+    let mut made = String::new();
+    let mut rest = pattern;
+    while let Some(first) = rest.chars().next() {
+        if first == '"' {
+            let (text, after) = rest[1..].split_once('"').unwrap_or((&rest[1..], ""));
+            made.push_str(text);
+            rest = after;
+            continue;
+        }
+        let begins = |field: &str| rest.get(..field.len()).is_some_and(|start| start.eq_ignore_ascii_case(field));
+        match POSTGRESQL.iter().find(|(field, _)| begins(field)) {
+            Some((field, strftime)) => {
+                made.push_str(strftime);
+                rest = &rest[field.len()..];
+            }
+            None => {
+                made.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
+    }
+    made
 }
 
 /// The same pattern for strftime.
@@ -498,6 +557,13 @@ fn strftime(java: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::strftime;
+
+    #[test]
+    fn patterns_of_postgresql() {
+        assert_eq!(super::of_postgresql("YYYY-MM-DD HH24:MI:SS.MS"), "%Y-%m-%d %H:%M:%S.%3f");
+        assert_eq!(super::of_postgresql("dd Mon yyyy, hh12:mi am"), "%d %b %Y, %I:%M %p");
+        assert_eq!(super::of_postgresql("\"DD\" ä DY"), "DD ä %a");
+    }
 
     #[test]
     fn patterns_of_java() {

@@ -5,6 +5,8 @@ pub mod assigner;
 pub mod calendar;
 pub mod changed;
 pub mod duplicates;
+#[cfg(test)]
+mod duplicates_tests;
 mod frozen;
 pub mod lookup;
 pub mod pane;
