@@ -40,6 +40,7 @@ pub mod server;
 pub mod sink;
 pub mod source;
 pub mod sql;
+pub mod stable_hash;
 pub mod state;
 pub mod telemetry;
 pub mod testing;

@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// 2106-01-01T00:00:00Z in milliseconds since 1970: ClickHouse's `DateTime` ends then, seconds no longer fit into 32 bits.
+pub(crate) const END_MS_MAX: i64 = 4_291_747_200_000;
+
 /// A text that is no share, rate, duration or count; says what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot read `{text}` as {what}: {expected}")]
@@ -79,6 +82,11 @@ impl Rate {
     pub fn time_for(self, count: u64) -> Duration {
         // Exact up to 2^53 microseconds, which is 285 years. The cast cannot go beyond the largest number.
         Duration::from_micros(((count as f64 / self.0 * 1e6) as u64).min(LONGEST_MICROS))
+    }
+
+    /// The same in milliseconds, rounded up, so that no event lies behind the end.
+    pub fn span_ms(self, count: u64) -> i64 {
+        i64::try_from(self.time_for(count).as_micros().div_ceil(1000)).unwrap_or(i64::MAX)
     }
 }
 

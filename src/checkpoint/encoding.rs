@@ -286,6 +286,7 @@ mod tests {
                 epoch: 7,
                 made_at: 5,
                 fingerprints: vec!["f".into()],
+                outputs: vec!["t".into()],
                 positions: vec![Position {
                     table: "t".into(),
                     topic: "x".into(),

@@ -75,6 +75,9 @@ pub struct Manifest {
     pub made_at: i64,
     /// The plan of each pipeline: state is only good for the same.
     pub fingerprints: Vec<String>,
+    /// What each output is, in words; not of checkpoints that did not note it.
+    #[serde(default)]
+    pub outputs: Vec<String>,
     /// Where each partition stood.
     pub positions: Vec<Position>,
     /// The watermark of each table that has one, after this epoch's windows were closed; milliseconds.

@@ -15,6 +15,7 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         epoch,
         made_at: 5,
         fingerprints: Vec::new(),
+        outputs: Vec::new(),
         positions: Vec::new(),
         watermarks: BTreeMap::new(),
         closed: BTreeMap::new(),

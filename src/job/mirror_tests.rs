@@ -6,6 +6,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{Int32Type, UInt8Type, UInt64Type};
 use proptest::prelude::*;
+
+use crate::testing::properties::properties;
 use serde_json::{Value, json};
 
 use super::derived::TableDecoder;
@@ -405,7 +407,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(properties(192))]
 
     #[test]
     fn a_mirror_of_events_that_lack_images_equals_the_table(

@@ -2,6 +2,7 @@
 
 pub mod alignment;
 pub mod blocking;
+mod changed_query;
 pub mod check;
 mod counting;
 mod cycle;

@@ -15,6 +15,7 @@ use crate::sql::closing::Closing;
 use crate::sql::pipeline::{Pipeline, Windowed};
 use crate::sql::query::load_texts;
 use crate::sql::text::Variables;
+use crate::testing::properties::properties;
 use crate::window::NO_EVENT_TIME;
 use crate::window::aggregate::{EventTimes, Refused, Uncounted, WindowAggregate, WindowPlan, WindowState};
 use crate::window::session_join::{briefs, join};
@@ -167,39 +168,39 @@ fn model(kind: Kind, partitions: &[Vec<Event>]) -> Model {
     model
 }
 
-/// The rows of a session in one partition.
+/// The rows of a session in one partition, each with the clock that it met.
 struct Stretch {
     of: (usize, u8),
     start: i64,
     last: i64,
-    begun_at: i64,
-    events: Vec<Event>,
+    rows: Vec<(i64, Event)>,
 }
 
 /// Flink's rule, by the partition's own clock: a row counts when the session that it makes or joins is not over.
 fn find_session(sessions: &mut Vec<Stretch>, of: (usize, u8), time: i64, met: i64, event: &Event) -> bool {
-    let mut made = Stretch { of, start: time, last: time, begun_at: met, events: vec![event.clone()] };
+    let mut made = Stretch { of, start: time, last: time, rows: vec![(met, event.clone())] };
     let joins = |it: &Stretch| it.of == of && it.last + GAP >= met && it.start - GAP <= time && time <= it.last + GAP;
     let joined: Vec<Stretch> = sessions.extract_if(.., |it| joins(it)).collect();
     if joined.is_empty() && time + GAP < met {
         return false;
     }
     for other in joined {
-        if other.start <= made.start {
-            (made.start, made.begun_at) = (other.start, other.begun_at);
-        }
+        made.start = made.start.min(other.start);
         made.last = made.last.max(other.last);
-        made.events.extend(other.events);
+        made.rows.extend(other.rows);
     }
     sessions.push(made);
     true
 }
 
-/// Stretches of a key in several partitions are one session where they touch and neither began after the other was over.
+/// Stretches of a key in several partitions are one session where rows of each touch the other that came before it was over.
 fn join_sessions(mut sessions: Vec<Stretch>, model: &mut Model) {
     let is_one = |a: &Stretch, b: &Stretch| {
-        let touch = a.start <= b.last + GAP && b.start <= a.last + GAP;
-        a.of.1 == b.of.1 && touch && a.begun_at <= b.last + GAP && b.begun_at <= a.last + GAP
+        let touches = |a: &Stretch, b: &Stretch| {
+            let touches = |time: i64| b.start - GAP <= time && time <= b.last + GAP;
+            a.rows.iter().any(|(met, row)| row.time.is_some_and(touches) && *met <= b.last + GAP)
+        };
+        a.of.1 == b.of.1 && touches(a, b) && touches(b, a)
     };
     while let Some(one) = sessions.pop() {
         let mut session = vec![one];
@@ -211,7 +212,7 @@ fn join_sessions(mut sessions: Vec<Stretch>, model: &mut Model) {
         }
         let start = session.iter().map(|it| it.start).min().unwrap();
         let end = session.iter().map(|it| it.last).max().unwrap() + GAP;
-        for event in session.iter().flat_map(|it| &it.events).filter(|event| event.kept) {
+        for event in session.iter().flat_map(|it| &it.rows).map(|(_, event)| event).filter(|event| event.kept) {
             model.add((start, end), event);
         }
     }
@@ -372,8 +373,21 @@ fn compare(kind: Kind, partitions: &[Vec<Event>], lanes: usize, turns: Vec<Turn>
     });
 }
 
+/// What has waited for a session of another partition is of it for good, also when that one is extended to the front later.
+#[test]
+fn sessions_that_were_one_remain_one() {
+    let events = |events: &[(i64, u8)]| -> Vec<Event> {
+        events.iter().map(|&(time, key)| Event { time: Some(time), key, amount: time, kept: true }).collect()
+    };
+    let ahead = events(&[(62_000, 0), (80_000, 1)]);
+    let behind = events(&[(64_000, 0), (67_000, 0), (70_000, 0), (63_000, 0)]);
+    // The first closes while the second goes on; then a late row comes before the second's start, and the job is started again.
+    let turns = vec![(0, 2, false, false), (1, 3, true, false), (1, 1, false, true)];
+    compare(Kind::Session { by_key: true }, &[ahead, behind], 2, turns);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(properties(96))]
 
     #[test]
     fn tumbling_windows_equal_the_model(partitions in partitions(120), lanes in 1_usize..4, turns in turns()) {

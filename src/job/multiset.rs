@@ -12,6 +12,7 @@ use super::rows::{conform, positions, run_or_refuse};
 use super::scan::Scan;
 use crate::change::{ChangeBatch, DeadReason, Op};
 use crate::error::Result;
+use crate::stable_hash::stable_hash;
 use crate::window::stage::{Rows, Stage, run};
 
 /// Why a truncate is not applied.
@@ -129,10 +130,5 @@ impl Parts<'_> {
 fn hashes(columns: &[ArrayRef]) -> Result<UInt64Array> {
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
     let rows = RowConverter::new(fields)?.convert_columns(columns)?;
-    // FNV-1a: the same in every build.
-    let hash = |row: datafusion::arrow::row::Row<'_>| {
-        let bytes = row.data().iter();
-        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-    };
-    Ok(UInt64Array::from_iter_values(rows.iter().map(hash)))
+    Ok(UInt64Array::from_iter_values(rows.iter().map(|row| stable_hash(row.data()))))
 }

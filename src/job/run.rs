@@ -19,7 +19,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::alignment::align_together;
 use super::blocking::block_in_place;
-use super::cycle::{Step, fingerprints};
+use super::changed_query;
+use super::cycle::Step;
 use super::delivery::{Deliverer, Delivery};
 use super::discovery::{Discovery, Drift};
 use super::epoch::EpochRows;
@@ -36,7 +37,7 @@ use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use super::ticker::Ticker;
-use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered, SavedSchemas, State, Truncate, Writer};
+use crate::checkpoint::{Checkpoint, Position, Recovered, SavedSchemas, State, Truncate, Writer};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
@@ -258,10 +259,8 @@ impl Job {
         }
         // Within a process it is the same query, whatever columns it has got.
         let is_same = discovery.as_ref().is_some_and(Discovery::has_run);
-        let known = (!is_same).then_some(&query);
-        let found = recover(known, &settings).await?;
-        let recovered = &found.1;
-        let (is_resumed, tables) = (recovered.is_some(), outputs.tables.clone());
+        let found = recover((!is_same).then_some((&query, &outputs)), &settings).await?;
+        let (is_resumed, tables) = (found.1.is_some(), outputs.tables.clone());
         let outside = &settings.outside;
         let prepared =
             tables.into_iter().map(|table| prepared(outside.sink(&table, is_resumed), table, outside.as_ref()));
@@ -280,6 +279,7 @@ impl Job {
         let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
         let (inputs, groups) = opened(&plans, &settings, &reports_in, &progress).await?;
         // Only now: a process that cannot run the job does not take it from one that does.
+        let known = (!is_same).then_some((&query, &outputs));
         let (writer, recovered) = take_over(found, known, &settings).await?;
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
@@ -626,17 +626,29 @@ pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<TableFeeds> {
 /// The newest number in the store, and the checkpoint to go on from.
 type Found = (u64, Option<Recovered>);
 
-async fn recover(known: Option<&Query>, settings: &Settings) -> Result<Found> {
+/// What a checkpoint must fit to: nothing, when it is of this very process.
+type Known<'a> = Option<(&'a Query, &'a Outputs)>;
+
+async fn recover(known: Known<'_>, settings: &Settings) -> Result<Found> {
     let found = settings.checkpoints.recover().await?;
-    if let Some(recovered) = &found.1 {
-        check_compatible(&recovered.last.manifest, known, settings)?;
+    let Some(recovered) = &found.1 else { return Ok(found) };
+    if let Some((query, outputs)) = known {
+        changed_query::check(recovered, query, &outputs.tables, settings)?;
+    }
+    let manifest = &recovered.last.manifest;
+    if manifest.finished && manifest.intents.is_empty() {
+        return Err(Error::config(format!(
+            "job \"{}\" has run to its end (checkpoint in {}); run it under another --name, or start afresh with --reset-state",
+            settings.name,
+            settings.checkpoints.place()
+        )));
     }
     Ok(found)
 }
 
 /// Makes this process the one that writes, and returns the checkpoint that it goes on from: another one than was `found`, when
 /// there was still somebody writing.
-async fn take_over(found: Found, known: Option<&Query>, settings: &Settings) -> Result<(Writer, Option<Recovered>)> {
+async fn take_over(found: Found, known: Known<'_>, settings: &Settings) -> Result<(Writer, Option<Recovered>)> {
     let (newest, mut recovered) = found;
     let mut writer = settings.checkpoints.claim(settings.outside.now()).await?;
     if writer.number() != newest + 1 {
@@ -649,24 +661,13 @@ async fn take_over(found: Found, known: Option<&Query>, settings: &Settings) -> 
             ));
         }
     }
-    if let Some(recovered) = &recovered {
+    if let Some(recovered) = &mut recovered {
         writer.follow(recovered.with_state.manifest.number);
+        if let Some((query, _)) = known {
+            changed_query::renumber(recovered, query);
+        }
     }
     Ok((writer, recovered))
-}
-
-fn check_compatible(manifest: &Manifest, query: Option<&Query>, settings: &Settings) -> Result<()> {
-    let (place, name) = (settings.checkpoints.place(), &settings.name);
-    let choices = "run it under another --name, or start afresh with --reset-state";
-    if query.is_some_and(|query| manifest.fingerprints != fingerprints(query)) {
-        return Err(Error::config(format!(
-            "the query differs from the one that job \"{name}\" has its checkpoint of (in {place}); {choices}"
-        )));
-    }
-    if manifest.finished && manifest.intents.is_empty() {
-        return Err(Error::config(format!("job \"{name}\" has run to its end (checkpoint in {place}); {choices}")));
-    }
-    Ok(())
 }
 
 /// A table's sink, ready to be written to.

@@ -182,17 +182,9 @@ impl RowWise<'_> {
 
     /// The ways from tables to a node, and where one of its columns comes from.
     pub(super) fn branches<'p>(self, plan: &'p LogicalPlan, column: Option<usize>) -> Result<Vec<Branch<'p>>> {
-        let (below, stage) = match plan {
+        let below = match plan {
             LogicalPlan::TableScan(_) if is_small(plan) => return refuse_alone(plan),
             LogicalPlan::TableScan(scan) => return Ok(vec![Branch { scan, stages: Vec::new(), time: column }]),
-            LogicalPlan::Join(join) => match sides(join) {
-                Some(sides) => {
-                    let below = column.and_then(|at| sides.of_stream(at));
-                    (self.branches(sides.stream, below)?, self.lookup(&sides)?)
-                }
-                None => return not_row_wise(plan),
-            },
-            LogicalPlan::SubqueryAlias(alias) => return self.branches(&alias.input, column),
             LogicalPlan::Union(union) => {
                 let mut all = Vec::new();
                 for input in &union.inputs {
@@ -203,72 +195,47 @@ impl RowWise<'_> {
                 }
                 return Ok(all);
             }
-            LogicalPlan::Filter(filter) => {
-                let stage = Stage::Filter(self.physical(&filter.predicate, filter.input.schema())?);
-                (self.branches(&filter.input, column)?, stage)
+            LogicalPlan::Join(join) => column.and_then(|at| sides(join)?.of_stream(at)),
+            LogicalPlan::Projection(projection) => column.and_then(|at| same_instants(projection.expr.get(at)?, plan)),
+            LogicalPlan::Extension(_) => {
+                column.filter(|at| window_node(plan).is_some_and(|it| *at < it.input.schema().fields().len()))
             }
-            LogicalPlan::Projection(projection) => {
-                let expressions = projection.expr.iter().map(|it| self.physical(it, projection.input.schema()));
-                let schema = Arc::new(projection.schema.as_arrow().clone());
-                let stage = Stage::Project(expressions.collect::<Result<_>>()?, schema);
-                let below = column.and_then(|at| same_instants(projection.expr.get(at)?, plan));
-                (self.branches(&projection.input, below)?, stage)
-            }
-            other => match window_node(other) {
-                Some(node) => {
-                    let Expr::Column(time) = &node.time else {
-                        return refuse("the event time of a window is a column");
-                    };
-                    let time = node.input.schema().index_of_column(time)?;
-                    let below = column.filter(|at| *at < node.input.schema().fields().len());
-                    let schema: SchemaRef = Arc::new(other.schema().as_arrow().clone());
-                    (
-                        self.branches(&node.input, below)?,
-                        Stage::Windows(RowWindows { windows: node.windows, time, schema }),
-                    )
-                }
-                None => return not_row_wise(other),
-            },
+            _ => column,
         };
-        let with = |mut branch: Branch<'p>| {
-            branch.stages.push(stage.clone());
-            branch
+        let (input, window) = match (row_wise_input(plan), window_node(plan)) {
+            (Some(input), _) => (input, None),
+            (None, Some(node)) => (&node.input, Some(windows_of_rows(node, plan.schema())?)),
+            (None, None) => return not_row_wise(plan),
         };
-        Ok(below.into_iter().map(with).collect())
+        let mut branches = self.branches(input, below)?;
+        // Once for all branches: lookups are numbered.
+        let stage = if window.is_some() { window } else { self.stage(plan)? };
+        branches.iter_mut().for_each(|branch| branch.stages.extend(stage.clone()));
+        Ok(branches)
     }
 
     /// The filters, projections and joins with small tables from the top of a plan down to the first node that is something else.
     pub(super) fn stages(self, plan: &LogicalPlan) -> Result<Vec<Stage>> {
-        let mut stages = match plan {
-            LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) | LogicalPlan::Projection(_) => {
-                match plan.inputs().first() {
-                    Some(input) => self.stages(input)?,
-                    None => Vec::new(),
-                }
-            }
-            LogicalPlan::Join(join) => match sides(join) {
-                Some(sides) => self.stages(sides.stream)?,
-                None => Vec::new(),
-            },
-            _ => Vec::new(),
-        };
-        match plan {
+        let Some(input) = row_wise_input(plan) else { return Ok(Vec::new()) };
+        let mut stages = self.stages(input)?;
+        stages.extend(self.stage(plan)?);
+        Ok(stages)
+    }
+
+    /// What a node with a [`row_wise_input`] does to each row of it, if anything.
+    fn stage(self, plan: &LogicalPlan) -> Result<Option<Stage>> {
+        Ok(match plan {
             LogicalPlan::Filter(filter) => {
-                stages.push(Stage::Filter(self.physical(&filter.predicate, filter.input.schema())?));
+                Some(Stage::Filter(self.physical(&filter.predicate, filter.input.schema())?))
             }
             LogicalPlan::Projection(projection) => {
                 let expressions = projection.expr.iter().map(|it| self.physical(it, projection.input.schema()));
                 let schema = Arc::new(projection.schema.as_arrow().clone());
-                stages.push(Stage::Project(expressions.collect::<Result<_>>()?, schema));
+                Some(Stage::Project(expressions.collect::<Result<_>>()?, schema))
             }
-            LogicalPlan::Join(join) => {
-                if let Some(sides) = sides(join) {
-                    stages.push(self.lookup(&sides)?);
-                }
-            }
-            _ => {}
-        }
-        Ok(stages)
+            LogicalPlan::Join(join) => sides(join).map(|sides| self.lookup(&sides)).transpose()?,
+            _ => None,
+        })
     }
 
     /// An expression over rows.
@@ -276,6 +243,25 @@ impl RowWise<'_> {
         refuse_queries(expression)?;
         Ok(self.state.create_physical_expr(expression.clone(), schema)?)
     }
+}
+
+/// What a filter, a projection, an alias or a join with a small table gets its rows from.
+fn row_wise_input(plan: &LogicalPlan) -> Option<&LogicalPlan> {
+    match plan {
+        LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) | LogicalPlan::Projection(_) => {
+            plan.inputs().into_iter().next()
+        }
+        LogicalPlan::Join(join) => sides(join).map(|sides| sides.stream),
+        _ => None,
+    }
+}
+
+/// Gives each row its windows.
+fn windows_of_rows(node: &WindowNode, schema: &DFSchema) -> Result<Stage> {
+    let Expr::Column(time) = &node.time else { return refuse("the event time of a window is a column") };
+    let time = node.input.schema().index_of_column(time)?;
+    let schema: SchemaRef = Arc::new(schema.as_arrow().clone());
+    Ok(Stage::Windows(RowWindows { windows: node.windows, time, schema }))
 }
 
 /// What DataFusion could not make a join of.

@@ -146,6 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::properties::properties;
     use crate::type_name::{sql_name, sql_name_of};
 
     fn simple() -> impl Strategy<Value = String> {
@@ -182,6 +183,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(properties(256))]
+
         /// A type's name declares the same type, and is the name of what it declares.
         #[test]
         fn names_declare_their_types(name in simple()) {

@@ -14,6 +14,8 @@ pub mod check;
 pub mod collect;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+pub(crate) mod properties;
 pub mod record;
 pub mod run;
 #[cfg(test)]

@@ -214,19 +214,17 @@ impl WindowAggregate {
         wanted: &[WindowBounds],
         watermark: i64,
     ) -> Result<(Vec<WindowState>, Vec<WindowState>)> {
+        let peeked = match &mut self.open {
+            Open::Slices(slices) => slices.peek(wanted, watermark)?,
+            Open::Sessions(..) => Vec::new(),
+        };
+        let closed = self.close(watermark)?;
         match &mut self.open {
-            Open::Slices(slices) => {
-                let peeked = slices.peek(wanted, watermark)?;
-                Ok((slices.close(watermark)?, peeked))
-            }
-            Open::Sessions(sessions, _) => {
-                let closed = sessions.close(watermark)?;
-                if wanted.is_empty() {
-                    return Ok((closed, Vec::new()));
-                }
+            Open::Sessions(sessions, _) if !wanted.is_empty() => {
                 sessions.has_changed = false;
                 Ok((closed, sessions.copy_state()?))
             }
+            _ => Ok((closed, peeked)),
         }
     }
 

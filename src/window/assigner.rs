@@ -236,6 +236,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::properties::properties;
 
     /// All windows that have a time, by the definitions, from a first start that is early enough.
     fn naive(windows: Windows, time: i64) -> Vec<(i64, i64)> {
@@ -288,7 +289,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+        #![proptest_config(properties(2_000))]
 
         #[test]
         fn a_row_counts_into_exactly_its_open_windows(

@@ -220,6 +220,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    use crate::testing::properties::properties;
+
     fn at(text: &str) -> i64 {
         chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis()
     }
@@ -311,6 +313,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(properties(256))]
+
         #[test]
         fn every_time_lies_between_two_boundaries_that_follow_each_other(
             time in prop_oneof![-5_000_000_000_000_i64..5_000_000_000_000, any::<i64>()],

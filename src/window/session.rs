@@ -23,8 +23,8 @@ use datafusion::arrow::datatypes::UInt64Type;
 use super::aggregate::{WindowPlan, WindowState};
 use super::pane::{Pane, PaneInput};
 use super::session_points::{Point, Points};
-use super::session_state::{Brief, FragmentRow, KeyRows, SavedFragment, SessionPlan};
-use super::watermark::END_OF_TIME;
+use super::session_state::{Brief, FragmentRow, KeyRows, Reach, SavedFragment, SessionPlan};
+use super::watermark::{BEGINNING_OF_TIME, END_OF_TIME};
 use crate::change::TopicPartition;
 use crate::error::Result;
 
@@ -35,16 +35,20 @@ pub(super) struct Fragment {
     id: u64,
     pub(super) start: i64,
     pub(super) last: i64,
-    /// The clock when its start was last moved: it has nothing to do with what had closed by then.
-    pub(super) begun_at: i64,
+    /// Where there are points, they know.
+    reach: Reach,
     /// Its times, where rows are taken back.
     points: Option<Points>,
 }
 
 impl Fragment {
     fn of(points: Points) -> Option<Self> {
-        let (start, last, begun_at) = points.bounds()?;
-        Some(Self { id: 0, start, last, begun_at, points: Some(points) })
+        let (start, last) = points.bounds()?;
+        Some(Self { id: 0, start, last, reach: Reach { start, since: BEGINNING_OF_TIME }, points: Some(points) })
+    }
+
+    fn reach(&self, allowed_lateness: i64) -> Reach {
+        self.points.as_ref().and_then(|points| points.reach(allowed_lateness)).unwrap_or(self.reach)
     }
 
     /// What the pane has of it, each with its number.
@@ -132,7 +136,13 @@ impl Sessions {
         let (gap, lateness) = (self.plan.gap, self.window.allowed_lateness);
         let end = |last: i64| last.saturating_add(gap).saturating_add(lateness);
         let keys = &mut self.sources[source].1;
-        let fresh = Fragment { id: self.next_id, start: time, last: time, begun_at: met, points: None };
+        let fresh = Fragment {
+            id: self.next_id,
+            start: time,
+            last: time,
+            reach: Reach { start: time, since: met },
+            points: None,
+        };
         let Some(fragments) = keys.get_mut(key) else {
             if end(time) < met {
                 return None;
@@ -158,15 +168,14 @@ impl Sessions {
             self.joined.insert(other.id, one.id);
             self.count -= 1;
             if other.start < one.start {
-                (one.start, one.begun_at) = (other.start, other.begun_at);
+                (one.start, one.reach) = (other.start, other.reach);
             }
             one.last = one.last.max(other.last);
             return Some(one.id);
         }
         let one = &mut fragments[one];
-        if time < one.start {
-            (one.start, one.begun_at) = (time, met);
-        }
+        one.reach.extend(time, met, lateness);
+        one.start = one.start.min(time);
         one.last = one.last.max(time);
         Some(one.id)
     }
@@ -347,13 +356,15 @@ impl Sessions {
             )?,
             _ => take_record_batch(groups, &rows.iter().map(|&(_, row)| row).collect::<UInt32Array>())?,
         };
+        let reaches: Vec<Reach> = fragments.iter().map(|it| it.fragment.reach(self.window.allowed_lateness)).collect();
         let described: Vec<FragmentRow<'_>> = rows
             .iter()
             .map(|&(unit, row)| {
                 let (_, place, point) = units[unit];
                 let Leaving { source, key, fragment } = &fragments[place];
                 let source = &self.sources[*source].0;
-                FragmentRow { number: place as u64, source, key, fragment, point, has_group: row.is_some() }
+                let reach = reaches[place];
+                FragmentRow { number: place as u64, source, key, fragment, reach, point, has_group: row.is_some() }
             })
             .collect();
         let groups = self.plan.state(&described, &group_rows.columns()[1..], &self.rows)?;
@@ -386,8 +397,8 @@ impl Sessions {
                     }
                     ids[row] = grouped.value(row).then_some(id);
                 }
-                let SavedFragment { start, last, begun_at, key, .. } = saved;
-                let fragment = Fragment { id, start, last, begun_at, points: times };
+                let SavedFragment { start, last, reach, key, .. } = saved;
+                let fragment = Fragment { id, start, last, reach, points: times };
                 self.sources[source].1.entry(key).or_default().push(fragment);
             }
             let kept = filter_record_batch(
@@ -411,7 +422,7 @@ impl Sessions {
                     start: fragment.start,
                     end: fragment.last.saturating_add(self.plan.gap),
                     closes_at: self.plan.closes_at(fragment.last, self.window.allowed_lateness),
-                    begun_at: fragment.begun_at,
+                    reach: fragment.reach(self.window.allowed_lateness),
                 };
                 if own.is_one_session_with(brief) {
                     found.push(own);

@@ -29,13 +29,7 @@ pub fn briefs(states: &[WindowState], window: &WindowPlan, plan: &SessionPlan) -
         for fragment in plan.fragments_of(&state.groups, &rows)? {
             let closes_at = plan.closes_at(fragment.last, window.allowed_lateness);
             let end = fragment.last.saturating_add(plan.gap);
-            briefs.push(Brief {
-                key: fragment.key,
-                start: fragment.start,
-                end,
-                closes_at,
-                begun_at: fragment.begun_at,
-            });
+            briefs.push(Brief { key: fragment.key, start: fragment.start, end, closes_at, reach: fragment.reach });
         }
     }
     Ok(briefs)

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::session_state::Reach;
+
 /// A time at which a stretch has rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Point {
@@ -55,10 +57,19 @@ impl Points {
         self.0.iter().map(|(time, point)| (*time, *point))
     }
 
-    /// The first and the last time, and since when the first is there.
-    pub(super) fn bounds(&self) -> Option<(i64, i64, i64)> {
-        let ((start, first), (last, _)) = (self.0.first_key_value()?, self.0.last_key_value()?);
-        Some((*start, *last, first.since))
+    /// The first and the last time.
+    pub(super) fn bounds(&self) -> Option<(i64, i64)> {
+        Some((*self.0.first_key_value()?.0, *self.0.last_key_value()?.0))
+    }
+
+    /// Where the stretch begins for others: as if its times came now, in the order in which they did.
+    pub(super) fn reach(&self, allowed_lateness: i64) -> Option<Reach> {
+        let mut starts: Vec<Reach> = self.iter().map(|(start, point)| Reach { start, since: point.since }).collect();
+        starts.sort_by_key(|it| (it.since, it.start));
+        starts.into_iter().reduce(|mut reach, it| {
+            reach.extend(it.start, it.since, allowed_lateness);
+            reach
+        })
     }
 
     /// The stretches that are left, more than a gap apart from each other: mostly one, or none.
@@ -85,14 +96,17 @@ mod tests {
             points.add(time, id as u64, 100 - time);
         }
         assert_eq!(points.add(15, 9, 7), Point { id: 2, rows: 2, since: 85 });
-        assert_eq!(points.bounds(), Some((0, 30, 100)));
+        assert_eq!(points.bounds(), Some((0, 30)));
+        // The clock was at 70, 75 and 85 when 30, 25 and 15 came: it had passed the start before.
+        assert_eq!(points.reach(0), Some(Reach { start: 30, since: 70 }));
+        assert_eq!(points.reach(60), Some(Reach { start: 15, since: 85 }));
         assert_eq!(points.take(15), Some(Point { id: 2, rows: 1, since: 85 }));
         assert_eq!(points.clone().split(10).len(), 1);
         assert_eq!(points.take(15), Some(Point { id: 2, rows: 0, since: 85 }));
         assert_eq!(points.take(15), None);
         let mut pieces = points.split(10);
         pieces.reverse();
-        assert_eq!(pieces.iter().filter_map(Points::bounds).collect::<Vec<_>>(), [(0, 10, 100), (25, 30, 75)]);
+        assert_eq!(pieces.iter().filter_map(Points::bounds).collect::<Vec<_>>(), [(0, 10), (25, 30)]);
         assert!(Points::default().split(10).is_empty());
     }
 }

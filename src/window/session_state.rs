@@ -17,15 +17,18 @@ use crate::change::TopicPartition;
 use crate::error::{Error, Result};
 
 /// The columns that describe a fragment, before its key.
-const DESCRIPTION: [(&str, DataType); 7] = [
+const DESCRIPTION: [(&str, DataType); 8] = [
     ("session_number", DataType::UInt64),
     ("session_topic", DataType::Utf8),
     ("session_partition", DataType::Int32),
     ("session_start", DataType::Int64),
     ("session_last", DataType::Int64),
-    ("session_begun_at", DataType::Int64),
+    ("session_reach", DataType::Int64),
+    ("session_reach_since", DataType::Int64),
     ("session_has_group", DataType::Boolean),
 ];
+
+const HAS_GROUP: usize = DESCRIPTION.len() - 1;
 
 /// Those that describe the point of a row, after them: only where rows are taken back.
 const POINT: [(&str, DataType); 3] =
@@ -103,7 +106,8 @@ impl SessionPlan {
             Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.source.partition))),
             numbers(|row| row.fragment.start),
             numbers(|row| row.fragment.last),
-            numbers(|row| row.fragment.begun_at),
+            numbers(|row| row.reach.start),
+            numbers(|row| row.reach.since),
             Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.has_group)))),
         ];
         if self.takes_back() {
@@ -125,8 +129,8 @@ impl SessionPlan {
         let topics = state.column(1).as_string_opt::<i32>().ok_or_else(damaged)?;
         let partitions = state.column(2).as_primitive_opt::<Int32Type>().ok_or_else(damaged)?;
         let times = |column: usize| state.column(column).as_primitive_opt::<Int64Type>().ok_or_else(damaged);
-        let (starts, lasts, begun) = (times(3)?, times(4)?, times(5)?);
-        let has_group = state.column(6).as_boolean_opt().ok_or_else(damaged)?;
+        let (starts, lasts, reaches, since) = (times(3)?, times(4)?, times(5)?, times(6)?);
+        let has_group = state.column(HAS_GROUP).as_boolean_opt().ok_or_else(damaged)?;
         let first = self.described();
         let key_rows = keys.convert(&state.columns()[first..first + self.key_types.len()], state.num_rows())?;
         let mut fragments: Vec<SavedFragment> = Vec::new();
@@ -145,7 +149,7 @@ impl SessionPlan {
                 key: key_rows.get(row).into(),
                 start: starts.value(row),
                 last: lasts.value(row),
-                begun_at: begun.value(row),
+                reach: Reach { start: reaches.value(row), since: since.value(row) },
                 has_groups: has_group.value(row),
                 rows: row..row + 1,
             });
@@ -155,7 +159,7 @@ impl SessionPlan {
 
     /// Whether each row of a state has a group.
     pub(super) fn grouped(&self, state: &RecordBatch) -> Result<BooleanArray> {
-        state.column(6).as_boolean_opt().cloned().ok_or_else(damaged)
+        state.column(HAS_GROUP).as_boolean_opt().cloned().ok_or_else(damaged)
     }
 
     /// The point of each row of a state, where rows are taken back. Their numbers are to be given anew.
@@ -188,6 +192,7 @@ pub(super) struct FragmentRow<'a> {
     pub(super) source: &'a TopicPartition,
     pub(super) key: &'a [u8],
     pub(super) fragment: &'a Fragment,
+    pub(super) reach: Reach,
     /// Which of its times, where rows are taken back.
     pub(super) point: Option<(i64, Point)>,
     /// Whether the row has a group, or stands for a fragment or a time without any.
@@ -200,10 +205,29 @@ pub(super) struct SavedFragment {
     pub(super) key: Box<[u8]>,
     pub(super) start: i64,
     pub(super) last: i64,
-    pub(super) begun_at: i64,
+    pub(super) reach: Reach,
     pub(super) has_groups: bool,
     /// Its rows in the state.
     pub(super) rows: Range<usize>,
+}
+
+/// Where a fragment begins for those of other partitions, and since when. Milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// An event time of the fragment; mostly its first.
+    pub start: i64,
+    /// The clock when this became the start: what had been past by then may have been closed without it.
+    pub since: i64,
+}
+
+impl Reach {
+    /// A row comes. Before the start it moves it, unless the clock has passed this: what is not past then touches the old start anyway, and
+    /// what touches only the new one may have been closed. So one start will do, and what has once been one session remains one.
+    pub(super) fn extend(&mut self, time: i64, met: i64, allowed_lateness: i64) {
+        if time < self.start && self.start.saturating_add(allowed_lateness) > met {
+            *self = Self { start: time, since: met };
+        }
+    }
 }
 
 /// A fragment as others need to know it.
@@ -213,22 +237,22 @@ pub struct Brief {
     pub key: Box<[u8]>,
     /// Its first event time.
     pub start: i64,
+    /// Its first event time for others.
+    pub reach: Reach,
     /// A gap after its last event time: a row up to here is of the same session.
     pub end: i64,
     /// The first watermark that has passed it, and the time for which it may still change.
     pub closes_at: i64,
-    /// The clock when its start was last moved.
-    pub begun_at: i64,
 }
 
 impl Brief {
-    /// Whether two fragments of one key are of one session: they touch, and neither began when the other was past. What
+    /// Whether two fragments of one key are of one session: they touch, and did so before either was past. What
     /// is past may have been closed, so it takes no part: and whether it has been is no question of timing.
     pub fn is_one_session_with(&self, other: &Self) -> bool {
-        self.start <= other.end
-            && other.start <= self.end
-            && self.begun_at < other.closes_at
-            && other.begun_at < self.closes_at
+        self.reach.start <= other.end
+            && other.reach.start <= self.end
+            && self.reach.since < other.closes_at
+            && other.reach.since < self.closes_at
     }
 }
 

@@ -10,7 +10,7 @@ use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::arrow::datatypes::*;
 use highwater::change::{OffsetRange, TopicPartition};
 use highwater::options::Options;
-use highwater::sink::clickhouse::{ClickHouseClient, ClickHouseSink, quote_identifier};
+use highwater::sink::clickhouse::{ClickHouseClient, ClickHouseSink, query_id, quote_identifier};
 use highwater::sink::{Block, IS_DELETED, OutputTable, POSITION, Sink, TableForm, VERSION};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -267,21 +267,29 @@ async fn an_insert_that_is_cut_off() {
     database.drop().await;
 }
 
+/// An insert of rows 0 to `rows` of partition 3 that takes a second for each, as a predecessor's with this token.
+fn slow_insert(
+    database: &Database,
+    token: &str,
+    rows: u32,
+    settings: &str,
+) -> tokio::task::JoinHandle<highwater::error::Result<String>> {
+    let slow = format!(
+        "INSERT INTO {}.changes (id, at, _op, _topic, _partition, _offset) SELECT number, toDateTime64('2024-01-01', 3, 'UTC'), \
+         'c', 'shop.customer', 3, number + sleepEachRow(1) FROM numbers({rows}) SETTINGS max_block_size = 1{settings}",
+        database.0
+    );
+    let id = query_id(token);
+    tokio::spawn(async move { client().query_with(&slow, &[("query_id", &id)]).await })
+}
+
 /// An insert of a predecessor that still runs is waited for, and then its rows are found.
 #[tokio::test]
 async fn a_running_insert_is_waited_for() {
     let database = Database::new().await;
-    let output = log_output(&database);
-    let mut sink = prepared(&output).await;
+    let mut sink = prepared(&log_output(&database)).await;
     let token = format!("{}/3:0-2", database.0);
-    let hash = token.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    let slow = format!(
-        "INSERT INTO {}.changes (id, at, _op, _topic, _partition, _offset) SELECT number, toDateTime64('2024-01-01', 3, 'UTC'), \
-         'c', 'shop.customer', 3, number + sleepEachRow(1) FROM numbers(2) SETTINGS max_block_size = 1",
-        database.0
-    );
-    let id = format!("highwater-{token}-{hash:016x}");
-    let predecessor = tokio::spawn(async move { client().query_with(&slow, &[("query_id", &id)]).await });
+    let predecessor = slow_insert(&database, &token, 2, "");
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     let started = std::time::Instant::now();
     sink.write_again(&block(&token, vec![log_rows(0..2, |_| Some(JANUARY))])).await.expect("present");
@@ -296,17 +304,9 @@ async fn a_running_insert_is_waited_for() {
 #[tokio::test]
 async fn an_insert_of_a_process_that_sleeps_is_killed() {
     let database = Database::new().await;
-    let output = log_output(&database);
-    let mut sink = prepared(&output).await;
+    let mut sink = prepared(&log_output(&database)).await;
     let token = format!("{}/3:0-2", database.0);
-    let hash = token.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    let slow = format!(
-        "INSERT INTO {}.changes (id, at, _op, _topic, _partition, _offset) SELECT number, toDateTime64('2024-01-01', 3, 'UTC'), \
-         'c', 'shop.customer', 3, number + sleepEachRow(1) FROM numbers(60) SETTINGS max_block_size = 1, min_insert_block_size_rows = 1000",
-        database.0
-    );
-    let id = format!("highwater-{token}-{hash:016x}");
-    let predecessor = tokio::spawn(async move { client().query_with(&slow, &[("query_id", &id)]).await });
+    let predecessor = slow_insert(&database, &token, 60, ", min_insert_block_size_rows = 1000");
     tokio::time::sleep(std::time::Duration::from_millis(700)).await;
     let started = std::time::Instant::now();
     sink.write_again(&block(&token, vec![log_rows(0..2, |_| Some(JANUARY))])).await.expect("present");

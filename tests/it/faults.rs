@@ -56,35 +56,8 @@ fn clickhouse_is_killed_stopped_and_started_again() {
     let topic = Topic::create("clickhouse_faults", 4);
     let database = Database::at(&url, "clickhouse_faults");
     let query = query_at(&topic.name, &database.0, &kafka_brokers(), &url);
-    let (job, enough, mut moments) = (Job::of(database, &query), AtomicBool::new(false), Moments::new());
-    std::thread::scope(|scope| {
-        scope.spawn(|| publish_until(&topic, &enough));
-        let before = job.newest();
-        let mut running = job.start(&[]);
-        job.wait_for_progress(&mut running, before);
-        for round in 0..3 {
-            moments.pause(0, 700);
-            send_signal(stack.process("clickhouse"), "KILL");
-            moments.pause(0, 500);
-            if round == 1 {
-                running.kill();
-                running = job.start(&[]);
-            }
-            stack.up();
-            let before = job.newest();
-            job.wait_for_progress(&mut running, before + 2);
-            let server = stack.process("clickhouse");
-            send_signal(server, "STOP");
-            moments.pause(500, 2_500);
-            send_signal(server, "CONT");
-            let before = job.newest();
-            job.wait_for_progress(&mut running, before + 2);
-        }
-        enough.store(true, SeqCst);
-        assert_eq!(running.ended(), None, "{}", running.log());
-        assert_eq!(running.stop(), 0);
-    });
-    job.end();
+    let job = Job::of(database, &query);
+    work_while_it_fails(&job, &topic, &stack, "clickhouse", 3);
     check(&job.database, &Oracle::of(&topic.name, 3_000));
 }
 
@@ -95,28 +68,35 @@ fn kafka_is_killed_stopped_and_started_again() {
     let topic = Topic::at(&brokers, "kafka_faults", 4);
     let database = Database::new("kafka_faults");
     let query = query_at(&topic.name, &database.0, &brokers, &clickhouse_url());
-    let (job, enough, mut moments) = (Job::of(database, &query), AtomicBool::new(false), Moments::new());
+    let job = Job::of(database, &query);
+    work_while_it_fails(&job, &topic, &stack, "kafka", 2);
+    check(&job.database, &Oracle::at(&brokers, &topic.name, 3_000));
+}
+
+/// A job at work, on a service that is killed and started, then put to sleep and woken, in each round. In the second the job is killed
+/// with it, and started while it is away.
+fn work_while_it_fails(job: &Job, topic: &Topic, stack: &OwnStack, service: &str, rounds: usize) {
+    let (enough, mut moments) = (AtomicBool::new(false), Moments::new());
     std::thread::scope(|scope| {
-        scope.spawn(|| publish_until(&topic, &enough));
+        scope.spawn(|| publish_until(topic, &enough));
         let before = job.newest();
         let mut running = job.start(&[]);
         job.wait_for_progress(&mut running, before);
-        for round in 0..2 {
+        for round in 0..rounds {
             moments.pause(0, 700);
-            send_signal(stack.process("kafka"), "KILL");
+            send_signal(stack.process(service), "KILL");
             moments.pause(0, 1_000);
             if round == 1 {
-                // Killed with it, and started while it is away.
                 running.kill();
                 running = job.start(&[]);
             }
             stack.up();
             let before = job.newest();
             job.wait_for_progress(&mut running, before + 2);
-            let broker = stack.process("kafka");
-            send_signal(broker, "STOP");
+            let process = stack.process(service);
+            send_signal(process, "STOP");
             moments.pause(500, 3_000);
-            send_signal(broker, "CONT");
+            send_signal(process, "CONT");
             let before = job.newest();
             job.wait_for_progress(&mut running, before + 2);
         }
@@ -125,7 +105,6 @@ fn kafka_is_killed_stopped_and_started_again() {
         assert_eq!(running.stop(), 0);
     });
     job.end();
-    check(&job.database, &Oracle::at(&brokers, &topic.name, 3_000));
 }
 
 #[test]

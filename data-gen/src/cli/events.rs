@@ -101,7 +101,7 @@ pub(super) async fn run(arguments: EventsArguments) -> anyhow::Result<()> {
         stores: arguments.stores,
         seed: arguments.seed,
         partitions: arguments.partitions,
-        start_ms: 0,
+        start_ms: start_ms(arguments.start, arguments.speed, arguments.total, arguments.rate)?,
         speed: arguments.speed,
         out_of_order: arguments.out_of_order,
         late: arguments.late,
@@ -109,7 +109,6 @@ pub(super) async fn run(arguments: EventsArguments) -> anyhow::Result<()> {
         deletes: arguments.deletes,
         tombstones: arguments.tombstones,
     };
-    set_start(&mut config, arguments.start, arguments.rate)?;
     let target = Target { brokers: arguments.brokers, topic: arguments.topic, properties: arguments.properties };
 
     let topic = kafka::ensure_topic(&target, config.partitions).await?;
@@ -142,16 +141,19 @@ pub(super) fn ensure_delivered(published: Published) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets the base clock of the first event.
-fn set_start(config: &mut EventsConfig, start: Option<DateTime<Utc>>, rate: Option<Rate>) -> anyhow::Result<()> {
-    let now = Utc::now();
-    config.start_ms =
-        start.map_or_else(|| config.start_ms_to_end_at(now.timestamp_millis()), |start| start.timestamp_millis());
-    ensure_not_ahead(config.end_ms(), now, rate.map_or(Duration::ZERO, |rate| rate.time_for(config.total)))
-}
-
-/// Refuses events of a future that brokers would not take. With a rate, the clock goes on while the events go out.
-pub(super) fn ensure_not_ahead(end_ms: i64, now: DateTime<Utc>, publishing: Duration) -> anyhow::Result<()> {
+/// The base clock of the first event, in milliseconds since 1970: the one that was asked for, or else so that the last event is now.
+/// Refuses events of a future that brokers would not take. With a `rate`, the clock goes on while the events go out.
+pub(super) fn start_ms(
+    start: Option<DateTime<Utc>>,
+    speed: Rate,
+    total: u64,
+    rate: Option<Rate>,
+) -> anyhow::Result<i64> {
+    let (now, span_ms) = (Utc::now(), speed.span_ms(total));
+    let start_ms =
+        start.map_or_else(|| now.timestamp_millis().saturating_sub(span_ms), |start| start.timestamp_millis());
+    let end_ms = start_ms.saturating_add(span_ms);
+    let publishing = rate.map_or(Duration::ZERO, |rate| rate.time_for(total));
     let latest = publishing.saturating_add(AHEAD_MAX).as_millis();
     ensure!(
         i128::from(end_ms) - i128::from(now.timestamp_millis()) <= latest.cast_signed(),
@@ -159,7 +161,7 @@ pub(super) fn ensure_not_ahead(end_ms: i64, now: DateTime<Utc>, publishing: Dura
          let them start earlier, or be fewer, or have a higher speed",
         iso(end_ms),
     );
-    Ok(())
+    Ok(start_ms)
 }
 
 fn print_summary(published: &Published, summary: &Summary) {
@@ -233,11 +235,11 @@ mod tests {
 
     #[test]
     fn events_of_the_future_are_refused() {
-        let mut config = EventsConfig { total: 10_000_000, ..EventsConfig::default() };
-        assert!(set_start(&mut config, Some(Utc::now()), None).is_err());
-        assert!(set_start(&mut config, Some(Utc::now()), Some(Rate::THOUSAND_PER_SECOND)).is_ok());
-        set_start(&mut config, None, None).unwrap();
-        assert!(config.start_ms + 10_000_000 <= Utc::now().timestamp_millis());
+        let speed = Rate::THOUSAND_PER_SECOND;
+        let start_ms = |start, rate| start_ms(start, speed, 10_000_000, rate);
+        assert!(start_ms(Some(Utc::now()), None).is_err());
+        assert!(start_ms(Some(Utc::now()), Some(Rate::THOUSAND_PER_SECOND)).is_ok());
+        assert!(start_ms(None, None).unwrap() + 10_000_000 <= Utc::now().timestamp_millis());
     }
 
     #[test]

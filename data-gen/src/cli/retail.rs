@@ -12,7 +12,7 @@ use data_gen::retail::{Kind, RetailConfig, RetailGenerator, Summary};
 use data_gen::units::{Rate, Share, parse_count, parse_duration};
 use indicatif::{HumanBytes, HumanCount};
 
-use super::events::{ensure_delivered, ensure_not_ahead, iso, parse_property, parse_start, stop_on_ctrl_c};
+use super::events::{ensure_delivered, iso, parse_property, parse_start, start_ms, stop_on_ctrl_c};
 use super::progress;
 
 const EXAMPLES: &str = "Examples:
@@ -103,19 +103,13 @@ pub(super) async fn run(arguments: RetailArguments) -> anyhow::Result<()> {
         products: arguments.products,
         seed: arguments.seed,
         partitions: arguments.partitions,
-        start_ms: 0,
+        start_ms: start_ms(arguments.start, arguments.speed, arguments.total, arguments.rate)?,
         speed: arguments.speed,
         out_of_order: arguments.out_of_order,
         late: arguments.late,
         any_iso: arguments.any_iso,
     };
-    let (now, rate) = (Utc::now(), arguments.rate);
-    config.start_ms = match arguments.start {
-        Some(start) => start.timestamp_millis(),
-        None => config.start_ms_to_end_at(now.timestamp_millis()),
-    };
-    ensure_not_ahead(config.end_ms(), now, rate.map_or(Duration::ZERO, |rate| rate.time_for(config.total)))?;
-
+    let rate = arguments.rate;
     let topics = [arguments.sales_topic, arguments.warehouse_topic];
     let target = Target { brokers: arguments.brokers, topic: topics[0].clone(), properties: arguments.properties };
     for name in &topics {

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use crate::units::{Rate, Share};
-
-/// 2106-01-01T00:00:00Z, after which seconds since 1970 no longer fit into 32 bits, in milliseconds.
-const END_MS_MAX: i64 = 4_291_747_200_000;
+use crate::units::{END_MS_MAX, Rate, Share};
 
 /// What to generate. The same configuration gives the same events, byte for byte.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,20 +35,9 @@ impl EventsConfig {
     /// 2026-01-01T00:00:00Z, the base clock of the first event unless something else is asked for.
     pub const DEFAULT_START_MS: i64 = 1_767_225_600_000;
 
-    /// The start at which the base clock of the last event is one step before `end_ms`, both in milliseconds since
-    /// 1970.
-    pub fn start_ms_to_end_at(&self, end_ms: i64) -> i64 {
-        end_ms.saturating_sub(self.span_ms())
-    }
-
     /// The base clock one step after the last event, in milliseconds since 1970.
     pub fn end_ms(&self) -> i64 {
-        self.start_ms.saturating_add(self.span_ms())
-    }
-
-    fn span_ms(&self) -> i64 {
-        // Rounded up, so that no event lies behind the end.
-        i64::try_from(self.speed.time_for(self.total).as_micros().div_ceil(1000)).unwrap_or(i64::MAX)
+        self.start_ms.saturating_add(self.speed.span_ms(self.total))
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {

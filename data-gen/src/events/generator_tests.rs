@@ -160,7 +160,7 @@ fn base_clock_advances_with_the_speed() {
 fn start_can_be_set_so_that_nothing_comes_after_the_end() {
     let end_ms = 1_795_000_000_000;
     let mut ending = EventsConfig { late: Share::ZERO, out_of_order: Duration::ZERO, ..config(1_500) };
-    ending.start_ms = ending.start_ms_to_end_at(end_ms);
+    ending.start_ms = end_ms - ending.speed.span_ms(ending.total);
     let (_, summary) = generate(ending);
     let (_, last_ms) = summary.event_times_ms.unwrap();
     assert!((end_ms - 20..end_ms).contains(&last_ms), "{last_ms}");

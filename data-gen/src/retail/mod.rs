@@ -27,10 +27,7 @@ mod iso;
 use std::time::Duration;
 
 pub use self::generator::{Kind, RetailEvent, RetailGenerator, Summary};
-use crate::units::{Rate, Share};
-
-/// 2106-01-01T00:00:00Z in milliseconds since 1970: ClickHouse's `DateTime` ends then.
-const END_MS_MAX: i64 = 4_291_747_200_000;
+use crate::units::{END_MS_MAX, Rate, Share};
 
 /// What to generate. The same configuration gives the same events, byte for byte.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,18 +57,9 @@ pub struct RetailConfig {
 }
 
 impl RetailConfig {
-    /// The start at which the base clock of the last event is one step before `end_ms`.
-    pub fn start_ms_to_end_at(&self, end_ms: i64) -> i64 {
-        end_ms.saturating_sub(self.span_ms())
-    }
-
     /// The base clock one step after the last event, in milliseconds since 1970.
     pub fn end_ms(&self) -> i64 {
-        self.start_ms.saturating_add(self.span_ms())
-    }
-
-    fn span_ms(&self) -> i64 {
-        i64::try_from(self.speed.time_for(self.total).as_micros().div_ceil(1000)).unwrap_or(i64::MAX)
+        self.start_ms.saturating_add(self.speed.span_ms(self.total))
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -74,7 +74,7 @@ impl Shop {
             ..EventsConfig::default()
         };
         // Event time catches up with the clock at the end.
-        config.start_ms = config.start_ms_to_end_at(now() + args.seconds as i64 * 1_000);
+        config.start_ms = now() + args.seconds as i64 * 1_000 - config.speed.span_ms(config.total);
         Ok(Self {
             config,
             rate: rate(args.seconds as f64),

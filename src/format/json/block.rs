@@ -212,6 +212,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::properties::properties;
 
     /// The same, byte by byte.
     fn naive(bytes: &[u8], start: usize) -> Option<usize> {
@@ -236,6 +237,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(properties(256))]
+
         #[test]
         fn every_form_finds_the_same_end(
             filler in proptest::collection::vec(proptest::sample::select(b"{}[]\"\\\\ax:,\xc3\xa4 ".to_vec()), 0..300),

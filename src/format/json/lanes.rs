@@ -79,8 +79,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::properties::properties;
 
     proptest! {
+        #![proptest_config(properties(256))]
+
         #[test]
         fn special_bytes_are_found_alike(chunk: [u8; LANES]) {
             prop_assert_eq!(find_special(&chunk), find_special_in_tail(&chunk));

@@ -17,6 +17,7 @@ use super::split::{CHUNK_PARTS, CHUNK_ROWS, Parting, Piece};
 use super::wire::to_batch;
 use crate::error::{Error, Result};
 use crate::sink::{Block, IS_DELETED};
+use crate::stable_hash::stable_hash;
 
 /// By what the rows of a block are found again in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,11 +161,9 @@ fn without_tombstones(batch: &RecordBatch) -> Result<RecordBatch> {
 
 /// The query id of an insert: a function of its token, so that a successor finds it in `system.processes`, and the
 /// server refuses to run it twice at a time.
-pub(crate) fn query_id(token: &str) -> String {
-    // FNV-1a: ids of different tokens differ, whatever was cut off or replaced.
-    let hash = token
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+pub fn query_id(token: &str) -> String {
+    // Ids of different tokens differ, whatever was cut off or replaced.
+    let hash = stable_hash(token.as_bytes());
     let readable: String = token
         .chars()
         .take(80)

@@ -35,6 +35,7 @@ use self::check::{Existing, From, WrittenColumn, check};
 pub use self::client::{ClickHouseClient, quote_identifier, quote_string};
 use self::ddl::{Extra, TableName, create_database, create_table, create_view, time_column};
 use self::evolve::alteration;
+pub use self::insert::query_id;
 use self::insert::{Identity, Plan, insert_settings};
 use self::look::wait_for_running;
 use self::repeat::{Attempts, Server};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-pub(crate) use super::insert::query_id;
+use super::insert::query_id;
 use super::split::{Chunk, Part, Parting, Piece};
 use crate::error::Result;
 

@@ -22,6 +22,7 @@ use self::ledger::Ledger;
 use super::encode::{self, FileFormat};
 use super::{Block, OutputTable, Sink};
 use crate::error::{Error, Result};
+use crate::stable_hash::stable_hash;
 
 mod ledger;
 #[cfg(test)]
@@ -145,7 +146,8 @@ impl FileSink {
     }
 
     fn write_part(&self, block: &Block, bytes: &[u8]) -> Result<()> {
-        let name = format!("part-{:06}-{:016x}.{}", block.epoch, fingerprint(&block.token), self.format.extension());
+        let name =
+            format!("part-{:06}-{:016x}.{}", block.epoch, stable_hash(block.token.as_bytes()), self.format.extension());
         let (path, hidden) = (self.path.join(&name), self.path.join(format!(".{name}.tmp")));
         let write = || {
             let mut file = File::create(&hidden)?;
@@ -160,11 +162,6 @@ impl FileSink {
     fn failed(&self, path: &Path, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         Error::permanent(format!("cannot write the rows of table \"{}\" to {}", self.name, path.display()), cause)
     }
-}
-
-/// FNV-1a: the same in every build, so that a block finds its file again.
-fn fingerprint(token: &str) -> u64 {
-    token.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[async_trait]

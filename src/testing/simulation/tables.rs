@@ -11,7 +11,8 @@ use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type};
 
 use super::world::World;
 use crate::error::{Error, Result};
-use crate::sink::clickhouse::repeat::{Attempts, Server, query_id};
+use crate::sink::clickhouse::query_id;
+use crate::sink::clickhouse::repeat::{Attempts, Server};
 use crate::sink::clickhouse::split::{Part, Parting, Piece, split};
 use crate::sink::{Block, Guard, OutputTable, POSITION, Sink, TableForm};
 use crate::testing::cells::cells;

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use crate::sql::pipeline::Work;
 use crate::sql::query::load_texts;
 use crate::sql::text::Variables;
+use crate::testing::properties::properties;
 use crate::window::aggregate::{EventTimes, WindowPlan};
 use crate::window::pane::{Pane, PaneInput};
 use crate::window::stage::{Rows, evaluate};
@@ -88,7 +89,7 @@ fn row() -> impl Strategy<Value = Row> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(properties(48))]
 
     #[test]
     fn what_is_left_is_as_if_nothing_else_had_come(

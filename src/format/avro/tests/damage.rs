@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::samples::{full, topics};
 use super::*;
+use crate::testing::properties::properties;
 
 fn all_samples() -> Vec<(DecodeSpec, Vec<Record>)> {
     let of =
@@ -14,7 +15,7 @@ fn all_samples() -> Vec<(DecodeSpec, Vec<Record>)> {
 static SAMPLES: LazyLock<Vec<(DecodeSpec, Vec<Record>)>> = LazyLock::new(all_samples);
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(properties(400))]
 
     #[test]
     fn mutated_samples(topic in 0usize..21, at in any::<prop::sample::Index>(), hits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), cut in any::<Option<prop::sample::Index>>()) {

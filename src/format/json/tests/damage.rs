@@ -1,6 +1,8 @@
 //! Damaged records and arbitrary bytes: never a panic, never another value, the same on every processor.
 
 use proptest::prelude::*;
+
+use crate::testing::properties::properties;
 use serde_json::Value;
 
 use super::super::super::tests::{assert_same, assert_sound, of_format, options, spec, values};
@@ -29,7 +31,7 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(properties(500))]
 
     #[test]
     fn damage_is_never_fatal_and_every_processor_agrees(

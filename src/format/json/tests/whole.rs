@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::super::super::tests::assert_same;
 use super::*;
+use crate::testing::properties::properties;
 
 /// The formats as their options.
 const FORMATS: [&[(&str, &str)]; 6] = [
@@ -120,7 +121,7 @@ fn no_sample_is_malformed_in_its_own_format() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(properties(300))]
 
     #[test]
     fn each_record_has_rows_or_a_dead_letter_or_is_known_to_have_none(
