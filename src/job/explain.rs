@@ -242,11 +242,9 @@ fn duplicate_lines(plan: &DuplicatePlan, number: &str) -> Vec<String> {
     let within = Span::Fixed(plan.within);
     let (which, state) = match plan.keep {
         Keep::First => {
-            ("without another in the time before it, when the watermark has passed it", "its key and the time")
+            ("without another in the time before it, when the watermark has passed it", "the time of the last row")
         }
-        Keep::Last => {
-            ("without another in the time after it, when the watermark has passed that", "its last row and the time")
-        }
+        Keep::Last => ("without another in the time after it, when the watermark has passed that", "the last row"),
     };
     vec![
         format!("deduplication{number} by {} within {within}: a row stays {which}", names.join(", ")),

@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CeilFloorKind, DateTimeField, DuplicateTreatment, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName,
-    ObjectNamePart, OrderByExpr, OrderByOptions, Spanned, Value, VisitMut, VisitorMut,
+    ObjectNamePart, OrderByExpr, OrderByOptions, Spanned, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -119,15 +119,15 @@ fn rewrite_one(expression: &mut Expr) -> Result<(), Mistake> {
             Ok(())
         }
         Expr::RLike { negated, expr, pattern, .. } => {
-            let call = call("regexp_like", Span::empty(), vec![(**expr).clone(), (**pattern).clone()]);
-            *expression = match negated {
-                true => Expr::UnaryOp { op: datafusion::sql::sqlparser::ast::UnaryOperator::Not, expr: Box::new(call) },
-                false => call,
-            };
+            let is_like = call("regexp_like", Span::empty(), vec![(**expr).clone(), (**pattern).clone()]);
+            *expression = if *negated { not(is_like) } else { is_like };
             Ok(())
         }
-        Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("LOCALTIMESTAMP") => {
-            *expression = time(&call("now", name.span, Vec::new()));
+        Expr::SimilarTo { negated, expr, pattern, escape_char: None } => {
+            let Expr::Value(value) = pattern.as_ref() else { return Ok(()) };
+            let Value::SingleQuotedString(similar) = &value.value else { return Ok(()) };
+            let is_similar = call("regexp_like", Span::empty(), vec![(**expr).clone(), text(&of_similar(similar))]);
+            *expression = if *negated { not(is_similar) } else { is_similar };
             Ok(())
         }
         Expr::BinaryOp { left, op: BinaryOperator::Spaceship, right } => {
@@ -142,6 +142,10 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
     let Expr::Function(function) = expression else { return Ok(()) };
     let [ObjectNamePart::Identifier(name)] = function.name.0.as_slice() else { return Ok(()) };
     let (name, span) = (name.value.to_ascii_lowercase(), name.span);
+    if name == "localtimestamp" {
+        *expression = time(&call("now", span, Vec::new()));
+        return Ok(());
+    }
     let arguments = plain_arguments(function);
     if let Some((_, other)) = NAMES.iter().find(|(known, _)| *known == name) {
         rename(function, other);
@@ -324,7 +328,28 @@ fn plus(expression: Expr, more: i64) -> Expr {
 }
 
 fn negative(expression: &Expr) -> Expr {
-    Expr::UnaryOp { op: datafusion::sql::sqlparser::ast::UnaryOperator::Minus, expr: Box::new(nested(expression)) }
+    Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(nested(expression)) }
+}
+
+fn not(expression: Expr) -> Expr {
+    Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(expression) }
+}
+
+/// A pattern of SIMILAR TO, in which `%` is any text and `_` any letter, as a regular expression. DataFusion takes it for one as it is.
+fn of_similar(pattern: &str) -> String {
+    let mut made = "(?s)^(?:".to_owned();
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '%' => made.push_str(".*"),
+            '_' => made.push('.'),
+            '.' | '^' | '$' => made.extend(['\\', letter]),
+            '\\' => made.extend(['\\', letters.next().unwrap_or('\\')]),
+            other => made.push(other),
+        }
+    }
+    made.push_str(")$");
+    made
 }
 
 fn interval_of(words: String) -> Expr {
@@ -377,7 +402,7 @@ fn later(unit: Expr, amount: &Expr, to: &Expr, span: Span) -> Expr {
         _ => None,
     };
     let amount_known = match amount {
-        Expr::UnaryOp { op: datafusion::sql::sqlparser::ast::UnaryOperator::Minus, expr } => known(expr).map(|it| -it),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => known(expr).map(|it| -it),
         other => known(other),
     };
     let name = match &unit {
@@ -557,6 +582,12 @@ fn strftime(java: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::strftime;
+
+    #[test]
+    fn patterns_of_similar_to() {
+        assert_eq!(super::of_similar("a%_.(b|c)+"), "(?s)^(?:a.*.\\.(b|c)+)$");
+        assert_eq!(super::of_similar("100\\%"), "(?s)^(?:100\\%)$");
+    }
 
     #[test]
     fn patterns_of_postgresql() {

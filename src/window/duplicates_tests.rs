@@ -1,7 +1,5 @@
 //! Random rows in random slices against the definition.
 
-
-
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, TimestampMillisecondArray};
@@ -10,6 +8,7 @@ use proptest::prelude::*;
 
 use super::duplicates::{DuplicatePlan, Duplicates, Keep, POSITION_FIELDS};
 use super::watermark::END_OF_TIME;
+use crate::testing::properties::properties;
 
 /// Key, time in milliseconds, partition; the offset is the place.
 type Row = (Option<i64>, i64, i32);
@@ -56,7 +55,7 @@ fn staying(rows: &[Row], keep: Keep, within: i64) -> Vec<usize> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(properties(200))]
 
     #[test]
     fn what_stays_is_what_the_definition_says(
