@@ -287,6 +287,7 @@ mod tests {
                 made_at: 5,
                 fingerprints: vec!["f".into()],
                 outputs: vec!["t".into()],
+                replay: None,
                 positions: vec![Position {
                     table: "t".into(),
                     topic: "x".into(),

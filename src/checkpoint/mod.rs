@@ -95,6 +95,9 @@ pub struct Manifest {
     /// Truncates that this epoch has read, and that are to be applied to the other partitions of their topics.
     #[serde(default)]
     pub truncates: Vec<Truncate>,
+    /// Of a job that was set back, until it is again where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<Replay>,
     /// What had been looked up for tables that declare no columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovered: Option<SavedSchemas>,
@@ -156,6 +159,17 @@ pub struct Position {
     /// What told the topic from others of its name, where the brokers say so.
     #[serde(default)]
     pub topic_id: Option<String>,
+}
+
+/// What a job that was set back makes again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// Windows that begin earlier stay as they are, with their late rows; milliseconds. `None`: all are made again.
+    pub windows_from: Option<i64>,
+    /// How far each partition had been read: its topic, its number, the next record.
+    pub until: Vec<(String, i32, i64)>,
+    /// Whether the rows that are made again are still to be taken out of the tables.
+    pub takes_out: bool,
 }
 
 /// A truncate that one partition has read.

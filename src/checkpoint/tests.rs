@@ -16,6 +16,7 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         made_at: 5,
         fingerprints: Vec::new(),
         outputs: Vec::new(),
+        replay: None,
         positions: Vec::new(),
         watermarks: BTreeMap::new(),
         closed: BTreeMap::new(),

@@ -3,6 +3,7 @@
 mod demo;
 mod environment;
 mod explain;
+mod job;
 mod query;
 mod run;
 mod status;
@@ -51,6 +52,9 @@ enum Command {
     Validate(validate::ValidateArgs),
     /// Say what queries do: what is decoded, windows, state, sinks
     Explain(explain::ExplainArgs),
+    /// Set back a job that does not run
+    #[command(subcommand)]
+    Job(job::JobCommand),
     /// Run the cases of queries: records in, rows out, compared with what is expected
     Test(test::TestArgs),
     /// Compare a database with its mirror in ClickHouse, row by row where it must be; purge what is archived
@@ -103,6 +107,7 @@ pub fn main() -> ExitCode {
                 Command::Run(args) => run::run(args).await,
                 Command::Validate(args) => validate::run(&args).await,
                 Command::Explain(args) => explain::run(&args).await,
+                Command::Job(command) => job::run(command).await,
                 Command::Test(args) => return test::run(args).await,
                 Command::Verify(args) => return verify::run(&args).await,
                 Command::Query(args) => query::run(&args).await,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use clap::Args;
 use tokio::sync::watch;
 
@@ -14,6 +15,7 @@ use crate::checkpoint::CheckpointStore;
 use crate::error::{Error, Result};
 use crate::job::progress::Progress;
 use crate::job::run::Outcome;
+use crate::job::set_back::StartingPoint;
 use crate::job::settings::{Ending, Settings};
 use crate::options::parse_duration;
 use crate::sql::submission::{Discovered, Submission};
@@ -57,6 +59,10 @@ pub(crate) struct RunArgs {
     /// Forget the job's earlier checkpoints and start afresh
     #[arg(long)]
     reset_state: bool,
+    /// Read again from a time (2026-01-01, 2026-01-01T08:00:00+02:00; UTC without an offset) or from the earliest records, into the same
+    /// tables: what is made again is taken out of them first
+    #[arg(long, value_name = "TIME|earliest", conflicts_with_all = ["reset_state", "new_generation"], value_parser = starting_point)]
+    from: Option<StartingPoint>,
     /// Go on with topics that were deleted and created anew, from their beginning, into the same tables
     #[arg(long, conflicts_with = "reset_state")]
     new_generation: bool,
@@ -69,6 +75,22 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("\"{text}\" is not a duration such as 500ms, 5s or 1min"))
 }
 
+pub(super) fn starting_point(text: &str) -> Result<StartingPoint, String> {
+    let midnight = |date: NaiveDate| date.and_time(NaiveTime::MIN);
+    let local = || {
+        let written = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
+        let time = written.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok());
+        time.or_else(|| text.parse().ok().map(midnight)).map(|time| time.and_utc())
+    };
+    let time = || DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(local);
+    match text {
+        "earliest" => Ok(StartingPoint::Earliest),
+        _ => time().map(|time| StartingPoint::Time(time.timestamp_millis())).ok_or_else(|| {
+            format!("\"{text}\" is neither 'earliest' nor a time such as 2026-01-01 or 2026-01-01T08:00:00+02:00")
+        }),
+    }
+}
+
 impl RunArgs {
     fn settings(&self) -> Result<Settings> {
         let ending = match (self.bounded, self.until_caught_up) {
@@ -76,11 +98,7 @@ impl RunArgs {
             (_, true) => Ending::UntilCaughtUp,
             _ => Ending::Endless,
         };
-        let from_file = || self.query.files[0].file_stem().map(|stem| stem.to_string_lossy().into_owned());
-        let name = self.name.clone().or_else(from_file).unwrap_or_else(|| "job".into());
-        if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
-            return Err(Error::config(format!("--name \"{name}\": a job's name has no slash and no dot at its start")));
-        }
+        let name = job_name(&self.query, self.name.as_deref())?;
         let store = match (&self.checkpoint_dir, ending) {
             (Some(place), _) => CheckpointStore::at(place, variables(), &name)?,
             (None, Ending::Bounded) => CheckpointStore::in_memory(&name),
@@ -91,13 +109,24 @@ impl RunArgs {
         settings.flush_interval = self.flush_interval;
         settings.checkpoint_interval = self.checkpoint_interval;
         settings.reset_state = self.reset_state;
+        settings.set_back = self.from;
         settings.new_generation = self.new_generation;
         Ok(settings)
     }
 }
 
+/// The name that a job was given, or has from its file.
+pub(super) fn job_name(query: &QueryArgs, name: Option<&str>) -> Result<String> {
+    let from_file = || query.files[0].file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let name = name.map(str::to_owned).or_else(from_file).unwrap_or_else(|| "job".into());
+    if name.is_empty() || name.contains(['/', '\\']) || name.starts_with('.') {
+        return Err(Error::config(format!("--name \"{name}\": a job's name has no slash and no dot at its start")));
+    }
+    Ok(name)
+}
+
 /// The environment's variables that are text.
-fn variables() -> impl Iterator<Item = (String, String)> {
+pub(super) fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 

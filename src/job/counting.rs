@@ -7,7 +7,7 @@ use datafusion::arrow::array::RecordBatch;
 use super::input::{LaneWork, Letters, OutputRef};
 use super::keeping::ForRows;
 use super::lane::Lane;
-use super::message::Course;
+use super::message::{Course, ReadBefore};
 use super::retraction::{Signed, Signing};
 use super::{limits, rows};
 use crate::change::{ChangeBatch, NO_TIME};
@@ -43,6 +43,10 @@ impl Lane {
         aggregate.push(stages, &rows, times, &changes.source, &mut uncounted)?;
         let mut sent = Vec::new();
         for (rows, windows) in uncounted.late {
+            let (rows, windows) = match &self.read_before {
+                Some(before) => without_those_read(before, changes, rows, windows)?,
+                None => (rows, windows),
+            };
             let offsets = (0..rows.len()).map(|row| changes.offsets[rows.source_row(row)]).collect();
             let made = rows::late_rows(&rows, &windows, late_columns, &times.signs, changes, &late.schema)?;
             sent.push((made, offsets));
@@ -133,4 +137,19 @@ impl Lane {
         }
         Ok(())
     }
+}
+
+/// Leaves out the late rows that are in the late table already.
+fn without_those_read(
+    before: &ReadBefore,
+    changes: &ChangeBatch,
+    rows: Rows,
+    windows: Vec<(i64, i64)>,
+) -> Result<(Rows, Vec<(i64, i64)>)> {
+    let is_new = |(row, window): (usize, &(i64, i64))| {
+        !before.has(&changes.source, changes.offsets[rows.source_row(row)], *window)
+    };
+    let new: Vec<bool> = windows.iter().enumerate().map(is_new).collect();
+    let windows = windows.into_iter().zip(&new).filter(|(_, new)| **new).map(|(window, _)| window).collect();
+    Ok((rows.filter(&new.into())?, windows))
 }

@@ -282,12 +282,14 @@ impl Job {
         self.inputs.iter().any(|input| input.name() == table && input.is_idle())
     }
 
-    /// What a checkpoint says of how far windows have been closed: of queries over several tables.
-    fn closed_of_several(&self) -> BTreeMap<usize, i64> {
-        let several = |pipeline: &&usize| {
-            self.query.pipelines.get(**pipeline).is_some_and(|pipeline| pipeline.table_names().len() > 1)
-        };
-        self.closed_to.iter().filter(|(pipeline, _)| several(pipeline)).map(|(pipeline, it)| (*pipeline, *it)).collect()
+    /// What a checkpoint says of how far windows have been closed, where its tables do not say so: in queries over several, and after
+    /// the job was set back.
+    fn closed_beside_tables(&self) -> BTreeMap<usize, i64> {
+        let watermarks = self.watermarks();
+        let of_tables =
+            self.watermarks_of_pipelines(|table| (watermarks.get(table).copied().unwrap_or(BEGINNING_OF_TIME), false));
+        let is_other = |(pipeline, closed): &(&usize, &i64)| of_tables.get(pipeline) != Some(closed);
+        self.closed_to.iter().filter(is_other).map(|(pipeline, closed)| (*pipeline, *closed)).collect()
     }
 
     /// Tells the lanes which watermarks have `moved`, and has the windows of these pipelines closed; returns the lanes that will
@@ -381,11 +383,12 @@ impl Job {
                 .chain(self.resting.positions.clone())
                 .collect(),
             watermarks: self.watermarks(),
-            closed: self.closed_of_several(),
+            closed: self.closed_beside_tables(),
             intents,
             state_epoch: self.state_epoch,
             state_number: 0,
             truncates,
+            replay: self.replay_left(),
             discovered: self.discovered.clone(),
             finished: self.is_finished(),
         };

@@ -13,9 +13,9 @@ use super::fencing::Guard;
 use super::outside::Outside;
 use super::progress::Progress;
 use super::settings::Settings;
-use crate::checkpoint::{Checkpoint, Writer};
+use crate::checkpoint::{Checkpoint, Manifest, Replay, Writer};
 use crate::error::{Error, Result};
-use crate::sink::{Block, Guard as _, OutputTable, Sink};
+use crate::sink::{Block, Guard as _, OutputTable, Sink, TakeOut};
 
 /// How many tables are written at once.
 const AT_ONCE: usize = 4;
@@ -107,6 +107,9 @@ impl Worker {
             }
             self.guard.confirmed(begun);
         }
+        if let Some(replay) = delivery.checkpoint.manifest.replay.as_ref().filter(|it| delivery.again && it.takes_out) {
+            self.take_out(&delivery.checkpoint.manifest, replay).await?;
+        }
         let mut blocks: BTreeMap<usize, Vec<&Block>> = BTreeMap::new();
         delivery.blocks.iter().for_each(|(output, block)| blocks.entry(*output).or_default().push(block));
         let mut writes: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
@@ -123,6 +126,28 @@ impl Worker {
             self.progress.delivered(&position.source(), position.offset);
         }
         Ok(delivery.checkpoint.manifest.epoch)
+    }
+}
+
+impl Worker {
+    /// Takes out of the tables what a job that was set back makes again.
+    async fn take_out(&mut self, manifest: &Manifest, replay: &Replay) -> Result<()> {
+        let positions = manifest.positions.iter().map(|position| (position.source(), position.offset)).collect();
+        let what = TakeOut { positions, windows_from: replay.windows_from };
+        for (sink, table) in self.sinks.iter_mut().zip(&self.tables) {
+            let mut patience = Patience::new(table.name(), &self.outside);
+            loop {
+                let taken = async {
+                    self.guard.check().await?;
+                    sink.take_out(&what).await
+                };
+                match taken.await {
+                    Ok(()) => break,
+                    Err(error) => patience.wait(error).await?,
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ use super::derived::TableDecoder;
 use super::discovery::Drift;
 use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
 use super::keeping::{ForRows, Keeping};
-use super::message::{Assignment, Close, Course, FromLane, PartitionState, Takes, ToLane};
+use super::message::{Assignment, Close, Course, FromLane, PartitionState, ReadBefore, Takes, ToLane};
 use super::mirror::Mirror;
 use super::multiset;
 use super::outside::Outside;
@@ -65,6 +65,8 @@ pub struct Lane {
     /// When the decoder is asked again for what it could not get.
     retry_at: Option<Duration>,
     pub(super) course: Option<Arc<Course>>,
+    /// Of a job that was set back.
+    pub(super) read_before: Option<Arc<ReadBefore>>,
     /// When the partitions' clocks were last compared.
     pub(super) aligned: Duration,
     /// Whether the source has been asked since the lane last had to wait for the job.
@@ -153,6 +155,7 @@ impl Lane {
             held: VecDeque::new(),
             retry_at: None,
             course: None,
+            read_before: None,
             aligned: outside.elapsed(),
             polled: false,
             epoch: 0,
@@ -269,6 +272,7 @@ impl Lane {
                 self.check_bounds()?;
             }
             ToLane::Pause => self.course = None,
+            ToLane::Replay(before) => self.read_before = Some(before),
             ToLane::Cut { epoch, with_state, closes } => self.cut(epoch, with_state, closes)?,
             ToLane::ReadOn => self.holds = false,
             ToLane::Close(close) => self.close(&close)?,

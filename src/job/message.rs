@@ -38,6 +38,8 @@ pub enum ToLane {
         /// The generation.
         generation: u64,
     },
+    /// Some of what is read was read before.
+    Replay(Arc<ReadBefore>),
     /// Read, up to these offsets where given, then say `Reached` and wait.
     Run(Course),
     /// Read nothing more until the next `Run`.
@@ -59,6 +61,22 @@ pub enum ToLane {
     Neighbours(Arc<Vec<(InputId, Vec<Brief>)>>),
     /// End the thread.
     Stop,
+}
+
+/// What a job that was set back had read, of windows that stay as they were.
+#[derive(Debug, Default)]
+pub struct ReadBefore {
+    /// The start of the first window that is made again, milliseconds.
+    pub windows_from: i64,
+    /// How far each partition had been read.
+    pub until: BTreeMap<TopicPartition, i64>,
+}
+
+impl ReadBefore {
+    /// Whether a late row is in the late table already: it was read, and its window stays as it was.
+    pub fn has(&self, source: &TopicPartition, offset: i64, window: (i64, i64)) -> bool {
+        window.0 < self.windows_from && self.until.get(source).is_some_and(|until| offset < *until)
+    }
 }
 
 /// How far watermarks have come.

@@ -39,6 +39,7 @@ mod revising;
 pub mod rows;
 pub mod run;
 pub mod scan;
+pub mod set_back;
 pub mod settings;
 mod small_rows;
 pub mod table_input;

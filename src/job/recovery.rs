@@ -54,6 +54,7 @@ impl Job {
         carried.extend(self.looked_up_outputs());
         rows.retain_outputs(|output| !is_inline(&self.outputs.tables[output].form) && !carried.contains(&output));
         self.inputs.iter_mut().for_each(|input| input.note_clocks(last));
+        self.note_replay(last);
         self.revising.restore(recovered, &self.outputs)?;
         self.forget_closed(last).await?;
 

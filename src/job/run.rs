@@ -37,7 +37,7 @@ use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use super::ticker::Ticker;
-use crate::checkpoint::{Checkpoint, Position, Recovered, SavedSchemas, State, Truncate, Writer};
+use crate::checkpoint::{Checkpoint, Position, Recovered, Replay, SavedSchemas, State, Truncate, Writer};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
@@ -101,6 +101,8 @@ pub struct Job {
     /// Whether it ends only to go on with another plan.
     replans: bool,
     pub(super) resting: Resting,
+    /// Of a job that was set back, until it is where it was.
+    pub(super) replay: Option<Replay>,
     /// What has been written of windows that may still change.
     pub(super) revising: Revising,
     /// The small tables that are joined with, kept current.
@@ -161,7 +163,8 @@ pub async fn submit(
         let query = discovery.compile().await?;
         super::check::check(&query, &settings.name)?;
         query.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        let (settings, progress, stop) = (settings.clone(), Arc::clone(&progress), stop.clone());
+        let settings = Settings { set_back: settings.set_back.take(), ..settings.clone() };
+        let (progress, stop) = (Arc::clone(&progress), stop.clone());
         let (end, returned) = Box::pin(life(query, settings, progress, stop, Some(discovery))).await?;
         let Some(returned) = returned else { return Ok(end.outcome) };
         discovery = returned;
@@ -267,6 +270,9 @@ impl Job {
         let sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
+        if let Some(to) = settings.set_back {
+            sinks.iter().try_for_each(|sink| sink.check_take_out(to.time()))?;
+        }
         let endless = settings.ending == Ending::Endless;
         let small_tables = SmallTables::load(&query, &settings.outside, &progress, endless).await?;
         let (reports_in, reports) = mpsc::channel(settings.outside.reports());
@@ -320,9 +326,14 @@ impl Job {
             drifts: Vec::new(),
             replans: false,
             resting: Resting::default(),
+            replay: None,
             revising,
             small_tables,
             own_reports: reports_in,
+        };
+        let recovered = match job.settings.set_back {
+            Some(to) => Some(job.set_back(recovered, to).await?),
+            None => recovered,
         };
         match recovered {
             Some(mut recovered) => {
@@ -375,7 +386,10 @@ impl Job {
     fn set_out(&mut self) -> Result<()> {
         let is_bounded = self.settings.ending != Ending::Endless;
         for input in &mut self.inputs {
-            self.ends.extend(block_in_place(|| input.end_offsets())?);
+            match self.settings.ending {
+                Ending::AtOnce => self.ends.extend(input.ranges().map(|(source, range)| (source, range.to))),
+                _ => self.ends.extend(block_in_place(|| input.end_offsets())?),
+            }
         }
         let bounds = is_bounded.then(|| self.ends.clone());
         self.order(|| ToLane::Run(Course { windows: true, rows: true, bounds: bounds.clone() }));
@@ -631,7 +645,7 @@ type Known<'a> = Option<(&'a Query, &'a Outputs)>;
 
 async fn recover(known: Known<'_>, settings: &Settings) -> Result<Found> {
     let found = settings.checkpoints.recover().await?;
-    let Some(recovered) = &found.1 else { return Ok(found) };
+    let Some(recovered) = found.1.as_ref().filter(|_| settings.set_back.is_none()) else { return Ok(found) };
     if let Some((query, outputs)) = known {
         changed_query::check(recovered, query, &outputs.tables, settings)?;
     }
@@ -663,7 +677,7 @@ async fn take_over(found: Found, known: Known<'_>, settings: &Settings) -> Resul
     }
     if let Some(recovered) = &mut recovered {
         writer.follow(recovered.with_state.manifest.number);
-        if let Some((query, _)) = known {
+        if let Some((query, _)) = known.filter(|_| settings.set_back.is_none()) {
             changed_query::renumber(recovered, query);
         }
     }

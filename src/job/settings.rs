@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outside::{Outside, World};
+use super::set_back::StartingPoint;
 use crate::checkpoint::CheckpointStore;
 
 /// When a run ends by itself.
@@ -15,6 +16,8 @@ pub enum Ending {
     Bounded,
     /// When all that the topics held at the start has been read; windows stay open for the next run.
     UntilCaughtUp,
+    /// Without reading: what is to be done before that is done.
+    AtOnce,
 }
 
 /// How a job runs.
@@ -30,6 +33,8 @@ pub struct Settings {
     pub checkpoints: CheckpointStore,
     /// Whether to forget earlier checkpoints and start afresh.
     pub reset_state: bool,
+    /// From where to read again into the same tables, when the job is to be set back.
+    pub set_back: Option<StartingPoint>,
     /// Whether topics that were created anew are read from their beginning.
     pub new_generation: bool,
     /// The longest that rows wait before they are written.
@@ -53,6 +58,7 @@ impl Settings {
             ending,
             checkpoints,
             reset_state: false,
+            set_back: None,
             new_generation: false,
             flush_interval: Duration::from_secs(1),
             flush_rows: 250_000,

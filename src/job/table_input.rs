@@ -201,6 +201,16 @@ impl TableInput {
         self.source.first_offsets(partitions)
     }
 
+    /// The first record of each of these partitions that was written at a time or later.
+    pub fn written_from(&mut self, partitions: &[TopicPartition], time: i64) -> Result<BTreeMap<TopicPartition, i64>> {
+        self.source.offsets_after(partitions, time.saturating_sub(1))
+    }
+
+    /// The generation of versions that nothing has raised yet.
+    pub fn first_generation(&self) -> u64 {
+        self.generation
+    }
+
     fn give(
         &mut self,
         lanes: &mut Lanes,

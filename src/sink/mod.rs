@@ -64,6 +64,8 @@ pub const COUNT: &str = "_count";
 /// In the tombstone column: not a row but the order to take away every row with a lesser version. The table was truncated
 /// there, and the job does not know its rows. Its other columns say nothing.
 pub const EMPTIED: u8 = 2;
+/// The column of results and late rows that says when their window begins, where a query selects it.
+pub const WINDOW_START: &str = "window_start";
 /// Position columns of [`TableForm::Log`], [`TableForm::Late`] and [`TableForm::DeadLetters`]: Utf8, Int32, Int64, not null.
 pub const POSITION: [&str; 3] = ["_topic", "_partition", "_offset"];
 
@@ -128,6 +130,15 @@ impl Block {
     }
 }
 
+/// The rows that a job which was set back makes again.
+#[derive(Debug, Clone)]
+pub struct TakeOut {
+    /// Those of records from these offsets on.
+    pub positions: Vec<(TopicPartition, i64)>,
+    /// Of windows only those that begin at or after this time; `None`: all. Milliseconds.
+    pub windows_from: Option<i64>,
+}
+
 /// Whether this process is still the one that may write.
 #[async_trait]
 pub trait Guard: fmt::Debug + Send + Sync {
@@ -155,6 +166,17 @@ pub trait Sink: Send {
 
     /// Writes a block that may have been written before a crash, so that it is there once: looks first where looking is possible.
     async fn write_again(&mut self, block: &Block) -> Result<()>;
+
+    /// Whether [`Self::take_out`] will do, asked before the job is set back.
+    fn check_take_out(&self, _windows_from: Option<i64>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Takes out the rows that a job which was set back makes again; of a table whose rows fold by their versions, none. May be
+    /// repeated.
+    async fn take_out(&mut self, _what: &TakeOut) -> Result<()> {
+        Ok(())
+    }
 
     /// Rows and bytes are complete: called at the end of a run (files are closed here).
     async fn finish(&mut self) -> Result<()> {

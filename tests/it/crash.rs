@@ -8,7 +8,7 @@ use data_gen::units::Rate;
 
 use crate::million::{check, query};
 use crate::oracle::Oracle;
-use crate::run::{Running, highwater, wait_until};
+use crate::run::{Running, Said, highwater, wait_until};
 use crate::stack::Database;
 use crate::topic::Topic;
 
@@ -65,6 +65,17 @@ impl Job {
 
     fn with(&self, more: &[&str]) -> Vec<String> {
         self.arguments.iter().cloned().chain(more.iter().map(|&it| it.to_owned())).collect()
+    }
+
+    /// Runs it until it ends by itself.
+    pub(crate) fn run(&self, more: &[&str]) -> Said {
+        highwater(self.with(more))
+    }
+
+    /// Sets it back.
+    pub(crate) fn rewind(&self, to: &str) -> Said {
+        let own = self.arguments[1..6].iter().map(String::as_str);
+        highwater(["job", "rewind"].into_iter().chain(own).chain(["--to", to]))
     }
 
     pub(crate) fn start(&self, more: &[&str]) -> Running {

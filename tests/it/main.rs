@@ -26,6 +26,7 @@ mod oracle;
 mod pipelines;
 mod proxy;
 mod real_path;
+mod replay;
 mod run;
 mod schema_change;
 mod stack;

@@ -44,6 +44,8 @@ pub(super) struct Plan {
     pub(super) compression: Compression,
     /// Whether a mirror's tombstones are left out: an archive keeps what its source deletes.
     pub(super) keeps_deleted: bool,
+    /// Whether it holds results of windows that come early or are corrected.
+    pub(super) is_revised: bool,
     /// Settings of every insert that this server knows.
     pub(super) settings: Vec<(&'static str, String)>,
 }
@@ -160,14 +162,21 @@ fn without_tombstones(batch: &RecordBatch) -> Result<RecordBatch> {
 }
 
 /// The query id of an insert: a function of its token, so that a successor finds it in `system.processes`, and the
-/// server refuses to run it twice at a time.
+/// server refuses to run it twice at a time. Ids of different tokens differ, whatever was cut off or replaced.
 pub fn query_id(token: &str) -> String {
-    // Ids of different tokens differ, whatever was cut off or replaced.
-    let hash = stable_hash(token.as_bytes());
+    format!("{}-{:016x}", readable(token), stable_hash(token.as_bytes()))
+}
+
+/// A regular expression for the query ids of all inserts of a job: its tokens say when it was started, too.
+pub(super) fn query_ids_of(job: &str) -> String {
+    format!("^{}[0-9]+/", regex::escape(&readable(&format!("{job}@"))))
+}
+
+fn readable(token: &str) -> String {
     let readable: String = token
         .chars()
         .take(80)
         .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '/' | '-' | '_') { c } else { '_' })
         .collect();
-    format!("highwater-{readable}-{hash:016x}")
+    format!("highwater-{readable}")
 }

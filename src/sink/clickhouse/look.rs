@@ -11,11 +11,11 @@ use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit};
 use super::check::{From, WrittenColumn};
 use super::client::{ClickHouseClient, quote_identifier, quote_string};
 use super::ddl::Extra;
-use super::insert::{Identity, Plan};
+use super::insert::{Identity, Plan, query_ids_of};
 use super::split::{Part, Parting};
 use super::types::ChType;
 use crate::error::{Error, Result};
-use crate::sink::Block;
+use crate::sink::{Block, TakeOut, WINDOW_START};
 
 /// How often a running insert is looked for.
 const POLL: Duration = Duration::from_millis(200);
@@ -26,8 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// `others` are killed, when they take their time: what is there then is there, the rest is sent by us.
 pub(super) async fn wait_for_running(client: &ClickHouseClient, query_ids: &[String], others: bool) -> Result<()> {
     let ids: Vec<String> = query_ids.iter().map(|id| quote_string(id)).collect();
-    let sql = format!("SELECT count() FROM system.processes WHERE query_id IN ({})", ids.join(", "));
-    let kill = format!("KILL QUERY WHERE query_id IN ({}) ASYNC", ids.join(", "));
+    wait_for(client, &format!("query_id IN ({})", ids.join(", ")), others).await
+}
+
+async fn wait_for(client: &ClickHouseClient, condition: &str, others: bool) -> Result<()> {
+    let sql = format!("SELECT count() FROM system.processes WHERE {condition}");
+    let kill = format!("KILL QUERY WHERE {condition} ASYNC");
     let (mut waited, mut killed) = (Duration::ZERO, !others);
     loop {
         let running = match client.query_tsv(&sql).await {
@@ -109,6 +113,42 @@ impl Plan {
             found.insert(part, count.parse().map_err(|_| unreadable())?);
         }
         Ok(Some(found))
+    }
+
+    /// Which rows a job that was set back makes again; `None` where they fold by their versions.
+    fn made_again(&self, what: &TakeOut, job: &str) -> Option<String> {
+        let column = |name: &str| self.columns.iter().any(|column| column.name == name);
+        let of_windows = what
+            .windows_from
+            .filter(|_| column(WINDOW_START))
+            .map(|from| format!("{} >= fromUnixTimestamp64Milli({from}, 'UTC')", quote_identifier(WINDOW_START)));
+        let of_job = column("_job").then(|| format!("_job = {}", quote_string(job)));
+        let own = match self.identity {
+            Identity::Positions(_) => {
+                let ranges = what.positions.iter();
+                let ranges = ranges.map(|(from, offset)| (from.topic.to_string(), from.partition, *offset, i64::MAX));
+                Some(positions(ranges.collect()))
+            }
+            Identity::Epoch(_) => None,
+            Identity::Versions if self.is_revised => None,
+            Identity::Versions | Identity::None => return None,
+        };
+        let conditions: Vec<String> = [own, of_job, of_windows].into_iter().flatten().collect();
+        Some(if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") })
+    }
+
+    /// Takes out the rows that a job which was set back makes again, after the inserts of its earlier runs.
+    pub(super) async fn take_out(&self, client: &ClickHouseClient, what: &TakeOut, job: &str) -> Result<()> {
+        let Some(condition) = self.made_again(what, job) else { return Ok(()) };
+        wait_for(client, &format!("match(query_id, {})", quote_string(&query_ids_of(job))), true).await?;
+        let table = self.name.quoted();
+        let count = client.query_tsv(&format!("SELECT count() FROM {table} WHERE {condition}")).await?;
+        if count.trim() != "0" {
+            tracing::info!("taking {} rows out of {}, which are made again", count.trim(), self.name);
+            let sql = format!("ALTER TABLE {table} DELETE WHERE {condition} SETTINGS mutations_sync = 2");
+            client.query_tsv(&sql).await?;
+        }
+        Ok(())
     }
 
     /// In a table that several jobs fill (dead letters) the rows of another job at the same positions prove nothing.

@@ -43,7 +43,9 @@ use self::split::{CHUNK_ROWS, Part, Piece, split};
 use self::types::limit;
 use crate::error::{Error, Result};
 use crate::sink::limits::{Limit, Limits};
-use crate::sink::{Block, Guard, IS_DELETED, OutputTable, POSITION, ROW_NUMBER, Sink, TableForm, VERSION};
+use crate::sink::{
+    Block, Guard, IS_DELETED, OutputTable, POSITION, ROW_NUMBER, Sink, TableForm, TakeOut, VERSION, WINDOW_START,
+};
 
 /// The options that this sink reads.
 pub const OPTIONS: &[&str] = &[
@@ -407,6 +409,7 @@ impl Sink for ClickHouseSink {
             replicated: existing.is_replicated(),
             compression: self.compression,
             keeps_deleted: keeps_deleted(&self.output)?,
+            is_revised: self.output.form == TableForm::Revised,
             settings: insert_settings(&known, parting),
             parting,
             name,
@@ -417,6 +420,27 @@ impl Sink for ClickHouseSink {
 
     fn limits(&self) -> Limits {
         self.limits.clone()
+    }
+
+    fn check_take_out(&self, windows_from: Option<i64>) -> Result<()> {
+        let plan = self.plan()?;
+        let why = match (plan.identity, &self.output.form, windows_from) {
+            (Identity::None, ..) => "it has no columns that say which rows are of this job",
+            (_, TableForm::Results | TableForm::Revised, Some(_))
+                if self.output.schema.column_with_name(WINDOW_START).is_none() =>
+            {
+                "it has no window_start, which would say of which windows its rows are; select it, or read from 'earliest'"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::config(format!(
+            "rows that are made again cannot be taken out of the ClickHouse table {}: {why}",
+            plan.name
+        )))
+    }
+
+    async fn take_out(&mut self, what: &TakeOut) -> Result<()> {
+        self.plan()?.take_out(&self.client, what, &self.output.job).await
     }
 
     async fn write(&mut self, block: &Block) -> Result<()> {

@@ -166,6 +166,14 @@ impl FileSink {
 
 #[async_trait]
 impl Sink for FileSink {
+    fn check_take_out(&self, _windows_from: Option<i64>) -> Result<()> {
+        Err(Error::config(format!(
+            "table \"{}\": rows cannot be taken out of files again; delete {} and run with --reset-state",
+            self.name,
+            self.path.display()
+        )))
+    }
+
     async fn prepare(&mut self) -> Result<()> {
         self.place = self.open()?;
         Ok(())
