@@ -24,6 +24,7 @@ pub mod metadata;
 mod names;
 mod nth_value;
 mod other_names;
+mod patterns;
 pub mod pipeline;
 pub mod processing_time;
 pub mod query;

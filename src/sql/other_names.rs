@@ -24,10 +24,11 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::functions::TIME;
 use super::interval::qualified;
+use super::patterns::{of_java, of_postgresql, of_similar};
 use super::spark::Mistake;
 
 /// What is only called otherwise.
-const NAMES: [(&str, &str); 23] = [
+const NAMES: [(&str, &str); 22] = [
     ("approx_count_distinct", "approx_distinct"),
     ("approx_percentile", "approx_percentile_cont"),
     ("percentile_approx", "approx_percentile_cont"),
@@ -47,7 +48,6 @@ const NAMES: [(&str, &str); 23] = [
     ("locate", "strpos"),
     ("regexp", "regexp_like"),
     ("rlike", "regexp_like"),
-    ("unix_timestamp", "to_unixtime"),
     ("variance", "var_samp"),
     ("std", "stddev"),
     ("timestamp_millis", "to_timestamp_millis"),
@@ -183,6 +183,12 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
             let mut made = call("date_format", span, vec![from_seconds(seconds), pattern.clone()]);
             rewrite_function(&mut made)?;
             Some(made)
+        }
+        ("unix_timestamp", Some([])) => Some(call("to_unixtime", span, vec![call("now", span, Vec::new())])),
+        ("unix_timestamp", _) => {
+            translate_pattern(function)?;
+            rename(function, "to_unixtime");
+            None
         }
         ("to_timestamp_ltz", Some([number, digits])) => to_timestamp_ltz(number, digits, span)?,
         ("timestampdiff", Some([unit, from, to])) => {
@@ -335,23 +341,6 @@ fn not(expression: Expr) -> Expr {
     Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(expression) }
 }
 
-/// A pattern of SIMILAR TO, in which `%` is any text and `_` any letter, as a regular expression. DataFusion takes it for one as it is.
-fn of_similar(pattern: &str) -> String {
-    let mut made = "(?s)^(?:".to_owned();
-    let mut letters = pattern.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '%' => made.push_str(".*"),
-            '_' => made.push('.'),
-            '.' | '^' | '$' => made.extend(['\\', letter]),
-            '\\' => made.extend(['\\', letters.next().unwrap_or('\\')]),
-            other => made.push(other),
-        }
-    }
-    made.push_str(")$");
-    made
-}
-
 fn interval_of(words: String) -> Expr {
     Expr::Interval(Interval {
         value: Box::new(text(&words)),
@@ -474,135 +463,8 @@ fn translate_pattern(function: &mut Function) -> Result<(), Mistake> {
     if !pattern.contains('%') {
         *pattern = match name.eq_ignore_ascii_case("to_char") || pattern.contains("YYYY") || pattern.contains("HH24") {
             true => of_postgresql(pattern),
-            false => strftime(pattern).map_err(|message| (place, message))?,
+            false => of_java(pattern).map_err(|message| (place, message))?,
         };
     }
     Ok(())
-}
-
-/// PostgreSQL's fields, longer ones before those that they begin with.
-const POSTGRESQL: [(&str, &str); 19] = [
-    ("YYYY", "%Y"),
-    ("YY", "%y"),
-    ("MONTH", "%B"),
-    ("MON", "%b"),
-    ("MM", "%m"),
-    ("MI", "%M"),
-    ("MS", "%3f"),
-    ("US", "%6f"),
-    ("DDD", "%j"),
-    ("DD", "%d"),
-    ("DAY", "%A"),
-    ("DY", "%a"),
-    ("HH24", "%H"),
-    ("HH12", "%I"),
-    ("HH", "%I"),
-    ("SS", "%S"),
-    ("AM", "%p"),
-    ("PM", "%p"),
-    ("TZ", "%Z"),
-];
-
-/// A pattern of PostgreSQL for strftime: small letters stand for fields as well, `"text"` for itself.
-fn of_postgresql(pattern: &str) -> String {
-    let mut made = String::new();
-    let mut rest = pattern;
-    while let Some(first) = rest.chars().next() {
-        if first == '"' {
-            let (text, after) = rest[1..].split_once('"').unwrap_or((&rest[1..], ""));
-            made.push_str(text);
-            rest = after;
-            continue;
-        }
-        let begins = |field: &str| rest.get(..field.len()).is_some_and(|start| start.eq_ignore_ascii_case(field));
-        match POSTGRESQL.iter().find(|(field, _)| begins(field)) {
-            Some((field, strftime)) => {
-                made.push_str(strftime);
-                rest = &rest[field.len()..];
-            }
-            None => {
-                made.push(first);
-                rest = &rest[first.len_utf8()..];
-            }
-        }
-    }
-    made
-}
-
-/// The same pattern for strftime.
-fn strftime(java: &str) -> Result<String, String> {
-    let mut made = String::new();
-    let mut rest = java;
-    while let Some(first) = rest.chars().next() {
-        if first == '\'' {
-            let (text, after) = rest[1..].split_once('\'').unwrap_or((&rest[1..], ""));
-            made.push_str(if text.is_empty() { "'" } else { text });
-            rest = after;
-            continue;
-        }
-        let after = rest.trim_start_matches(first);
-        // What is repeated, and not a letter, stands for itself as often.
-        let field = &rest[..rest.len() - after.len()];
-        made.push_str(match field {
-            "y" | "yyyy" | "u" | "uuuu" => "%Y",
-            "yy" | "uu" => "%y",
-            "MMMM" => "%B",
-            "MMM" => "%b",
-            "MM" => "%m",
-            "M" => "%-m",
-            "dd" => "%d",
-            "d" => "%-d",
-            "DDD" => "%j",
-            "EEEE" => "%A",
-            "E" | "EE" | "EEE" => "%a",
-            "HH" => "%H",
-            "H" => "%-H",
-            "hh" => "%I",
-            "h" => "%-I",
-            "mm" => "%M",
-            "m" => "%-M",
-            "ss" => "%S",
-            "s" => "%-S",
-            "SSS" => "%3f",
-            "SSSSSS" => "%6f",
-            "SSSSSSSSS" => "%9f",
-            "a" => "%p",
-            other if first.is_ascii_alphabetic() => {
-                return Err(format!(
-                    "`{other}` of the pattern '{java}' is not known; write it as strftime has it, such as '%Y-%m-%d %H:%M:%S'"
-                ));
-            }
-            other => other,
-        });
-        rest = after;
-    }
-    Ok(made)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::strftime;
-
-    #[test]
-    fn patterns_of_similar_to() {
-        assert_eq!(super::of_similar("a%_.(b|c)+"), "(?s)^(?:a.*.\\.(b|c)+)$");
-        assert_eq!(super::of_similar("100\\%"), "(?s)^(?:100\\%)$");
-    }
-
-    #[test]
-    fn patterns_of_postgresql() {
-        assert_eq!(super::of_postgresql("YYYY-MM-DD HH24:MI:SS.MS"), "%Y-%m-%d %H:%M:%S.%3f");
-        assert_eq!(super::of_postgresql("dd Mon yyyy, hh12:mi am"), "%d %b %Y, %I:%M %p");
-        assert_eq!(super::of_postgresql("\"DD\" ä DY"), "DD ä %a");
-    }
-
-    #[test]
-    fn patterns_of_java() {
-        let same = |java: &str, expected: &str| assert_eq!(strftime(java).as_deref(), Ok(expected));
-        same("yyyy-MM-dd HH:mm:ss.SSS", "%Y-%m-%d %H:%M:%S.%3f");
-        same("yyyyMMdd'T'HH''", "%Y%m%dT%H'");
-        same("EEE, d MMM yy -- hh a", "%a, %-d %b %y -- %I %p");
-        same("", "");
-        assert!(strftime("yyyy-QQ").is_err_and(|message| message.contains("`QQ`")));
-    }
 }
