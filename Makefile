@@ -45,6 +45,10 @@ lint: setup ## Format, clippy and documentation, without a warning
 lint-shell: ## shellcheck of the scripts
 	shellcheck -x -P . $(NATIVE)/*.sh $(NATIVE)/services/*.sh scripts/*.sh .ci/run
 
+.PHONY: deny
+deny: ## Advisories, licences and sources of all dependencies (needs cargo-deny, and the network for advisories)
+	cargo deny check
+
 .PHONY: check-compose
 check-compose: ## Check compose/docker-compose.yml, where docker compose is installed
 	@scripts/check-compose.sh
@@ -58,6 +62,12 @@ test: lint check-compose ## Lint, then all tests on real services (started for i
 .PHONY: test-fast
 test-fast: setup ## Tests that need no services
 	cargo test --workspace --lib --bins
+
+.PHONY: soak
+soak: setup ## An hour of new random lives, queries, histories and kills, of which make test tries a few
+	@PORT_BASE=$(TEST_PORT_BASE) HIGHWATER_LIVES=$(or $(HIGHWATER_LIVES),20000) HIGHWATER_SEEDS=$(or $(HIGHWATER_SEEDS),20000) \
+	PROPTEST_CASES=$(or $(PROPTEST_CASES),3000) HIGHWATER_KILLS=$(or $(HIGHWATER_KILLS),300) \
+	scripts/test.sh -- testing:: model mirror_tests retract:: crash:: faults:: fencing:: replay::
 
 .PHONY: bench
 bench: setup ## Speed beside librdkafka's own, on 5,000,000 events

@@ -328,9 +328,10 @@ impl Place {
         let is_drop = |phase: &Phase| matches!(phase.work, Work::Drop { .. });
         let rate = |run: &Run| self.events as f64 / run.seconds;
         let drops = phases.iter().zip(&medians).filter(|((phase, _), _)| is_drop(phase));
-        let limit = drops.map(|(_, run)| rate(run)).fold(f64::NAN, f64::max);
+        let first = medians.first().map_or(f64::NAN, &rate);
+        let limit = drops.map(|(_, run)| rate(run)).reduce(f64::max).unwrap_or(first);
         let mut text = format!(
-            "\n{} events, 4 partitions, median of {} rounds; the ratio is to the faster of the first two\n\n\
+            "\n{} events, 4 partitions, median of {} rounds; the ratio is to the faster of those that drop, or to the first\n\n\
              | what | seconds | events/s | ratio | CPU seconds | peak memory |\n|---|---|---|---|---|---|\n",
             self.events,
             runs.first().map_or(0, Vec::len)

@@ -213,6 +213,7 @@ impl Job {
         let Step::Cutting { mut state, changed, .. } = std::mem::replace(&mut self.step, Step::Gathering) else {
             return Ok(());
         };
+        self.check_memory()?;
         if let Some(state) = &mut state {
             self.nested.save(state)?;
         }
@@ -325,7 +326,7 @@ impl Job {
         let Step::Closing { mut state, closed, mut neighbours, peeked, mut looked, watermarks, .. } = step else {
             return Ok(());
         };
-        self.progress.set_open_windows(self.open_windows.values().sum::<usize>() + self.nested.open_windows());
+        self.progress.set_open_windows(self.held().values().map(|held| held.panes).sum());
         state.as_mut().map(|state| self.revising.save_filled(state)).transpose()?;
         let mut results = BTreeMap::new();
         let (mut by_pipeline, mut peeked_of) = (by_pipeline(closed), by_pipeline(peeked));

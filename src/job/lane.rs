@@ -516,14 +516,14 @@ impl Lane {
     fn cut(&mut self, epoch: u64, with_state: bool, closes: bool) -> Result<()> {
         self.epoch = epoch + 1;
         let mut state = Vec::new();
-        let mut open_windows = 0;
+        let mut held = Vec::new();
         let mut changed = Vec::new();
         let mut keyed = Vec::new();
         for table in self.tables.iter().filter(|_| with_state) {
             keyed.extend(table.keeping.save(&table.plan.table.name)?);
         }
         for (input, aggregate) in self.tables.iter_mut().flat_map(LaneTable::aggregates) {
-            open_windows += aggregate.open_windows();
+            held.push((input, aggregate.held()));
             if with_state {
                 state.push((input, aggregate.copy_state()?));
             }
@@ -546,7 +546,7 @@ impl Lane {
         });
         let partitions = partitions.collect();
         self.holds = closes && !changed.is_empty();
-        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, open_windows, changed })
+        self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, held, changed })
     }
 
     /// A window once closed stays closed: the clocks of idle partitions, which may be behind, go on to the watermark.
@@ -569,8 +569,9 @@ impl Lane {
                 windows.push((input, aggregate.close(*watermark)?));
             }
         }
-        let open_windows = self.tables.iter_mut().flat_map(LaneTable::aggregates).map(|it| it.1.open_windows()).sum();
-        self.report(FromLane::Closed { lane: self.number, windows, open_windows, peeked })
+        let held =
+            self.tables.iter_mut().flat_map(LaneTable::aggregates).map(|(input, it)| (input, it.held())).collect();
+        self.report(FromLane::Closed { lane: self.number, windows, held, peeked })
     }
 
     fn generation(&self, source: &TopicPartition) -> u64 {

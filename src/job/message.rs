@@ -11,7 +11,7 @@ use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::Truncate;
 use crate::error::Error;
 use crate::state::PartitionRows;
-use crate::window::aggregate::{InputId, WindowState};
+use crate::window::aggregate::{Held, InputId, WindowState};
 use crate::window::changed::WindowBounds;
 use crate::window::session_state::Brief;
 
@@ -169,8 +169,8 @@ pub enum FromLane {
         state: Vec<(InputId, Vec<WindowState>)>,
         /// The kept rows of its partitions, when state was asked for.
         keyed: Vec<PartitionRows>,
-        /// How many windows are open.
-        open_windows: usize,
+        /// What the open windows of each input hold.
+        held: Vec<(InputId, Held)>,
         /// The windows of each input with early or corrected results that have changed since they were last looked at. A lane that
         /// has such inputs reads on after the `Close` or `ReadOn`, so that what is looked at is of this cut.
         changed: Vec<(InputId, Vec<WindowBounds>)>,
@@ -181,8 +181,8 @@ pub enum FromLane {
         lane: usize,
         /// The closed windows of each input.
         windows: Vec<(InputId, Vec<WindowState>)>,
-        /// How many windows are still open.
-        open_windows: usize,
+        /// What the open windows of each input hold.
+        held: Vec<(InputId, Held)>,
         /// Copies of windows that stay open: those that were asked for, and those that have ended.
         peeked: Vec<(InputId, Vec<WindowState>)>,
     },

@@ -21,6 +21,7 @@ pub mod lane;
 pub mod lanes;
 mod limits;
 pub mod lookup;
+pub mod memory;
 mod merge;
 pub mod message;
 pub mod mirror;

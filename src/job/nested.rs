@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::sql::pipeline::{Bounds, ClosedWindow, Nested, Pipeline, Windowed};
 use crate::sql::query::Query;
 use crate::window::NO_EVENT_TIME;
-use crate::window::aggregate::{EventTimes, InputId, Refused, Uncounted, WindowAggregate, WindowState};
+use crate::window::aggregate::{EventTimes, Held, InputId, Refused, Uncounted, WindowAggregate, WindowState};
 use crate::window::duplicates::Duplicates;
 use crate::window::row_windows::milliseconds;
 use crate::window::session_state::Brief;
@@ -71,9 +71,10 @@ impl NestedWindows {
         self.windows.contains_key(&id) || self.duplicates.contains_key(&id)
     }
 
-    /// Number of open windows.
-    pub(super) fn open_windows(&self) -> usize {
-        self.windows.values().map(WindowAggregate::open_windows).sum()
+    /// What the open windows hold, and what is known of keys.
+    pub(super) fn held(&self) -> impl Iterator<Item = (InputId, Held)> {
+        let windows = self.windows.iter().map(|(id, aggregate)| (*id, aggregate.held()));
+        windows.chain(self.duplicates.iter().map(|(id, duplicates)| (*id, duplicates.held())))
     }
 
     /// Adds copies of all to what a checkpoint saves.

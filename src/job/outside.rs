@@ -16,6 +16,9 @@ use crate::options::Options;
 use crate::sink::{self, OutputTable, Sink};
 use crate::source::{self, Source};
 
+/// How much a Kafka client fetches ahead.
+const FETCHED: &str = "properties.queued.max.messages.kbytes";
+
 /// The outside of a job.
 pub trait Outside: Debug + Send + Sync {
     /// The wall clock, milliseconds since the epoch.
@@ -65,7 +68,10 @@ pub trait Outside: Debug + Send + Sync {
 
 /// This machine's clock, and the connectors that the tables name.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct World;
+pub struct World {
+    /// How many bytes each lane may have fetched ahead, if that is bounded.
+    pub fetched: Option<usize>,
+}
 
 impl Outside for World {
     fn now(&self) -> i64 {
@@ -77,7 +83,16 @@ impl Outside for World {
     }
 
     fn sources(&self, tables: &[&Options]) -> Result<Vec<Box<dyn Source>>> {
-        source::open_together(tables)
+        let Some(fetched) = self.fetched else { return source::open_together(tables) };
+        let bounded = |options: &&Options| {
+            let mut options = (*options).clone();
+            if options.get("connector") == Some("kafka") && options.get(FETCHED).is_none() {
+                options.set(FETCHED, (fetched / 1024).to_string());
+            }
+            options
+        };
+        let bounded: Vec<Options> = tables.iter().map(bounded).collect();
+        source::open_together(&bounded.iter().collect::<Vec<_>>())
     }
 
     fn sink(&self, table: &OutputTable, resume: bool) -> Result<Box<dyn Sink>> {

@@ -44,7 +44,7 @@ use crate::sql::catalog::Table;
 use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
 use crate::sql::submission::Submission;
-use crate::window::aggregate::InputId;
+use crate::window::aggregate::{Held, InputId};
 
 /// How often the source's client gets its turn, and the lag is measured.
 const MAINTENANCE: Duration = Duration::from_secs(1);
@@ -69,8 +69,8 @@ pub struct Job {
     /// The epoch that is being gathered.
     pub(super) epoch: u64,
     pub(super) rows: EpochRows,
-    /// How many windows each lane has open, as it said last.
-    pub(super) open_windows: BTreeMap<usize, usize>,
+    /// What the open windows of each lane hold, as it said last.
+    pub(super) held: BTreeMap<usize, Vec<(InputId, Held)>>,
     pub(super) next_rows: EpochRows,
     pub(super) step: Step,
     /// How far the windows of each pipeline have been closed.
@@ -306,7 +306,7 @@ impl Job {
             // A fresh start has epochs of its own: results say which epoch they are of, and earlier runs may have left some.
             epoch: (now / 1_000) as u64,
             rows: EpochRows::default(),
-            open_windows: BTreeMap::new(),
+            held: BTreeMap::new(),
             next_rows: EpochRows::default(),
             step: Step::Gathering,
             delivering: None,
@@ -472,15 +472,15 @@ impl Job {
                 self.replan();
             }
             FromLane::Cut { epoch, .. } if epoch < self.epoch => {}
-            FromLane::Cut { lane, partitions, state, keyed, open_windows, changed, .. } => {
+            FromLane::Cut { lane, partitions, state, keyed, held, changed, .. } => {
                 self.inputs.iter_mut().for_each(|input| input.note_cut(&partitions));
-                self.open_windows.insert(lane, open_windows);
+                self.held.insert(lane, held);
                 if self.cut_came(lane, state, keyed, changed) {
                     self.close().await?;
                 }
             }
-            FromLane::Closed { lane, windows, open_windows, peeked } => {
-                self.open_windows.insert(lane, open_windows);
+            FromLane::Closed { lane, windows, held, peeked } => {
+                self.held.insert(lane, held);
                 if self.closed_came(lane, windows, peeked) && self.ask_neighbours()? {
                     self.complete().await?;
                 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::memory::Memory;
 use super::outside::{Outside, World};
 use super::set_back::StartingPoint;
 use crate::checkpoint::CheckpointStore;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub flush_rows: usize,
     /// The most bytes of rows that wait before they are written.
     pub flush_bytes: usize,
+    /// How much memory it may take, if that is bounded.
+    pub memory: Option<Memory>,
     /// How often the open windows are saved.
     pub checkpoint_interval: Duration,
     /// Its clock, sources and sinks.
@@ -63,8 +66,9 @@ impl Settings {
             flush_interval: Duration::from_secs(1),
             flush_rows: 250_000,
             flush_bytes: 64 << 20,
+            memory: None,
             checkpoint_interval: Duration::from_secs(10),
-            outside: Arc::new(World),
+            outside: Arc::new(World::default()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Windowed aggregation of one query on one lane: rows in, closed windows out.
 
 use std::collections::HashMap;
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, UInt32Array};
@@ -98,6 +99,25 @@ impl WindowState {
     }
 }
 
+/// What open windows hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Memory, as far as it is known.
+    pub bytes: usize,
+    /// Panes or stretches of sessions.
+    pub panes: usize,
+    /// Groups in all of them.
+    pub groups: usize,
+}
+
+impl AddAssign for Held {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.panes += other.panes;
+        self.groups += other.groups;
+    }
+}
+
 /// The open windows of one query on one lane.
 pub struct WindowAggregate {
     plan: Arc<WindowPlan>,
@@ -126,11 +146,11 @@ impl WindowAggregate {
         self.plan.revises
     }
 
-    /// Number of open panes or sessions.
-    pub fn open_windows(&self) -> usize {
+    /// What there is of open windows. Quick: a look at each pane, not at its groups.
+    pub fn held(&self) -> Held {
         match &self.open {
-            Open::Slices(slices) => slices.len(),
-            Open::Sessions(sessions, _) => sessions.len(),
+            Open::Slices(slices) => slices.held(),
+            Open::Sessions(sessions, _) => sessions.held(),
         }
     }
 

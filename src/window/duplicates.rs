@@ -14,7 +14,7 @@ use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::row::{RowConverter, SortField};
 
-use super::aggregate::WindowState;
+use super::aggregate::{Held, WindowState};
 use super::watermark::{BEGINNING_OF_TIME, END_OF_TIME};
 use crate::error::{Error, Result};
 
@@ -109,6 +109,13 @@ struct Seen {
     row: Option<RecordBatch>,
 }
 
+impl Seen {
+    /// The memory of its row.
+    fn bytes(&self) -> usize {
+        self.row.as_ref().map_or(0, RecordBatch::get_array_memory_size)
+    }
+}
+
 /// The keys that have been there of late.
 pub struct Duplicates {
     plan: Arc<DuplicatePlan>,
@@ -116,6 +123,8 @@ pub struct Duplicates {
     seen: HashMap<Box<[u8]>, Seen>,
     /// No key has been there longer ago.
     earliest: i64,
+    /// The memory of the keys and of their rows.
+    bytes: usize,
 }
 
 /// Rows of a slice of time: its start, its end, and the rows with their count, which is 1.
@@ -124,7 +133,13 @@ pub type Slice = (i64, i64, RecordBatch);
 impl Duplicates {
     /// No keys yet.
     pub fn new(plan: Arc<DuplicatePlan>) -> Result<Self> {
-        Ok(Self { converter: plan.converter()?, plan, seen: HashMap::new(), earliest: i64::MAX })
+        Ok(Self { converter: plan.converter()?, plan, seen: HashMap::new(), earliest: i64::MAX, bytes: 0 })
+    }
+
+    /// What is known of keys.
+    pub fn held(&self) -> Held {
+        let entries = self.seen.len() * size_of::<(Box<[u8]>, Seen)>();
+        Held { bytes: entries + self.bytes, panes: 0, groups: self.seen.len() }
     }
 
     /// Takes in the rows of slices, in the order of these; all slices that end by the watermark have come with this. Returns the rows that stay
@@ -183,10 +198,15 @@ impl Duplicates {
                 Keep::Last => Some(take_record_batch(&own, &UInt32Array::from(vec![row]))?),
             };
             let now = Seen { place, row: kept };
+            self.bytes += now.bytes();
             let before = match self.seen.get_mut(key.data()) {
                 Some(seen) => Some(std::mem::replace(seen, now)),
-                None => self.seen.insert(key.data().into(), now),
+                None => {
+                    self.bytes += key.data().len();
+                    self.seen.insert(key.data().into(), now)
+                }
             };
+            self.bytes = self.bytes.saturating_sub(before.as_ref().map_or(0, Seen::bytes));
             let is_new = before.as_ref().is_none_or(|before| self.is_past(before.place.0, place.0));
             match (keep, before) {
                 (Keep::First, _) if is_new => first.push(row),
@@ -220,11 +240,14 @@ impl Duplicates {
             return;
         }
         self.earliest = i64::MAX;
-        self.seen.retain(|_, seen| {
+        self.seen.retain(|key, seen| {
             let stays = !is_over(seen.place.0, 0);
             match stays {
                 true => self.earliest = self.earliest.min(seen.place.0),
-                false => staying.extend(seen.row.take().map(|row| (seen.place, row))),
+                false => {
+                    self.bytes = self.bytes.saturating_sub(key.len() + seen.bytes());
+                    staying.extend(seen.row.take().map(|row| (seen.place, row)));
+                }
             }
             stays
         });
@@ -310,6 +333,7 @@ impl Duplicates {
                         row: Some(take_record_batch(own, &UInt32Array::from(vec![row as u32]))?),
                     },
                 };
+                self.bytes += seen.bytes() + keys.row(row).data().len();
                 self.seen.insert(keys.row(row).data().into(), seen);
             }
         }

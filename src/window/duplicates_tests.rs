@@ -105,6 +105,7 @@ proptest! {
                 duplicates.restore(&saved).unwrap();
             }
         }
+        prop_assert_eq!(duplicates.held().bytes, 0, "at the end nothing is kept");
         found.sort_unstable();
         prop_assert_eq!(found, staying(&rows, keep, within));
     }

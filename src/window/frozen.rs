@@ -32,9 +32,9 @@ pub(super) struct Frozen {
 }
 
 impl Frozen {
-    /// Number of panes.
-    pub(super) fn len(&self) -> usize {
-        self.panes.len() + self.stragglers.len()
+    /// The states of all panes and merged stretches.
+    pub(super) fn states_held(&self) -> impl Iterator<Item = &RecordBatch> {
+        self.panes.iter().chain(&self.stragglers).map(|(_, state)| state).chain(self.merged.values())
     }
 
     /// The first slice of them.

@@ -20,7 +20,7 @@ use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, UInt
 use datafusion::arrow::compute::{filter_record_batch, take_record_batch};
 use datafusion::arrow::datatypes::UInt64Type;
 
-use super::aggregate::{WindowPlan, WindowState};
+use super::aggregate::{Held, WindowPlan, WindowState};
 use super::pane::{Pane, PaneInput};
 use super::session_points::{Point, Points};
 use super::session_state::{Brief, FragmentRow, KeyRows, Reach, SavedFragment, SessionPlan};
@@ -104,9 +104,10 @@ impl Sessions {
         })
     }
 
-    /// Number of fragments.
-    pub(super) fn len(&self) -> usize {
-        self.count
+    /// A fragment is in a map by its key, with what it is.
+    pub(super) fn held(&self) -> Held {
+        let fragment = size_of::<(Box<[u8]>, Vec<Fragment>, Fragment)>();
+        Held { bytes: self.pane.size() + self.count * fragment, panes: self.count, groups: self.pane.group_count() }
     }
 
     /// The number of the fragment (or of its point) that each row belongs to, in the order of the rows; `None` for late ones. Each row

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 
-use super::aggregate::{WindowPlan, WindowState};
+use super::aggregate::{Held, WindowPlan, WindowState};
 use super::assigner::{PaneKey, Windows};
 use super::changed::Changed;
 use super::frozen::Frozen;
@@ -41,9 +41,15 @@ impl Slices {
         }
     }
 
-    /// Number of panes.
-    pub(super) fn len(&self) -> usize {
-        self.live.len() + self.frozen.len() + self.carried.len()
+    pub(super) fn held(&self) -> Held {
+        let mut held = Held::default();
+        for pane in self.live.values() {
+            held += Held { bytes: pane.size(), panes: 1, groups: pane.group_count() };
+        }
+        for state in self.frozen.states_held().chain(self.carried.values()) {
+            held += Held { bytes: state.get_array_memory_size(), panes: 1, groups: state.num_rows() };
+        }
+        held
     }
 
     /// Adds rows to a pane.
