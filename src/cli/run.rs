@@ -13,6 +13,7 @@ use super::QueryArgs;
 use super::status::Status;
 use crate::checkpoint::CheckpointStore;
 use crate::error::{Error, Result};
+use crate::job::memory::Memory;
 use crate::job::progress::Progress;
 use crate::job::run::Outcome;
 use crate::job::set_back::StartingPoint;
@@ -57,6 +58,9 @@ pub(crate) struct RunArgs {
     /// How often the open windows are saved
     #[arg(long, default_value = "10 s", value_parser = duration)]
     checkpoint_interval: Duration,
+    /// The memory that the job may take, such as 512MiB: reading waits, kept rows go to disk, and the job ends before its windows take more
+    #[arg(long, value_name = "BYTES", value_parser = memory, env = "HIGHWATER_MEMORY")]
+    memory: Option<Memory>,
     /// The memory that kept rows may take, of tables whose events do not say all; more go to disk [default: 256 MiB]
     #[arg(long, value_name = "BYTES", value_parser = bytes, env = "HIGHWATER_STATE_MEMORY")]
     state_memory: Option<usize>,
@@ -87,6 +91,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 fn bytes(text: &str) -> Result<usize, String> {
     parse_bytes(text).ok_or_else(|| format!("\"{text}\" is not a number of bytes such as 512MiB or 2GiB"))
+}
+
+fn memory(text: &str) -> Result<Memory, String> {
+    let memory = Memory(bytes(text)?);
+    match memory < Memory::LEAST {
+        true => Err("less than 128 MiB is not enough to work with".into()),
+        false => Ok(memory),
+    }
 }
 
 pub(super) fn starting_point(text: &str) -> Result<StartingPoint, String> {
@@ -122,6 +134,9 @@ impl RunArgs {
         settings.lanes = self.lanes.map_or(settings.lanes, usize::from);
         settings.flush_interval = self.flush_interval;
         settings.checkpoint_interval = self.checkpoint_interval;
+        if let Some(memory) = self.memory {
+            settings.bound_memory(memory);
+        }
         settings.state_memory = self.state_memory;
         settings.state_folder.clone_from(&self.state_dir);
         settings.reset_state = self.reset_state;

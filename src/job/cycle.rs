@@ -471,6 +471,10 @@ impl Job {
             if let Some(looked) = &looked {
                 closed.extend(self.merged_open(plan, peeked.remove(&id).unwrap_or_default(), held, looked)?);
             }
+            if windowed.duplicates.contains_key(&input) {
+                let watermark = windowed.watermark(input, watermark);
+                closed = self.nested.without_duplicates(id, windowed, closed, watermark)?;
+            }
             windows.push(closed);
         }
         let output = self.outputs.of_pipeline(pipeline);

@@ -11,6 +11,7 @@ use super::input::{FeedOf, decode_spec};
 use super::outputs::Outputs;
 use super::run::by_table;
 use crate::error::{Error, Result};
+use crate::format::DecodeSpec;
 use crate::sink::{OutputTable, TableForm};
 use crate::sql::catalog::{METADATA, Table};
 use crate::sql::emission::Emission;
@@ -22,6 +23,8 @@ use crate::state::BeforeImages;
 use crate::type_name::{sql_name, sql_name_of};
 use crate::window::aggregate::WindowPlan;
 use crate::window::assigner::Windows;
+use crate::window::calendar::Span;
+use crate::window::duplicates::{DuplicatePlan, Keep};
 use crate::window::lookup::{Lookup, LookupKind};
 use crate::window::row_windows::RowWindows;
 use crate::window::stage::Stage;
@@ -30,7 +33,8 @@ use crate::window::stage::Stage;
 pub fn explain(query: &Query, outputs: &Outputs) -> Result<String> {
     let mut text = String::new();
     for (table, feeds) in by_table(&query.pipelines) {
-        source(&mut text, &table, &feeds).map_err(Error::internal)?;
+        let spec = decode_spec(&table, &feeds)?.spec;
+        source(&mut text, &table, &feeds, &spec).map_err(Error::internal)?;
         for (at, of) in feeds.iter().enumerate() {
             let (branch, bar) = if at + 1 == feeds.len() { ("└─", "   ") } else { ("├─", "│  ") };
             let tree = feed_lines(of, &outputs.tables[outputs.of_pipeline(of.number).number]);
@@ -48,12 +52,11 @@ pub fn explain(query: &Query, outputs: &Outputs) -> Result<String> {
     Ok(text)
 }
 
-fn source(text: &mut String, table: &std::sync::Arc<Table>, feeds: &[FeedOf]) -> std::fmt::Result {
-    let spec = decode_spec(table, feeds);
+fn source(text: &mut String, table: &Table, feeds: &[FeedOf], spec: &DecodeSpec) -> std::fmt::Result {
     let from = table.options.get("topic").or_else(|| table.options.get("path")).unwrap_or_default();
     let connector = table.options.get("connector").unwrap_or_default();
     writeln!(text, "{} ← {connector} {from} ({})", table.name, table.format())?;
-    let skipped = table.columns.fields().len() - spec.columns.fields().len();
+    let skipped = table.columns.fields().len().saturating_sub(spec.columns.fields().len());
     let images = if spec.before { ", images before updates too" } else { "" };
     writeln!(text, "│  decodes {}{images}; {skipped} columns are skipped", columns(&spec.columns))?;
     let mirrored = feeds.iter().any(|of| matches!(of.pipeline.work, Work::Mirror { .. }));
@@ -193,6 +196,9 @@ fn window_lines(windowed: &Windowed, input: usize, number: &str) -> Vec<String> 
         _ => {}
     }
     lines.extend(stage_lines(&lane.after));
+    if let Some(duplicates) = windowed.duplicates.get(&input) {
+        return duplicate_lines(duplicates, number);
+    }
     if windowed.collects(input) {
         let columns: Vec<_> = lane.keys.iter().map(|key| key.to_string()).collect();
         lines.push(match columns.is_empty() {
@@ -229,6 +235,22 @@ fn window_lines(windowed: &Windowed, input: usize, number: &str) -> Vec<String> 
         lines.extend(undo.iter().map(|undo| format!("  {}", undo.describe())));
     }
     lines
+}
+
+/// How rows are deduplicated.
+fn duplicate_lines(plan: &DuplicatePlan, number: &str) -> Vec<String> {
+    let names: Vec<_> = plan.keys.iter().map(|&key| plan.rows.field(key).name().as_str()).collect();
+    let within = Span::Fixed(plan.within);
+    let (which, state) = match plan.keep {
+        Keep::First => {
+            ("without another in the time before it, when the watermark has passed it", "the time of the last row")
+        }
+        Keep::Last => ("without another in the time after it, when the watermark has passed that", "the last row"),
+    };
+    vec![
+        format!("deduplication{number} by {} within {within}: a row stays {which}", names.join(", ")),
+        format!("keeps {state} of each key for {within}, and the rows that the watermark has not passed"),
+    ]
 }
 
 fn stage_lines(stages: &[Stage]) -> Vec<String> {

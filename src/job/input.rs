@@ -10,6 +10,7 @@ use datafusion::arrow::array::{Array, UInt32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::alignment::Alignment;
+use super::derived::{Derived, TableDecoder};
 use super::keeping::Keeping;
 use super::outputs::Outputs;
 use super::run::by_table;
@@ -17,7 +18,7 @@ use super::scan::{Scan, ScanColumn};
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op};
 use crate::connector::SNAPSHOT;
 use crate::error::{Error, Result};
-use crate::format::{self, DecodeSpec, Decoder};
+use crate::format::{self, DecodeSpec};
 use crate::sink::limits::Limits;
 use crate::source::RawBatch;
 use crate::sql::catalog::{TRANSACTION_ID, TRANSACTION_PATH, Table};
@@ -47,14 +48,19 @@ pub struct OutputRef {
 pub struct InputPlan {
     /// The table.
     pub table: Arc<Table>,
-    /// What is decoded, for all queries together.
+    /// What is decoded, for all queries together; with the columns that are derived.
     pub decode: DecodeSpec,
+    /// What of that the records themselves have.
+    decoded: DecodeSpec,
+    derived: Option<Arc<Derived>>,
     /// Where the event time is, when a query has windows.
     pub event_time: Option<EventTimeColumn>,
     /// Whether the rows of a snapshot are left out.
     pub without_snapshot: bool,
     /// Whether windows are of the time at which records are read.
     pub reads_clock: bool,
+    /// Whether a query asks for the positions of rows.
+    pub positions: bool,
     /// The queries that read the table, a query several times if several inputs of it do.
     pub pipelines: Vec<LanePipeline>,
     /// Where records go that cannot be used.
@@ -180,7 +186,7 @@ impl LanePipeline {
 impl InputPlan {
     /// The plan for all that `table` feeds.
     pub fn new(table: &Arc<Table>, feeds: &[FeedOf], outputs: &Outputs, job: &str) -> Result<Self> {
-        let decode = decode_spec(table, feeds);
+        let Decoded { spec: decode, of_records: decoded, derived } = decode_spec(table, feeds)?;
         let windowed = feeds.iter().any(|feed| feed.pipeline.windowed().is_some());
         let reads_clock = windowed && table.processing_time().is_some();
         let event_time = match &table.watermark {
@@ -206,14 +212,18 @@ impl InputPlan {
         // By the wall clock all partitions are at the same time.
         let longest = windows.map(|input| input.windows.longest()).max().filter(|_| !reads_clock);
         let dead_letters = outputs.dead_letters();
+        let positions = pipelines.iter().any(|it| matches!(&it.work, LaneWork::Window { plan, .. } if plan.positions));
         let alignment = longest.map(|longest| Alignment::of(&table.options, longest)).transpose()?.flatten();
         Ok(Self {
             alignment,
             memory: None,
             without_snapshot: without_snapshot(table, feeds)?,
             reads_clock,
+            positions,
             table: Arc::clone(table),
             decode,
+            decoded,
+            derived,
             event_time,
             pipelines,
             dead_letters,
@@ -270,8 +280,9 @@ impl InputPlan {
     }
 
     /// A decoder for one lane.
-    pub fn decoder(&self) -> Result<Box<dyn Decoder>> {
-        format::decoder(&self.table.options, &self.decode)
+    pub fn decoder(&self) -> Result<TableDecoder> {
+        let decoder = format::decoder(&self.table.options, &self.decoded)?;
+        Ok(TableDecoder::new(decoder, self.derived.clone()))
     }
 }
 
@@ -345,34 +356,53 @@ fn lane_work(of: &FeedOf, outputs: &Outputs) -> LaneWork {
     }
 }
 
+/// What is decoded of a table.
+pub struct Decoded {
+    /// All columns that there are then.
+    pub spec: DecodeSpec,
+    /// What of that the records themselves have.
+    pub of_records: DecodeSpec,
+    /// The rest.
+    pub derived: Option<Arc<Derived>>,
+}
+
 /// The columns that some query needs, in the order of the table.
-pub fn decode_spec(table: &Arc<Table>, feeds: &[FeedOf]) -> DecodeSpec {
+pub fn decode_spec(table: &Arc<Table>, feeds: &[FeedOf]) -> Result<Decoded> {
     let mut names: BTreeSet<&str> = BTreeSet::new();
-    let mut images = false;
+    let (mut images, mut takes_back) = (false, false);
     for of in feeds {
         names.extend(of.feed().scan.fields().iter().map(|field| field.name().as_str()));
         match of.pipeline.work {
             Work::Mirror { .. } | Work::Multiset => images = true,
             Work::Window { .. } => {
-                images |= of.feed().reading == Reading::Table;
+                takes_back |= of.feed().reading == Reading::Table;
                 names.extend(table.watermark.as_ref().map(|watermark| watermark.column.as_str()));
             }
             Work::Append => {}
         }
     }
+    images |= takes_back;
     if table.has_changes() && (images || matches!(BeforeImages::of(&table.options), Ok(BeforeImages::Kept))) {
         names.extend(table.primary_key.iter().map(String::as_str));
     }
-    spec_of(table, &names, images)
+    // What is taken back is what was counted: metadata too.
+    let kept = names.iter().copied().filter(|name| takes_back && table.metadata.contains_key(*name)).collect();
+    spec_of(table, &names, &kept, images)
 }
 
-/// What is decoded for these columns, with the images before changes where they are wanted.
-pub(super) fn spec_of(table: &Table, names: &BTreeSet<&str>, images: bool) -> DecodeSpec {
+/// What is decoded for these columns, with the images before changes where they are wanted. Metadata is `kept` with the row where it is
+/// part of what the row was.
+pub(super) fn spec_of(table: &Table, names: &BTreeSet<&str>, kept: &BTreeSet<&str>, images: bool) -> Result<Decoded> {
     let wants_images = names.contains("_before") || names.contains("_after");
+    let mut needed = names.clone();
+    let computed: BTreeSet<&str> = names.iter().copied().filter(|name| table.computed.contains_key(*name)).collect();
+    for inputs in computed.iter().filter_map(|name| table.computed.get(*name)).map(|it| &it.inputs) {
+        needed.extend(inputs.fields().iter().map(|field| field.name().as_str()));
+    }
     let decoded = table.nullable_columns();
     let columns: Vec<_> =
-        decoded.fields().iter().filter(|it| wants_images || names.contains(it.name().as_str())).cloned().collect();
-    let metadata = || names.iter().filter_map(|name| table.metadata.get(*name)).map(|metadata| &metadata.of);
+        decoded.fields().iter().filter(|it| wants_images || needed.contains(it.name().as_str())).cloned().collect();
+    let metadata = || needed.iter().filter_map(|name| table.metadata.get(*name)).map(|metadata| &metadata.of);
     let wanted = metadata().filter_map(|of| match of {
         MetadataOf::Envelope { path, data_type } => Some((path.as_str(), data_type.clone())),
         _ => None,
@@ -380,7 +410,7 @@ pub(super) fn spec_of(table: &Table, names: &BTreeSet<&str>, images: bool) -> De
     let transaction = names.contains(TRANSACTION_ID).then_some((TRANSACTION_PATH, DataType::Utf8));
     let envelope: BTreeMap<_, _> =
         wanted.chain(transaction).map(|(path, data_type)| (path, Field::new(path, data_type, true))).collect();
-    DecodeSpec {
+    let of_records = DecodeSpec {
         positions: decoded
             .fields()
             .iter()
@@ -389,11 +419,19 @@ pub(super) fn spec_of(table: &Table, names: &BTreeSet<&str>, images: bool) -> De
             .map(|(place, _)| place)
             .collect(),
         columns: Arc::new(Schema::new(columns)),
-        declared: Arc::clone(&table.columns),
+        declared: table.declared_columns(),
         before: (images || names.contains("_before")) && table.has_changes(),
         source_time: names.contains("_source_ts") || metadata().any(|of| *of == MetadataOf::SourceTime),
         envelope: Arc::new(Schema::new(envelope.into_values().collect::<Vec<_>>())),
-    }
+    };
+    let kept = kept
+        .iter()
+        .filter(|name| table.metadata.get(**name).is_some_and(|metadata| metadata.of != MetadataOf::ProcessingTime));
+    let derived: BTreeSet<&str> = computed.iter().chain(kept).copied().collect();
+    Ok(match Derived::new(table, &derived, &of_records)? {
+        Some((derived, spec)) => Decoded { spec, of_records, derived: Some(Arc::new(derived)) },
+        None => Decoded { spec: of_records.clone(), of_records, derived: None },
+    })
 }
 
 /// The dead letters of one batch: one per record, whatever the number of queries that cannot use it.

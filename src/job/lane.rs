@@ -15,6 +15,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::alignment::Track;
+use super::derived::TableDecoder;
 use super::discovery::Drift;
 use super::input::{InputPlan, LanePipeline, LaneWork, Letters};
 use super::keeping::{ForRows, Keeping};
@@ -30,7 +31,6 @@ use super::{limits, rows};
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, Op, TopicPartition};
 use crate::checkpoint::Truncate;
 use crate::error::{Error, Result};
-use crate::format::Decoder;
 use crate::format::infer::Sample;
 use crate::format::watch::Watch;
 use crate::source::{RawBatch, SourceReader};
@@ -88,7 +88,7 @@ pub struct Lane {
 /// What a lane has of a table.
 pub(super) struct LaneTable {
     pub(super) plan: Arc<InputPlan>,
-    decoder: Box<dyn Decoder>,
+    decoder: TableDecoder,
     pub(super) windows: Vec<Option<WindowAggregate>>,
     pub(super) keeping: Keeping,
     /// Over a table whose columns were left out.
@@ -409,7 +409,7 @@ impl Lane {
         let number = partition.table;
         let table = &mut self.tables[number];
         let plan = Arc::clone(&table.plan);
-        let mut changes = table.decoder.decode(raw);
+        let mut changes = table.decoder.decode(raw)?;
         plan.refuse_missing(raw, &mut changes)?;
         self.progress.count_batch(changes.len(), raw.iter().map(|record| record.value.map_or(0, <[u8]>::len)).sum());
         partition.range.to = raw.range.to;
@@ -427,10 +427,13 @@ impl Lane {
             changes = ChangeBatch { dead_letters: std::mem::take(&mut changes.dead_letters), ..others };
         }
         let mut letters = Letters::new(raw, &changes);
-        let times = match plan.reads_clock {
+        let mut times = match plan.reads_clock {
             true => partition.read_at(self.outside.now(), changes.len()),
             false => observe(&plan, &changes, partition, course.windows, &mut letters)?,
         };
+        if plan.positions {
+            times.positions = Some((raw.source.partition, changes.offsets.clone()));
+        }
         let generation = partition.generation;
         partition.show_clock();
         for pipeline in 0..plan.pipelines.len() {
@@ -662,7 +665,7 @@ impl Partition {
         let times = vec![now.max(self.clock.time()); records];
         let mut met = Vec::with_capacity(records);
         self.clock.observe(&times, 0, &mut met);
-        EventTimes { times, met, signs: Vec::new() }
+        EventTimes { times, met, ..EventTimes::default() }
     }
 
     fn show_clock(&self) {

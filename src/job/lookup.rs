@@ -13,13 +13,13 @@ use datafusion::arrow::compute::concat_batches;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::derived::TableDecoder;
 use super::outside::Outside;
 use super::progress::Progress;
 use super::report::WaitsFor;
 use super::small_rows::{Contents, Decoding};
 use crate::change::TopicPartition;
 use crate::error::{Error, Result};
-use crate::format::Decoder;
 use crate::options::Options;
 use crate::sink::clickhouse::lookup as clickhouse;
 use crate::source::{self, RawBatch, Source, SourceReader, text};
@@ -118,7 +118,7 @@ struct Keeper {
 struct Following {
     source: Box<dyn Source>,
     reader: Box<dyn SourceReader>,
-    decoder: Box<dyn Decoder>,
+    decoder: TableDecoder,
     contents: Contents,
 }
 
@@ -204,7 +204,7 @@ impl Keeper {
                 Ok(()) => drop(self.progress.goes_on(WaitsFor::Source, name)),
             }
             for batch in batches.drain(..) {
-                if let Err(error) = self.take_in(&batch, following.decoder.as_mut(), &mut following.contents) {
+                if let Err(error) = self.take_in(&batch, &mut following.decoder, &mut following.contents) {
                     tracing::warn!("small table {name}: {error}; these records are left out");
                 }
             }
@@ -225,10 +225,10 @@ impl Keeper {
         match self.outside.small_source(&self.small.table.options)? {
             SmallSource::ClickHouse(options) => {
                 let columns: Vec<&str> =
-                    decoding.spec.columns.fields().iter().map(|field| field.name().as_str()).collect();
+                    decoding.of_records.columns.fields().iter().map(|field| field.name().as_str()).collect();
                 let rows = self.runtime.block_on(clickhouse::rows_as_json(&options, &columns))?;
                 for batch in text::batches(self.small.table.options.table(), rows) {
-                    self.take_in(&batch, decoder.as_mut(), &mut contents)?;
+                    self.take_in(&batch, &mut decoder, &mut contents)?;
                 }
                 self.publish(&mut contents)?;
                 Ok(None)
@@ -260,7 +260,7 @@ impl Keeper {
             following.reader.poll(POLL, &mut batches)?;
             following.source.maintain()?;
             for batch in batches.drain(..) {
-                self.take_in(&batch, following.decoder.as_mut(), &mut following.contents)?;
+                self.take_in(&batch, &mut following.decoder, &mut following.contents)?;
                 if open.get(&batch.source).is_some_and(|&to| batch.range.to >= to) {
                     open.remove(&batch.source);
                 }
@@ -270,7 +270,7 @@ impl Keeper {
         Ok(())
     }
 
-    fn take_in(&self, raw: &RawBatch, decoder: &mut dyn Decoder, contents: &mut Contents) -> Result<()> {
+    fn take_in(&self, raw: &RawBatch, decoder: &mut TableDecoder, contents: &mut Contents) -> Result<()> {
         while let Err(error) = decoder.prepare(raw) {
             if !error.is_transient() || self.has_ended() {
                 return Err(error);
@@ -278,7 +278,7 @@ impl Keeper {
             self.wait(&error);
         }
         self.progress.goes_on(WaitsFor::Source, &self.small.table.name);
-        let changes = decoder.decode(raw);
+        let changes = decoder.decode(raw)?;
         if let Some(letter) = changes.dead_letters.first() {
             changes.dead_letters.iter().for_each(|letter| self.progress.count_dead_letter(letter.reason));
             tracing::warn!(

@@ -12,12 +12,12 @@ use crate::window::aggregate::{Held, InputId};
 const MIB: usize = 1 << 20;
 
 /// The memory of a job, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Memory(pub usize);
 
 impl Memory {
     /// Less is not enough to work with.
-    pub const LEAST: usize = 128 * MIB;
+    pub const LEAST: Self = Self(128 * MIB);
 
     /// What each lane may have fetched ahead, of so many.
     pub fn fetched(self, lanes: usize) -> usize {

@@ -10,13 +10,13 @@ use proptest::prelude::*;
 use crate::testing::properties::properties;
 use serde_json::{Value, json};
 
+use super::derived::TableDecoder;
 use super::input::{InputPlan, LaneWork};
 use super::keeping::Keeping;
 use super::mirror::Mirror;
 use super::outputs::Outputs;
 use super::run::by_table;
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
-use crate::format::Decoder;
 use crate::sink::EMPTIED;
 use crate::source::{RawBatch, RawRecord, RawRecords};
 use crate::state::{Memory, PartitionRows, Save};
@@ -240,7 +240,7 @@ impl Folded {
 
 struct Lane {
     keeping: Keeping,
-    decoder: Box<dyn Decoder>,
+    decoder: TableDecoder,
 }
 
 struct Engine<'a> {
@@ -343,7 +343,7 @@ impl<'a> Engine<'a> {
         self.read[partition] = range.end;
         let lane = partition % self.lanes.len();
         let lane = &mut self.lanes[lane];
-        let mut changes = lane.decoder.decode(&raw);
+        let mut changes = lane.decoder.decode(&raw).unwrap();
         mark_unavailable(&mut changes);
         self.plan.refuse_missing(&raw, &mut changes).unwrap();
         let mirrored = lane.keeping.apply(self.plan, &raw, &mut changes).unwrap();

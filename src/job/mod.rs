@@ -7,6 +7,7 @@ pub mod check;
 mod counting;
 mod cycle;
 pub mod delivery;
+mod derived;
 pub mod discovery;
 pub mod emission;
 pub mod epoch;

@@ -227,8 +227,8 @@ impl Signing<'_> {
     fn is_whole(&self, rows: &RecordBatch, row: usize) -> bool {
         let key = &self.plan.table.primary_key;
         let schema = rows.schema_ref();
-        let mut others =
-            schema.fields().iter().zip(rows.columns()).filter(|(field, _)| !key.contains(field.name())).peekable();
+        let is_other = |field: &str| !key.iter().any(|key| key == field) && !self.plan.table.is_derived(field);
+        let mut others = schema.fields().iter().zip(rows.columns()).filter(|(it, _)| is_other(it.name())).peekable();
         others.peek().is_none() || others.any(|(_, column)| column.is_valid(row))
     }
 

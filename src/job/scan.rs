@@ -71,7 +71,10 @@ impl ScanColumn {
     /// A column of `table`, or one that `CHANGES` adds.
     pub fn new(field: &Field, table: &Table, decode: &DecodeSpec) -> Result<Self> {
         let envelope = |path: &str| decode.envelope.index_of(path).map(Origin::Envelope).map_err(Error::internal);
-        let origin = match (field.name().as_str(), table.metadata.get(field.name())) {
+        // Metadata that is kept with the row is a column of it.
+        let kept = decode.columns.index_of(field.name()).ok();
+        let metadata = table.metadata.get(field.name()).filter(|_| kept.is_none());
+        let origin = match (field.name().as_str(), metadata) {
             (_, Some(metadata)) => match &metadata.of {
                 MetadataOf::Topic => Origin::Topic,
                 MetadataOf::Partition => Origin::Partition,

@@ -63,6 +63,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Has the job take no more memory than this. Of rows that wait for delivery as many bytes as are its part.
+    pub fn bound_memory(&mut self, memory: Memory) {
+        self.memory = Some(memory);
+        self.flush_bytes = memory.epoch();
+        self.outside = Arc::new(World { fetched: Some(memory.fetched(self.lanes)) });
+    }
+
     /// The defaults for a job: one second to ClickHouse, windows saved every ten.
     pub fn new(name: impl Into<String>, ending: Ending, checkpoints: CheckpointStore) -> Self {
         Self {

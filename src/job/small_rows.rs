@@ -8,11 +8,12 @@ use datafusion::arrow::compute::{concat_batches, interleave};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::row::{RowConverter, SortField};
 
-use super::input::spec_of;
+use super::derived::{Derived, TableDecoder};
+use super::input::{Decoded, spec_of};
 use super::scan::Scan;
 use crate::change::{ChangeBatch, Op};
 use crate::error::{Error, Result};
-use crate::format::{self, DecodeSpec, Decoder};
+use crate::format::{self, DecodeSpec};
 use crate::options::Options;
 use crate::sql::catalog::Table;
 use crate::sql::small_table::{SmallTable, nullable};
@@ -20,7 +21,11 @@ use crate::sql::small_table::{SmallTable, nullable};
 /// How the records of a small table are decoded.
 pub(super) struct Decoding {
     options: Options,
+    /// What there is when a record has been decoded.
     pub(super) spec: DecodeSpec,
+    /// What of that the records have.
+    pub(super) of_records: DecodeSpec,
+    derived: Option<Arc<Derived>>,
 }
 
 impl Decoding {
@@ -30,16 +35,16 @@ impl Decoding {
         if table.keeps_latest() {
             names.extend(table.primary_key.iter().map(String::as_str));
         }
-        let spec = spec_of(table, &names, false);
+        let Decoded { spec, of_records, derived } = spec_of(table, &names, &BTreeSet::new(), false)?;
         let mut options = table.options.clone();
         if table.options.get("connector") == Some("clickhouse") {
             options.set("format", "json");
         }
-        Ok(Self { options, spec })
+        Ok(Self { options, spec, of_records, derived })
     }
 
-    pub(super) fn decoder(&self) -> Result<Box<dyn Decoder>> {
-        format::decoder(&self.options, &self.spec)
+    pub(super) fn decoder(&self) -> Result<TableDecoder> {
+        Ok(TableDecoder::new(format::decoder(&self.options, &self.of_records)?, self.derived.clone()))
     }
 }
 

@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit}
 use datafusion::sql::sqlparser::ast::Query as SqlQuery;
 use datafusion::sql::sqlparser::tokenizer::{Location, TokenWithSpan};
 
+use super::computed::{Computed, Written};
 use super::database::{DatabaseMirror, SourceDatabase};
 use super::diagnose::unknown_column;
 use super::emission::EmitClause;
@@ -27,6 +28,10 @@ pub struct Table {
     pub comments: BTreeMap<String, String>,
     /// Those of its columns that are not in the row: what they are taken from.
     pub metadata: BTreeMap<String, Metadata>,
+    /// Those that are computed from others, as they are written. Their types are in `columns` once they have been planned.
+    pub written: Vec<Written>,
+    /// How they are computed.
+    pub computed: BTreeMap<String, Computed>,
     /// The columns of its PRIMARY KEY.
     pub primary_key: Vec<String>,
     /// Its WATERMARK clause.
@@ -145,7 +150,8 @@ impl Table {
         let unwrapped = if option("debezium-json.unwrapped") == "true" { " unwrapped" } else { "" };
         let declared = self.metadata.iter().filter(|(column, _)| *column != super::processing_time::HIDDEN);
         let metadata: Vec<_> = declared.map(|(column, it)| format!(" {column} from {}", it.key)).collect();
-        let metadata = metadata.concat();
+        let computed: Vec<_> = self.computed.iter().map(|(column, it)| format!(" {column} as {}", it.words)).collect();
+        let metadata = [metadata.concat(), computed.concat()].concat();
         format!("{} {place} {}{unwrapped} {watermark:?}{metadata}", option("connector"), self.format())
     }
 
@@ -191,17 +197,22 @@ impl Table {
             Field::new("_timestamp", utc, true),
             Field::new(TRANSACTION_ID, DataType::Utf8, true),
         ];
-        let image: Vec<_> =
-            row.fields().iter().filter(|field| !self.metadata.contains_key(field.name())).cloned().collect();
+        let image: Vec<_> = row.fields().iter().filter(|field| !self.is_derived(field.name())).cloned().collect();
         let images = IMAGES.map(|name| Field::new(name, DataType::Struct(image.clone().into()), true));
         let fields = row.fields().iter().cloned().chain(metadata.into_iter().chain(images).map(Arc::new));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 
-    /// The row's columns as they are decoded, metadata not among them: what must not be null is checked per kind of change.
+    /// The columns that the records are declared to have, and METADATA.
+    pub fn declared_columns(&self) -> SchemaRef {
+        let declared = self.columns.fields().iter().filter(|field| !self.computed.contains_key(field.name()));
+        Arc::new(Schema::new(declared.cloned().collect::<Vec<_>>()))
+    }
+
+    /// The row's columns as they are decoded, metadata and computed ones not among them: what must not be null is checked per kind of change.
     pub fn nullable_columns(&self) -> SchemaRef {
         let columns = self.columns_with(|_| self.has_changes());
-        let row = columns.fields().iter().filter(|field| !self.metadata.contains_key(field.name())).cloned();
+        let row = columns.fields().iter().filter(|field| !self.is_derived(field.name())).cloned();
         Arc::new(Schema::new(row.collect::<Vec<_>>()))
     }
 

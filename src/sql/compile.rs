@@ -39,6 +39,7 @@ pub fn compile(
     emit: &EmitClause,
     state: &SessionState,
 ) -> Result<Pipeline> {
+    let plan = super::duplicates::rewrite(plan)?;
     let plan = state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})?;
     // Before now() and the like become constants, so that a restart is the same query.
     let fingerprint = plan.display_indent_schema().to_string();
@@ -92,7 +93,8 @@ pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::TableScan(_) => true,
         LogicalPlan::Extension(_)
-            if window_node(plan).is_some_and(|it| matches!(it.windows, Windows::Session { .. })) =>
+            if window_node(plan)
+                .is_some_and(|it| it.duplicates.is_some() || matches!(it.windows, Windows::Session { .. })) =>
         {
             false
         }

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{DataType as SqlType, Expr as SqlExpr, Iden
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::catalog::{Table, Watermark};
+use super::computed::Written;
 use super::diagnose::unknown_column;
 use super::interval::interval_millis;
 use super::metadata::{Metadata, MetadataOf, metadata};
@@ -116,21 +117,22 @@ impl StatementReader<'_> {
 
     /// After `name AS`.
     fn computed(&mut self, table: &mut TableDefinition, name: &str, place: Location) -> Result<()> {
-        let at = self.place();
+        let first = self.at;
         let expression = self.parse(|parser| parser.parse_expr())?;
-        if !processing_time::is_call(&expression) {
-            let message = format!(
-                "column \"{name}\": of computed columns there is only {}(); compute `{expression}` in the query, or in a view",
-                processing_time::FUNCTION
-            );
-            return Err(self.text.error(at, message).into());
+        if processing_time::is_call(&expression) {
+            table.processing_time.push((name.to_owned(), place));
+            table.fields.push(processing_time::field(name));
+        } else {
+            let (name, text) = (name.to_owned(), self.text.clone());
+            let tokens = self.tokens[first..self.at].to_vec();
+            // The type is known when it has been planned.
+            table.fields.push(Field::new(&name, DataType::Null, true));
+            table.written.push(Written { name, expression, tokens, text });
         }
-        table.processing_time.push((name.to_owned(), place));
         if self.take_words(&["COMMENT"]) {
             let comment = self.string("the column's comment")?;
             table.comments.insert(name.to_owned(), comment);
         }
-        table.fields.push(processing_time::field(name));
         Ok(())
     }
 
@@ -221,6 +223,7 @@ impl StatementReader<'_> {
         let mut fields = definition.fields.clone();
         let mut metadata = self.metadata(&definition.metadata, &mut fields, &options)?;
         metadata.extend(definition.processing_time.iter().map(|(name, _)| (name.clone(), processing_time::metadata())));
+        let is_computed = |column: &str| definition.written.iter().any(|written| written.name == *column);
         let mut primary_key = Vec::new();
         // Without columns they are looked up later, and the rest is checked then.
         let is_open = fields.is_empty();
@@ -233,6 +236,10 @@ impl StatementReader<'_> {
                 let message = format!("PRIMARY KEY names columns of the row; \"{column}\" is METADATA");
                 return Err(self.text.error(*place, message).into());
             }
+            if is_computed(&column) {
+                let message = format!("PRIMARY KEY names columns of the row; \"{column}\" is computed");
+                return Err(self.text.error(*place, message).into());
+            }
             fields.iter_mut().filter(|field| field.name() == &column).for_each(|field| field.set_nullable(false));
             primary_key.push(column);
         }
@@ -240,7 +247,7 @@ impl StatementReader<'_> {
         if let Some((clause, place)) = definition.watermark {
             let column = if is_open { clause.column.clone() } else { resolve(&clause.column, place)? };
             let field = definition.fields.iter().find(|field| field.name() == &column);
-            if let Some(field) = field.filter(|field| !field.data_type().is_temporal() || !is_timestamp(field)) {
+            if let Some(field) = field.filter(|field| !is_computed(&column) && !is_timestamp(field)) {
                 let found = crate::type_name::sql_name(field.data_type());
                 let message = format!("WATERMARK needs a TIMESTAMP column; \"{column}\" is {found}");
                 return Err(self.text.error(place, message).into());
@@ -264,6 +271,8 @@ impl StatementReader<'_> {
             columns,
             comments: definition.comments,
             metadata,
+            written: definition.written,
+            computed: BTreeMap::new(),
             primary_key,
             watermark,
             options,
@@ -321,6 +330,8 @@ struct TableDefinition {
     metadata: Vec<(String, String, Location)>,
     /// Columns that are `PROCTIME()`.
     processing_time: Vec<(String, Location)>,
+    /// Columns that are computed from others.
+    written: Vec<Written>,
     primary_key: Vec<(String, Location)>,
     watermark: Option<(Watermark, Location)>,
 }

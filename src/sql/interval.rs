@@ -31,8 +31,12 @@ pub fn fixed(span: Span) -> Option<i64> {
 pub fn interval_span(expression: &SqlExpr) -> Result<Span, String> {
     let wrong = || format!("expected INTERVAL such as INTERVAL '5' MINUTE, found `{expression}`");
     match expression {
-        SqlExpr::Interval(Interval { value, leading_field, .. }) => {
+        SqlExpr::Interval(Interval { value, leading_field, last_field, .. }) => {
             let text = literal_text(value).ok_or_else(wrong)?;
+            if let (Some(first), Some(last)) = (leading_field, last_field) {
+                let in_words = qualified(&text, &first.to_string(), &last.to_string()).ok_or_else(wrong)?;
+                return text_span(&in_words).ok_or_else(wrong);
+            }
             match leading_field {
                 Some(field) => {
                     let unit = Unit::of(&field.to_string()).ok_or_else(wrong)?;
@@ -53,6 +57,57 @@ pub fn interval_span(expression: &SqlExpr) -> Result<Span, String> {
         }),
         _ => Err(wrong()),
     }
+}
+
+/// The milliseconds of a text such as `1 HOUR`, if it has a fixed length.
+pub fn text_millis(text: &str) -> Option<i64> {
+    fixed(text_span(text)?)
+}
+
+/// The units of an interval of several, each with what stands after it in the text.
+const FIELDS: [(&str, char); 6] =
+    [("YEAR", '-'), ("MONTH", ' '), ("DAY", ' '), ("HOUR", ':'), ("MINUTE", ':'), ("SECOND", ':')];
+
+/// `'1 02:03' DAY TO MINUTE` in words: `1 days 2 hours 3 minutes`.
+pub fn qualified(text: &str, first: &str, last: &str) -> Option<String> {
+    let place = |name: &str| FIELDS.iter().position(|(field, _)| field.eq_ignore_ascii_case(name));
+    let (first, last) = (place(first)?, place(last)?);
+    let crosses = first < 2 && last >= 2;
+    let (sign, mut rest) = match text.trim().strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text.trim()),
+    };
+    if first >= last || crosses {
+        return None;
+    }
+    let mut words = Vec::new();
+    for (field, separator) in &FIELDS[first..=last] {
+        let is_last = *field == FIELDS[last].0;
+        let amount = match is_last {
+            true => rest,
+            false => {
+                let (amount, after) = rest.split_once(*separator)?;
+                rest = after;
+                amount
+            }
+        };
+        let amount = amount.trim();
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match amount.split_once('.') {
+            Some((whole, fraction)) if *field == "SECOND" && is_number(whole) && is_number(fraction) => {
+                let nanos: i64 = format!("{fraction:0<9}").get(..9)?.parse().ok()?;
+                words.push(format!("{sign}{whole} seconds"));
+                if nanos % 1_000_000 == 0 {
+                    words.push(format!("{sign}{} milliseconds", nanos / 1_000_000));
+                } else {
+                    words.push(format!("{sign}{nanos} nanoseconds"));
+                }
+            }
+            None if is_number(amount) => words.push(format!("{sign}{amount} {}s", field.to_ascii_lowercase())),
+            _ => return None,
+        }
+    }
+    Some(words.join(" "))
 }
 
 fn literal_text(expression: &SqlExpr) -> Option<String> {
@@ -146,6 +201,12 @@ mod tests {
             ("INTERVAL '1 day 1 hour'", Some(Span::Fixed(90_000_000))),
             ("INTERVAL '1 year 1 month'", Some(Span::Months(13))),
             ("INTERVAL '1 month 1 day'", None),
+            ("INTERVAL '00:05' MINUTE TO SECOND", Some(Span::Fixed(5_000))),
+            ("INTERVAL '1:30' HOUR TO MINUTE", Some(Span::Fixed(5_400_000))),
+            ("INTERVAL '-1 02:03:04.5' DAY TO SECOND", Some(Span::Fixed(-93_784_500))),
+            ("INTERVAL '1-2' YEAR TO MONTH", Some(Span::Months(14))),
+            ("INTERVAL '1:2:3' HOUR TO MINUTE", None),
+            ("INTERVAL '1' MINUTE TO SECOND", None),
             ("INTERVAL 'five minutes'", None),
             ("INTERVAL '99999999999999999999' DAY", None),
             ("'5 minutes'", None),

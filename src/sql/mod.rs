@@ -4,15 +4,19 @@ mod cast_names;
 pub mod catalog;
 pub mod closing;
 pub mod compile;
+pub mod computed;
 pub mod database;
 mod ddl;
 pub mod diagnose;
 mod distinct_rows;
 #[cfg(test)]
 mod docs_test;
+mod duplicates;
 pub mod emission;
 #[cfg(test)]
 mod errors_test;
+mod functions;
+mod group_windows;
 mod grouping;
 pub mod interval;
 pub mod lookup;
@@ -20,6 +24,7 @@ pub mod metadata;
 mod names;
 mod nth_value;
 mod other_names;
+mod patterns;
 pub mod pipeline;
 pub mod processing_time;
 pub mod query;

@@ -1,5 +1,6 @@
 //! What a query compiles to: what each INSERT reads, does to rows, and fills.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -11,6 +12,7 @@ use super::emission::Emission;
 use super::relation::Reading;
 use super::small_table::SmallTable;
 use crate::window::aggregate::WindowPlan;
+use crate::window::duplicates::DuplicatePlan;
 use crate::window::stage::Stage;
 use crate::window::watermark::END_OF_TIME;
 
@@ -75,6 +77,8 @@ pub struct Windowed {
     pub behind: Vec<i64>,
     /// Windows over windows: what closes first comes first.
     pub nested: Vec<Nested>,
+    /// Inputs whose rows are deduplicated when their slices of time have closed.
+    pub duplicates: BTreeMap<usize, Arc<DuplicatePlan>>,
     /// What happens when windows close.
     pub closing: Arc<Closing>,
     /// Which columns of the output are group keys.

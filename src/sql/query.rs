@@ -19,7 +19,9 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 use super::cast_names::CastNames;
 use super::catalog::{IMAGES, Insert, Script, Table};
 use super::compile;
+use super::computed;
 use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
+use super::functions;
 use super::pipeline::{Feed, Pipeline, Work};
 use super::processing_time;
 use super::refusal::Refusal;
@@ -65,8 +67,12 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
 /// Compiles a script. Where something is still to come (`is_waiting`), there need be no INSERT.
 pub(super) async fn compile_script(mut script: Script, files: &[File], is_waiting: bool) -> Result<Query> {
     processing_time::offer(&mut script);
+    let context = context()?;
+    let functions = functions(&context);
+    let known = Known { tables: Vec::new(), functions: functions.clone() };
+    computed::resolve(&mut script, &context.state(), &known)?;
     let script = Arc::new(script);
-    let mut planner = Planner::new(&script)?;
+    let mut planner = Planner::new(&script, context, functions);
     let mut pipelines: Vec<Pipeline> = Vec::new();
     for File { text, views, inserts } in files {
         for view in &script.views[views.clone()] {
@@ -96,13 +102,22 @@ pub(super) async fn compile_script(mut script: Script, files: &[File], is_waitin
 }
 
 /// A DataFusion session for planning and for the rows of closed windows: names keep their case, one partition.
-fn context() -> SessionContext {
+fn context() -> Result<SessionContext> {
     let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
     let options = config.options_mut();
     options.sql_parser.enable_ident_normalization = false;
     options.sql_parser.map_string_types_to_utf8view = false;
     options.sql_parser.collect_spans = true;
-    SessionContext::new_with_config(config)
+    let context = SessionContext::new_with_config(config);
+    context.state_ref().write().register_expr_planner(Arc::new(CastNames))?;
+    functions::register(&context);
+    Ok(context)
+}
+
+/// The names of all functions.
+fn functions(context: &SessionContext) -> Vec<String> {
+    let state = context.state();
+    state.scalar_functions().keys().chain(state.aggregate_functions().keys()).cloned().collect()
 }
 
 struct Planner {
@@ -114,13 +129,9 @@ struct Planner {
 }
 
 impl Planner {
-    fn new(script: &Arc<Script>) -> Result<Self> {
-        let context = context();
-        context.state_ref().write().register_expr_planner(Arc::new(CastNames))?;
-        let state = context.state();
-        let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys()).cloned().collect();
+    fn new(script: &Arc<Script>, context: SessionContext, functions: Vec<String>) -> Self {
         let tables = script.tables.keys().chain(script.views.iter().map(|view| &view.name)).cloned().collect();
-        Ok(Self { script: Arc::clone(script), context, views: Arc::default(), known: Known { tables, functions } })
+        Self { script: Arc::clone(script), context, views: Arc::default(), known: Known { tables, functions } }
     }
 
     async fn insert(&mut self, text: &Text, insert: &Insert) -> Result<Pipeline> {
@@ -137,8 +148,17 @@ impl Planner {
     fn target(&self, text: &Text, insert: &Insert, name: &str) -> Result<Arc<Table>> {
         let unknown = || unknown_table(name, self.script.tables.keys().map(String::as_str));
         let target = self.script.tables.get(name).cloned().ok_or_else(|| text.error(insert.place, unknown()))?;
+        let computed = target.written.iter().map(|written| &written.name).next();
         match target.metadata.keys().next() {
-            None => Ok(target),
+            None => match computed {
+                None => Ok(target),
+                Some(column) => {
+                    let message = format!(
+                        "table \"{name}\" is filled, and its column \"{column}\" is computed, which is for tables that are read; compute it in the query"
+                    );
+                    Err(text.error(insert.place, message).into())
+                }
+            },
             Some(column) => {
                 let message = format!(
                     "table \"{name}\" is filled, and its column \"{column}\" is METADATA, which is of records that are read; leave it out"

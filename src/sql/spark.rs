@@ -85,9 +85,11 @@ fn rewrite_one(query: &mut Query) -> Result<(), Mistake> {
     let mut select_from = from.clone();
     select_from.relation = function_table(windowed.0, windowed.1, alias, function.name.span());
     select.from = vec![select_from];
-    let bounds =
-        ["window_start", "window_end"].map(|bound| Expr::Identifier(Ident::with_span(function.name.span(), bound)));
-    let groups = bounds.into_iter().chain(others).collect();
+    let mentions = |name: &str| select.projection.iter().any(|item| item.to_string().contains(name));
+    let bounds = ["window_start", "window_end", "window_time"].into_iter();
+    let bounds = bounds.filter(|bound| *bound != "window_time" || mentions(bound));
+    let bounds = bounds.map(|bound| Expr::Identifier(Ident::with_span(function.name.span(), bound)));
+    let groups = bounds.chain(others).collect();
     select.group_by = GroupByExpr::Expressions(groups, modifiers);
     let mut uses = Uses { name };
     let Select { projection, having, .. } = select.as_mut();

@@ -91,6 +91,7 @@ impl StatementReader<'_> {
         let tokens = self.tokens[self.at..].to_vec();
         let mut query = self.parse(|parser| parser.parse_query())?;
         super::other_names::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
+        super::group_windows::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
         super::spark::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
         self.end()?;
         Ok((query, tokens))

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 use crate::window::aggregate::WINDOW_COLUMNS;
 use crate::window::assigner::Windows;
 use crate::window::calendar::{Grid, Span};
+use crate::window::duplicates::Keep;
 
 /// Adds the window columns to its input's rows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,8 +24,11 @@ pub struct WindowNode {
     pub time: Expr,
     /// The windows.
     pub windows: Windows,
-    /// What sessions are of.
+    /// What sessions are of; of a deduplication, its key.
     pub partition_by: Vec<Expr>,
+    /// A deduplication: which rows stay, and the time in milliseconds within which others of their key are duplicates. The windows are then the
+    /// slices in which rows are gathered.
+    pub duplicates: Option<(Keep, i64)>,
     schema: DFSchemaRef,
 }
 
@@ -40,7 +44,7 @@ impl WindowNode {
         let rows = input.schema().iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)));
         let fields = rows.chain(added.map(|field| (None, field))).collect();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?);
-        Ok(Self { input, time, windows, partition_by, schema })
+        Ok(Self { input, time, windows, partition_by, duplicates: None, schema })
     }
 }
 
@@ -69,6 +73,11 @@ impl UserDefinedLogicalNodeCore for WindowNode {
 
     /// Part of a job's fingerprint: a change makes its checkpoints another query's.
     fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((keep, within)) = self.duplicates {
+            write!(f, "Deduplication: {keep:?} by {} within {within} ms", self.time)?;
+            let keys: Vec<_> = self.partition_by.iter().map(|key| key.to_string()).collect();
+            return write!(f, " of {}", keys.join(", "));
+        }
         match self.windows {
             Windows::Tumble(Grid { every: Span::Fixed(size), offset, .. }) => {
                 write!(f, "Window: {} by {size} ms, offset {offset} ms", self.time)?;
@@ -81,7 +90,10 @@ impl UserDefinedLogicalNodeCore for WindowNode {
 
     fn with_exprs_and_inputs(&self, mut expressions: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<Self> {
         match (expressions.pop(), inputs.pop()) {
-            (Some(time), Some(input)) => Self::try_new(input, time, self.windows, expressions),
+            (Some(time), Some(input)) => {
+                let node = Self::try_new(input, time, self.windows, expressions)?;
+                Ok(Self { duplicates: self.duplicates, ..node })
+            }
             _ => Err(DataFusionError::Internal("a window has one input and a time".into())),
         }
     }

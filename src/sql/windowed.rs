@@ -13,7 +13,7 @@
 //!
 //! A window over rows that have windows themselves is an input too: it gets what another closing plan gives.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
@@ -32,16 +32,19 @@ use datafusion::physical_expr::utils::collect_columns;
 use super::catalog::Table;
 use super::closing::{ClosedInput, ClosedRows, Closing};
 use super::compile::{Branch, RowWise, is_row_wise, refuse_queries, stream_table, window_node};
+use super::duplicates::{refuse_above, refuse_current_duplicates};
 use super::emission::{Emission, EmitClause, row_identity};
 use super::grouping::{Grouping, check_window_columns, computes_with_window, grouping, looks_at_window};
 use super::lookup::{is_small, refuse_current, sides};
 use super::pipeline::{Feed, Nested, ResultColumn, RowIdentity, Windowed, Work};
 use super::refusal::{Result, check_above, not_row_wise, refuse, refuse_at, without_window};
 use super::relation::Reading;
-use super::trace::{Origins, trace};
+use super::trace::{Origins, closed_input, trace};
 use super::window_node::WindowNode;
+use crate::state::BeforeImages;
 use crate::window::aggregate::{GroupingSet, WINDOW_COLUMNS, WindowPlan};
 use crate::window::assigner::Windows;
+use crate::window::duplicates::{DuplicatePlan, Keep, POSITION_FIELDS};
 use crate::window::pane::{Pane, PaneLayout};
 use crate::window::retract::UndoPlan;
 use crate::window::session_state::SessionPlan;
@@ -54,8 +57,15 @@ pub(super) fn compile(
     emission: &Emission,
     emit: &EmitClause,
 ) -> Result<(Vec<Feed>, Work, SchemaRef)> {
-    let mut compiler =
-        Compiler { rows, emission, feeds: Vec::new(), inputs: Vec::new(), behind: Vec::new(), nested: Vec::new() };
+    let mut compiler = Compiler {
+        rows,
+        emission,
+        feeds: Vec::new(),
+        inputs: Vec::new(),
+        behind: Vec::new(),
+        nested: Vec::new(),
+        duplicates: BTreeMap::new(),
+    };
     let above = compiler.level(plan)?;
     let origins = Origins(&above.closed);
     let identity = compiler.identity(&above, emit)?;
@@ -70,8 +80,9 @@ pub(super) fn compile(
     });
     let output = Schema::new_with_metadata(fields.collect::<Vec<_>>(), output.metadata().clone());
     let closing = compiler.closing(above)?;
-    let Compiler { feeds, inputs, behind, nested, .. } = compiler;
-    Ok((feeds, Work::Window(Windowed { inputs, behind, nested, closing, key, identity }), Arc::new(output)))
+    let Compiler { feeds, inputs, behind, nested, duplicates, .. } = compiler;
+    let windowed = Windowed { inputs, behind, nested, duplicates, closing, key, identity };
+    Ok((feeds, Work::Window(windowed), Arc::new(output)))
 }
 
 /// A plan over closed windows, as it is written.
@@ -95,6 +106,8 @@ struct Kept {
     rows: DFSchemaRef,
     keys: Vec<Arc<dyn PhysicalExpr>>,
     key_fields: Vec<Arc<Field>>,
+    /// Whether each row's position is a key too.
+    positions: bool,
     aggregates: Aggregates,
     sets: Vec<GroupingSet>,
 }
@@ -106,6 +119,7 @@ struct Compiler<'a> {
     inputs: Vec<Arc<WindowPlan>>,
     behind: Vec<i64>,
     nested: Vec<Nested>,
+    duplicates: BTreeMap<usize, Arc<DuplicatePlan>>,
 }
 
 impl Compiler<'_> {
@@ -119,16 +133,27 @@ impl Compiler<'_> {
                 schema: Arc::clone(plan.schema()),
             }));
         }
+        if closed.iter().any(|input| self.duplicates.contains_key(&input.rows.number())) {
+            refuse_above(&plan)?;
+        }
         check_above(&plan, &Origins(&closed))?;
         let plan = not_in(plan, &Origins(&closed))?;
         // A window is complete when all inputs have it.
         let numbers: Vec<_> = closed.iter().map(|input| input.rows.number()).collect();
-        let waits = |number: usize| i64::from(self.inputs[number].sessions.is_some());
+        let waits = |number: usize| self.waits(number);
         let behind = numbers.iter().map(|&number| self.behind[number] + waits(number)).max().unwrap_or(0);
         for number in numbers {
-            self.behind[number] = behind - waits(number);
+            self.behind[number] = behind - self.waits(number);
         }
         Ok(Level { plan, closed })
+    }
+
+    /// How much later than others an input gives what has closed.
+    fn waits(&self, number: usize) -> i64 {
+        match self.duplicates.get(&number) {
+            Some(duplicates) => duplicates.behind(),
+            None => i64::from(self.inputs[number].sessions.is_some()),
+        }
     }
 
     /// What tells the rows of results from each other, where they are revised.
@@ -145,6 +170,13 @@ impl Compiler<'_> {
         }
         if !self.emission.revises() {
             return Ok(None);
+        }
+        if !self.duplicates.is_empty() {
+            return refuse_at(
+                &["EMIT", "ROW_NUMBER", "OVER"],
+                "rows without duplicates are written once, when it is known that they stay; leave out EMIT CHANGES and allowed lateness \
+                 ('allowed-lateness' of a table too)",
+            );
         }
         if !self.nested.is_empty() {
             return refuse_at(
@@ -174,6 +206,11 @@ impl Compiler<'_> {
         above: Option<&LogicalPlan>,
         closed: &mut Vec<ClosedInput>,
     ) -> Result<LogicalPlan> {
+        if let Some(node) = window_node(plan)
+            && let Some(duplicates) = node.duplicates
+        {
+            return self.deduplicated(plan, node, duplicates, closed);
+        }
         if let LogicalPlan::Aggregate(aggregate) = plan
             && let Some(node) = window_below(&aggregate.input)
             && check_window_columns(aggregate, node).is_none()
@@ -222,6 +259,7 @@ impl Compiler<'_> {
             rows: Arc::clone(schema),
             keys,
             key_fields: key_fields.map(|(field, _)| Arc::clone(field)).collect(),
+            positions: false,
             aggregates: self.aggregates(&aggregate.aggr_expr, schema)?,
             sets,
         };
@@ -251,7 +289,8 @@ impl Compiler<'_> {
         }
         let aggregates = self.aggregates(&[count_all()], schema)?;
         let after = self.rows.stages(plan)?;
-        let kept = Kept { after, rows: Arc::clone(schema), keys, key_fields, aggregates, sets: Vec::new() };
+        let kept =
+            Kept { after, rows: Arc::clone(schema), keys, key_fields, positions: false, aggregates, sets: Vec::new() };
         // Rows do not change from step to step.
         let windows = match node.windows {
             Windows::Cumulate { periods, step, .. } => Windows::Cumulate { periods, step, on_update: false },
@@ -261,9 +300,46 @@ impl Compiler<'_> {
         closed_rows(number, windows, columns, schema, true, closed)
     }
 
+    /// Rows that are kept one by one until their slice of time is over, and deduplicated then.
+    fn deduplicated(
+        &mut self,
+        plan: &LogicalPlan,
+        node: &WindowNode,
+        (keep, within): (Keep, i64),
+        closed: &mut Vec<ClosedInput>,
+    ) -> Result<LogicalPlan> {
+        let (schema, below) = (plan.schema(), node.input.schema());
+        let width = below.fields().len();
+        let own = || below.fields().iter().enumerate();
+        let keys = own().map(|(at, field)| Arc::new(PhysicalColumn::new(field.name(), at)) as Arc<dyn PhysicalExpr>);
+        let positions = POSITION_FIELDS.map(|(name, data_type)| Arc::new(Field::new(name, data_type, false)));
+        let kept = Kept {
+            after: Vec::new(),
+            rows: Arc::clone(schema),
+            keys: keys.collect(),
+            key_fields: below.fields().iter().cloned().chain(positions).collect(),
+            positions: true,
+            aggregates: self.aggregates(&[count_all()], schema)?,
+            sets: Vec::new(),
+        };
+        let place = |expression: &Expr| match expression {
+            Expr::Column(column) => below.maybe_index_of_column(column),
+            _ => None,
+        };
+        let keys: Option<Vec<usize>> = node.partition_by.iter().map(place).collect();
+        let (Some(keys), Some(time)) = (keys, place(&node.time)) else {
+            return refuse("the key and the time of a deduplication are columns");
+        };
+        let number = self.input(node, node.windows, kept)?;
+        let rows = Arc::new(below.as_arrow().clone());
+        self.duplicates.insert(number, Arc::new(DuplicatePlan { keys, time, keep, within, rows }));
+        let columns = (0..width).map(ResultColumn::Key).chain((0..WINDOW_COLUMNS.len()).map(ResultColumn::Window));
+        closed_rows(number, node.windows, columns.collect(), schema, true, closed)
+    }
+
     /// An input, and what gives it its rows.
     fn input(&mut self, node: &WindowNode, windows: Windows, kept: Kept) -> Result<usize> {
-        let Kept { after, rows, keys, key_fields, aggregates, sets } = kept;
+        let Kept { after, rows, keys, key_fields, positions, aggregates, sets } = kept;
         let Aggregates { functions, mut arguments, filters } = aggregates;
         let Expr::Column(time) = &node.time else { return refuse("the event time of a window is a column") };
         let time_at = node.input.schema().index_of_column(time)?;
@@ -273,6 +349,9 @@ impl Compiler<'_> {
             check_window(&time.name, branch)?;
             let stream = stream_table(branch.scan)?;
             if stream.reading == Reading::Table {
+                if node.duplicates.is_some() {
+                    return refuse_current_duplicates(&stream.table);
+                }
                 refuse_current::<()>(&branch.stages, &stream.table)?;
                 refuse_current::<()>(&after, &stream.table)?;
             }
@@ -305,6 +384,7 @@ impl Compiler<'_> {
             used_window_columns: [0, 1, 2].map(|column| used.contains(&(width + column))),
             after,
             keys,
+            positions,
             arguments,
             filters,
             layout,
@@ -328,6 +408,12 @@ impl Compiler<'_> {
     /// The closed windows that give a window its rows, and how far they are behind the watermark.
     fn nested(&mut self, node: &WindowNode, time: usize) -> Result<(Arc<Closing>, i64)> {
         let below = self.level(&node.input)?;
+        let numbers: Vec<usize> = below.closed.iter().map(|input| input.rows.number()).collect();
+        let behind = numbers.iter().map(|&it| self.behind[it] + self.waits(it)).max().unwrap_or(0);
+        if numbers.iter().any(|number| self.duplicates.contains_key(number)) {
+            self.check_time(&below.plan, time)?;
+            return Ok((self.closing(below)?, behind));
+        }
         match Origins(&below.closed).bound(&below.plan, time) {
             Some(bound) if bound.bound == 2 && !bound.nullable => {}
             Some(bound) if bound.bound == 2 => {
@@ -343,9 +429,25 @@ impl Compiler<'_> {
                 ));
             }
         }
-        let numbers = below.closed.iter().map(|input| input.rows.number());
-        let behind = numbers.map(|it| self.behind[it] + i64::from(self.inputs[it].sessions.is_some())).max();
-        Ok((self.closing(below)?, behind.unwrap_or(0)))
+        Ok((self.closing(below)?, behind))
+    }
+
+    /// The time of a window over rows without duplicates is that by which they were compared.
+    fn check_time(&self, plan: &LogicalPlan, time: usize) -> Result<()> {
+        let is_time = |plan: &LogicalPlan, column: usize| match trace(plan, column) {
+            Some((LogicalPlan::TableScan(scan), at)) => {
+                let duplicates = closed_input(scan).and_then(|number| self.duplicates.get(&number));
+                duplicates.is_some_and(|duplicates| duplicates.time == at)
+            }
+            _ => false,
+        };
+        match is_time(plan, time) {
+            true => Ok(()),
+            false => refuse(format!(
+                "a window over rows without duplicates is over the time by which they were compared, and \"{}\" is another column",
+                plan.schema().field(time).name()
+            )),
+        }
     }
 
     fn sessions(&self, node: &WindowNode, gap: i64, layout: &PaneLayout) -> Result<SessionPlan> {
@@ -429,7 +531,7 @@ fn window_below(plan: &LogicalPlan) -> Option<&WindowNode> {
             plan.inputs().first().and_then(|input| window_below(input))
         }
         LogicalPlan::Join(join) => sides(join).and_then(|sides| window_below(sides.stream)),
-        other => window_node(other),
+        other => window_node(other).filter(|node| node.duplicates.is_none()),
     }
 }
 
@@ -501,14 +603,23 @@ fn check_window(time: &str, branch: &Branch<'_>) -> Result<()> {
     Ok(())
 }
 
-/// A window over a table's current rows takes rows back as they were: all that it reads must be of the row.
+/// A window over a table's current rows takes rows back as they were: with the metadata of the change that made them so, which is only
+/// known where it is kept with the row.
 fn check_current_rows(scan: &TableScan, table: &Table) -> Result<()> {
+    let is_trusted = matches!(BeforeImages::of(&table.options), Ok(BeforeImages::Trusted));
+    if !is_trusted && !table.primary_key.is_empty() {
+        return Ok(());
+    }
     let watermark = table.watermark.as_ref().map(|watermark| &watermark.column);
     let read = scan.projected_schema.fields().iter().map(|field| field.name()).chain(watermark);
-    if let Some(column) = read.into_iter().find(|name| table.metadata.contains_key(*name)) {
+    if let Some(column) = read.into_iter().find_map(|name| table.metadata_of(name)) {
+        let way_out = match is_trusted {
+            true => "leave out 'before-images' = 'trusted', so that it is kept with the row",
+            false => "declare a PRIMARY KEY, so that it is kept with the row",
+        };
         return refuse(format!(
-            "column \"{column}\" of \"{0}\" is METADATA of a record, not of the row, so nobody knows what it was when the row is updated or \
-             deleted; use a column of the row, or read its change events with CHANGES({0})",
+            "column \"{column}\" of \"{0}\" is METADATA of a record, and when its row is updated or deleted nothing says what it was; {way_out}, or \
+             read the table's change events with CHANGES({0})",
             table.name
         ));
     }

@@ -3,7 +3,7 @@
 //! A cell is its value as text; `NULL` is null. Text that could be taken for something else is written as a JSON string.
 
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch, cast::AsArray};
-use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::error::Result;
@@ -30,10 +30,12 @@ fn column_cells(column: &ArrayRef) -> Result<Vec<String>> {
     let options = FormatOptions::default().with_null(NULL);
     let formatter = ArrayFormatter::try_new(column, &options)?;
     let floats = column.as_primitive_opt::<Float64Type>();
+    let small = column.as_primitive_opt::<Float32Type>();
     let is_text = matches!(column.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let cell = |row: usize| match (column.is_null(row), floats) {
         (true, _) => NULL.to_owned(),
         (false, Some(floats)) => float(floats.value(row)),
+        (false, None) if small.is_some() => small.map_or_else(String::new, |small| format!("{}", small.value(row))),
         (false, None) => match formatter.value(row).to_string() {
             text if is_text && text == NULL => format!("\"{NULL}\""),
             text => quoted(text),
@@ -46,6 +48,15 @@ fn column_cells(column: &ArrayRef) -> Result<Vec<String>> {
 pub(super) fn float(value: f64) -> String {
     let rounded = format!("{value:.11e}").parse().unwrap_or(value);
     if rounded == 0.0 { "0".into() } else { format!("{rounded}") }
+}
+
+/// A cell of a column of this type in the one way in which it is written here: a DOUBLE may be written 5, 5.0 or 5e0.
+pub(super) fn number_of(cell: &str, data_type: &DataType) -> String {
+    match (data_type, cell.parse::<f64>()) {
+        (DataType::Float64, Ok(value)) => float(value),
+        (DataType::Float32, Ok(value)) => format!("{}", value as f32),
+        _ => cell.to_owned(),
+    }
 }
 
 fn quoted(text: String) -> String {
@@ -137,6 +148,14 @@ mod tests {
         let columns = vec!["a".to_owned(), "b".to_owned()];
         let parsed = parse_table(&lines(&columns, &rows)).unwrap().unwrap();
         assert_eq!(parsed, Table { columns, rows });
+    }
+
+    #[test]
+    fn doubles_are_written_in_any_way() {
+        let same = |cell: &str| number_of(cell, &DataType::Float64);
+        assert_eq!([same("5"), same("5.0"), same("5e0"), same("-0.0"), same("x")], ["5", "5", "5", "0", "x"]);
+        assert_eq!(number_of("2.50", &DataType::Float32), "2.5");
+        assert_eq!(number_of("5.0", &DataType::Utf8), "5.0");
     }
 
     #[test]

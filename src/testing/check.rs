@@ -6,7 +6,7 @@ use datafusion::arrow::array::{RecordBatch, cast::AsArray};
 use datafusion::arrow::datatypes::{Int32Type, Int64Type};
 
 use super::case::{Case, Expected};
-use super::cells::{Table, cells, lines};
+use super::cells::{Table, cells, lines, number_of};
 use super::record::Input;
 use super::run::Came;
 use crate::change::TopicPartition;
@@ -181,7 +181,13 @@ pub fn check(case: &Case, came: &Came) -> Result<Vec<String>> {
     let mut complaints = Vec::new();
     for (expected, output) in &matched {
         let found = output.like(case, Some(expected))?;
-        let wanted = expected.rows.clone().unwrap_or_else(|| Table { columns: found.columns.clone(), rows: vec![] });
+        let mut wanted =
+            expected.rows.clone().unwrap_or_else(|| Table { columns: found.columns.clone(), rows: vec![] });
+        for (at, column) in wanted.columns.iter().enumerate() {
+            let field = output.table.schema.field_with_name(column);
+            let data_type = field.map(|field| field.data_type().clone()).map_err(Error::internal)?;
+            wanted.rows.iter_mut().for_each(|row| row[at] = number_of(&row[at], &data_type));
+        }
         complaints.extend(difference(
             &format!("{}:{}", case.file, expected.line),
             &output.name,

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{RecordBatch, UInt32Array};
+use datafusion::arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, UInt32Array};
 
 use crate::change::TopicPartition;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 use super::NO_EVENT_TIME;
 use super::assigner::PaneKey;
@@ -29,12 +29,24 @@ pub struct EventTimes {
     pub met: Vec<i64>,
     /// 1 for a row that comes, -1 for one that is taken back; empty when all come.
     pub signs: Vec<i8>,
+    /// The partition and the offsets of the rows, where a query asks for them.
+    pub positions: Option<(i32, Vec<i64>)>,
 }
 
 impl EventTimes {
     /// The signs of some rows.
     pub(super) fn signs_of(&self, rows: &Rows) -> Option<Vec<i8>> {
         (!self.signs.is_empty()).then(|| (0..rows.len()).map(|row| self.signs[rows.source_row(row)]).collect())
+    }
+
+    /// The positions of some rows, as [`POSITION_FIELDS`](super::duplicates::POSITION_FIELDS).
+    pub(super) fn positions_of(&self, rows: &Rows) -> Result<[ArrayRef; 2]> {
+        let Some((partition, offsets)) = &self.positions else {
+            return Err(Error::internal("rows that are deduplicated have no positions"));
+        };
+        let offsets = (0..rows.len()).map(|row| offsets[rows.source_row(row)]);
+        let partitions = Int32Array::from_value(*partition, rows.len());
+        Ok([Arc::new(partitions), Arc::new(Int64Array::from_iter_values(offsets))])
     }
 }
 
@@ -281,7 +293,7 @@ fn accumulate(slices: &mut Slices, prepared: &Prepared<PaneKey>) -> Result<()> {
 struct PreparedSessions {
     /// The rows that sessions are made of.
     all: Rows,
-    keys: Vec<datafusion::arrow::array::ArrayRef>,
+    keys: Vec<ArrayRef>,
     /// Those that the aggregation reads.
     kept: Rows,
     /// Which of all rows each of them is of.

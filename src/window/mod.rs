@@ -4,6 +4,9 @@ pub mod aggregate;
 pub mod assigner;
 pub mod calendar;
 pub mod changed;
+pub mod duplicates;
+#[cfg(test)]
+mod duplicates_tests;
 mod frozen;
 pub mod lookup;
 pub mod pane;

@@ -36,6 +36,8 @@ pub struct WindowPlan {
     pub after: Vec<Stage>,
     /// The group keys besides the window itself.
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// Whether each row's position is a key too: rows that are deduplicated are told apart by it.
+    pub positions: bool,
     /// The arguments of each aggregate.
     pub arguments: Vec<Vec<Arc<dyn PhysicalExpr>>>,
     /// `FILTER (WHERE …)` of each aggregate.
@@ -166,15 +168,21 @@ impl WindowPlan {
 
     pub(super) fn input(&self, rows: &Rows, times: &EventTimes) -> Result<PaneInput> {
         let batch = &rows.batch;
-        let all = |expressions: &[Arc<dyn PhysicalExpr>]| expressions.iter().map(|it| evaluate(it, batch)).collect();
+        let all = |expressions: &[Arc<dyn PhysicalExpr>]| {
+            expressions.iter().map(|it| evaluate(it, batch)).collect::<Result<Vec<_>>>()
+        };
         let filter = |expression: &Option<Arc<dyn PhysicalExpr>>| {
             let Some(expression) = expression else { return Ok(None) };
             let mask = evaluate(expression, batch)?;
             let mask = mask.as_boolean();
             Ok(Some(if mask.null_count() == 0 { mask.clone() } else { prep_null_mask_filter(mask) }))
         };
+        let mut keys: Vec<ArrayRef> = all(&self.keys)?;
+        if self.positions {
+            keys.extend(times.positions_of(rows)?);
+        }
         Ok(PaneInput {
-            keys: all(&self.keys)?,
+            keys,
             arguments: self.arguments.iter().map(|it| all(it)).collect::<Result<_>>()?,
             filters: self.filters.iter().map(filter).collect::<Result<_>>()?,
             signs: times.signs_of(rows),

@@ -1,4 +1,4 @@
-CREATE TABLE orders (id INT, shop STRING, written TIMESTAMP(3) METADATA FROM 'timestamp', PRIMARY KEY (id) NOT ENFORCED,
+CREATE TABLE orders (id INT, shop STRING, written TIMESTAMP(3) METADATA FROM 'timestamp',
   WATERMARK FOR written AS written - INTERVAL '5' SECOND)
 WITH ('connector' = 'kafka', 'topic' = 't', 'properties.bootstrap.servers' = 'localhost:9092', 'format' = 'debezium-json');
 INSERT INTO results

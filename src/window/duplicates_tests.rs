@@ -1,0 +1,112 @@
+//! Random rows in random slices against the definition.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, TimestampMillisecondArray};
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+use proptest::prelude::*;
+
+use super::duplicates::{DuplicatePlan, Duplicates, Keep, POSITION_FIELDS};
+use super::watermark::END_OF_TIME;
+use crate::testing::properties::properties;
+
+/// Key, time in milliseconds, partition; the offset is the place.
+type Row = (Option<i64>, i64, i32);
+
+fn rows_schema() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Millisecond, None);
+    Arc::new(Schema::new(vec![
+        Field::new("time", time, true),
+        Field::new("key", DataType::Int64, true),
+        Field::new("number", DataType::Int64, false),
+    ]))
+}
+
+/// Rows as they come of a slice, in an order of their own.
+fn slice(rows: &[(usize, Row)]) -> RecordBatch {
+    let mut fields: Vec<Field> = rows_schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields.extend(POSITION_FIELDS.map(|(name, data_type)| Field::new(name, data_type, false)));
+    fields.push(Field::new("count", DataType::Int64, false));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMillisecondArray::from_iter_values(rows.iter().map(|(_, row)| row.1))),
+        Arc::new(Int64Array::from_iter(rows.iter().map(|(_, row)| row.0))),
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|(number, _)| *number as i64))),
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|(_, row)| row.2))),
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|(number, _)| *number as i64))),
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|_| 1))),
+    ];
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+/// The numbers of the rows that stay, by the definition.
+fn staying(rows: &[Row], keep: Keep, within: i64) -> Vec<usize> {
+    let place = |number: usize| (rows[number].1, rows[number].2, number);
+    let stays = |number: &usize| {
+        let is_duplicate_of = |other: usize| {
+            let is_near = match keep {
+                Keep::First => place(other) < place(*number) && rows[*number].1 - rows[other].1 <= within,
+                Keep::Last => place(other) > place(*number) && rows[other].1 - rows[*number].1 <= within,
+            };
+            rows[other].0 == rows[*number].0 && is_near
+        };
+        !(0..rows.len()).any(is_duplicate_of)
+    };
+    (0..rows.len()).filter(stays).collect()
+}
+
+proptest! {
+    #![proptest_config(properties(200))]
+
+    #[test]
+    fn what_stays_is_what_the_definition_says(
+        rows in prop::collection::vec((prop::option::of(0..4_i64), 0..9_000_i64, 0..3_i32), 1..60),
+        within in prop::sample::select(vec![1, 7, 999, 1_000, 1_500, 4_000]),
+        is_last in any::<bool>(),
+        steps in prop::collection::vec((1..3_000_i64, any::<bool>()), 0..8),
+    ) {
+        let keep = if is_last { Keep::Last } else { Keep::First };
+        let plan = DuplicatePlan { keys: vec![1], time: 0, keep, within, rows: rows_schema() };
+        let plan = Arc::new(plan);
+        let length = DuplicatePlan::slice(within);
+        let mut duplicates = Duplicates::new(Arc::clone(&plan)).unwrap();
+        let mut found = Vec::new();
+        let (mut watermark, mut closed_to) = (0, i64::MIN);
+        let mut until: Vec<(i64, bool)> = Vec::new();
+        for (step, restarts) in steps {
+            watermark += step;
+            until.push((watermark, restarts));
+        }
+        until.push((END_OF_TIME, false));
+        for (watermark, restarts) in until {
+            let mut slices: Vec<(i64, Vec<(usize, Row)>)> = Vec::new();
+            for (number, row) in rows.iter().enumerate().rev() {
+                let start = row.1.div_euclid(length) * length;
+                let end = start + length;
+                if end <= watermark && end > closed_to {
+                    match slices.iter_mut().find(|(known, _)| *known == start) {
+                        Some((_, own)) => own.push((number, *row)),
+                        None => slices.push((start, vec![(number, *row)])),
+                    }
+                }
+            }
+            slices.sort_by_key(|(start, _)| *start);
+            let slices: Vec<_> = slices.iter().map(|(start, rows)| (*start, slice(rows))).collect();
+            for (start, end, rows) in duplicates.pass(&slices, watermark).unwrap() {
+                let times = rows.column(0).as_primitive::<datafusion::arrow::datatypes::TimestampMillisecondType>();
+                prop_assert!(times.values().iter().all(|time| (start..end).contains(time)));
+                // What is told of late has been waited for.
+                prop_assert!(times.values().iter().all(|time| *time >= closed_to.saturating_sub(plan.behind())));
+                found.extend(rows.column(2).as_primitive::<Int64Type>().values().iter().map(|&number| number as usize));
+            }
+            closed_to = watermark;
+            if restarts {
+                let saved = duplicates.save().unwrap();
+                duplicates = Duplicates::new(Arc::clone(&plan)).unwrap();
+                duplicates.restore(&saved).unwrap();
+            }
+        }
+        prop_assert_eq!(duplicates.held().bytes, 0, "at the end nothing is kept");
+        found.sort_unstable();
+        prop_assert_eq!(found, staying(&rows, keep, within));
+    }
+}

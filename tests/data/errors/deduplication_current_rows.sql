@@ -1,0 +1,3 @@
+INSERT INTO results
+SELECT email FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY store_id ORDER BY create_date RANGE INTERVAL '1' HOUR PRECEDING) AS rn FROM customer)
+WHERE rn = 1;

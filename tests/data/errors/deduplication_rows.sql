@@ -1,0 +1,3 @@
+INSERT INTO results
+SELECT email FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY store_id ORDER BY create_date ROWS 5 PRECEDING) AS rn FROM CHANGES(customer))
+WHERE rn = 1;
