@@ -45,14 +45,14 @@ impl StartingPoint {
 impl Job {
     /// Sets the job back, and returns the checkpoint to go on from. It is durable.
     pub(super) async fn set_back(&mut self, found: Option<Recovered>, to: StartingPoint) -> Result<Recovered> {
-        let checkpoint = self.checkpoint_at(found, to)?;
+        let checkpoint = self.checkpoint_at(found.as_ref(), to)?;
         self.deliverer.deliver(Delivery { checkpoint: checkpoint.clone(), blocks: Vec::new(), again: false }).await?;
         self.deliverer.delivered().await?;
         Ok(Recovered { last: checkpoint.clone(), with_state: checkpoint, between: Vec::new() })
     }
 
-    fn checkpoint_at(&mut self, found: Option<Recovered>, to: StartingPoint) -> Result<Checkpoint> {
-        let old = found.as_ref().map(|found| &found.last.manifest);
+    fn checkpoint_at(&mut self, found: Option<&Recovered>, to: StartingPoint) -> Result<Checkpoint> {
+        let old = found.map(|found| &found.last.manifest);
         let mut closed = BTreeMap::new();
         if let Some(time) = to.time() {
             for (number, pipeline) in self.query.pipelines.iter().enumerate() {

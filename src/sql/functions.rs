@@ -9,7 +9,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMillisecondType};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
-use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionImplementation, Volatility, create_udf};
 use datafusion::prelude::SessionContext;
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ pub(super) fn register(context: &SessionContext) {
     ));
 }
 
-fn columnar(function: Function) -> Arc<dyn Fn(&[ColumnarValue]) -> Result<ColumnarValue> + Send + Sync> {
+fn columnar(function: Function) -> ScalarFunctionImplementation {
     Arc::new(move |arguments| {
         let is_scalar = arguments.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let result = function(&ColumnarValue::values_to_arrays(arguments)?)?;

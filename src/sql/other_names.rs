@@ -115,7 +115,7 @@ fn rewrite_one(expression: &mut Expr) -> Result<(), Mistake> {
                 let example = "INTERVAL '1 02:03:04.5' DAY TO SECOND";
                 return Err((place, format!("'{text}' is no length of {first} TO {last}; write it as in {example}")));
             };
-            *expression = interval_of(words);
+            *expression = interval_of(&words);
             Ok(())
         }
         Expr::RLike { negated, expr, pattern, .. } => {
@@ -154,7 +154,7 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
     if let (Some((_, part)), Some([time])) = (PARTS.iter().find(|(known, _)| *known == name), arguments.as_deref()) {
         let part_of = call("date_part", span, vec![text(part), time.clone()]);
         // Sunday is 1 in Flink and Spark.
-        *expression = if name == "dayofweek" { plus(part_of, 1) } else { part_of };
+        *expression = if name == "dayofweek" { plus(&part_of, 1) } else { part_of };
         return Ok(());
     }
     let made = match (name.as_str(), arguments.as_deref()) {
@@ -200,8 +200,8 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
         }
         ("timestampadd", Some([unit, amount, to])) => Some(later(unit_name(unit), amount, to, span)),
         ("last_day", Some([day])) => {
-            let next = added(&truncated("month", day.clone()), "1 month".to_owned());
-            Some(cast_to(&added(&next, "-1 day".to_owned()), "Date32"))
+            let next = added(&truncated("month", day.clone()), "1 month");
+            Some(cast_to(&added(&next, "-1 day"), "Date32"))
         }
         ("date_add" | "date_sub" | "add_months", Some([to, amount])) => {
             let amount = match name.as_str() {
@@ -213,14 +213,14 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
         }
         ("split_index", Some([string, delimiter, place])) => {
             let parts = call("string_to_array", span, vec![string.clone(), delimiter.clone()]);
-            Some(call("array_element", span, vec![parts, plus(place.clone(), 1)]))
+            Some(call("array_element", span, vec![parts, plus(place, 1)]))
         }
         ("regexp_extract", Some([string, pattern, rest @ ..])) if rest.len() < 2 => {
             // With a group around all of it, the whole is there too.
             let whole = call("concat", span, vec![text("("), pattern.clone(), text(")")]);
             let found = call("regexp_match", span, vec![string.clone(), whole]);
             let group = rest.first().cloned().unwrap_or_else(|| number(0));
-            Some(call("array_element", span, vec![found, plus(group, 1)]))
+            Some(call("array_element", span, vec![found, plus(&group, 1)]))
         }
         ("mod", Some([left, right])) => {
             let (left, right) = (Box::new(nested(left)), Box::new(nested(right)));
@@ -323,14 +323,14 @@ fn nested(expression: &Expr) -> Expr {
     }
 }
 
-fn plus(expression: Expr, more: i64) -> Expr {
-    if let Expr::Value(value) = &expression
+fn plus(expression: &Expr, more: i64) -> Expr {
+    if let Expr::Value(value) = expression
         && let Value::Number(text, _) = &value.value
         && let Ok(known) = text.parse::<i64>()
     {
         return number(known + more);
     }
-    Expr::BinaryOp { left: Box::new(nested(&expression)), op: BinaryOperator::Plus, right: Box::new(number(more)) }
+    Expr::BinaryOp { left: Box::new(nested(expression)), op: BinaryOperator::Plus, right: Box::new(number(more)) }
 }
 
 fn negative(expression: &Expr) -> Expr {
@@ -341,9 +341,9 @@ fn not(expression: Expr) -> Expr {
     Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(expression) }
 }
 
-fn interval_of(words: String) -> Expr {
+fn interval_of(words: &str) -> Expr {
     Expr::Interval(Interval {
-        value: Box::new(text(&words)),
+        value: Box::new(text(words)),
         leading_field: None,
         leading_precision: None,
         last_field: None,
@@ -377,7 +377,7 @@ fn raised(unit: &str, time: Expr) -> Expr {
         "quarter" => "3 months".to_owned(),
         unit => format!("1 {unit}"),
     };
-    let next = Expr::BinaryOp { left: Box::new(down), op: BinaryOperator::Plus, right: Box::new(interval_of(words)) };
+    let next = Expr::BinaryOp { left: Box::new(down), op: BinaryOperator::Plus, right: Box::new(interval_of(&words)) };
     case(is_there, time, next)
 }
 
@@ -402,13 +402,13 @@ fn later(unit: Expr, amount: &Expr, to: &Expr, span: Span) -> Expr {
         _ => None,
     };
     match (amount_known, name.as_deref()) {
-        (Some(amount), Some("quarter")) => added(to, format!("{} months", amount * 3)),
-        (Some(amount), Some(unit)) => added(to, format!("{amount} {unit}")),
+        (Some(amount), Some("quarter")) => added(to, &format!("{} months", amount * 3)),
+        (Some(amount), Some(unit)) => added(to, &format!("{amount} {unit}")),
         _ => call("timestampadd", span, vec![unit, amount.clone(), time(to)]),
     }
 }
 
-fn added(to: &Expr, words: String) -> Expr {
+fn added(to: &Expr, words: &str) -> Expr {
     let (left, right) = (Box::new(nested(to)), Box::new(interval_of(words)));
     Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::Plus, right }))
 }

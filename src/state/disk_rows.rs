@@ -7,6 +7,7 @@ use datafusion::common::HashSet;
 
 use super::bytes::Bytes;
 use super::scratch::Scratch;
+use super::{Take, Visit};
 use crate::error::Result;
 
 /// Rows whose keys begin with a number that is theirs.
@@ -94,11 +95,7 @@ impl DiskRows {
     }
 
     /// Shows what has changed; returns how much that is.
-    pub(super) fn save(
-        &mut self,
-        put: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-        gone: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<usize> {
+    pub(super) fn save(&mut self, put: &mut Take<'_>, gone: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<usize> {
         let changed = std::mem::take(&mut self.changed);
         for key in &changed {
             self.place(key);
@@ -111,7 +108,7 @@ impl DiskRows {
     }
 
     /// Shows rows in the order of their keys, after a key, until `visit` says no.
-    pub(super) fn walk(&self, after: Option<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
+    pub(super) fn walk(&self, after: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<()> {
         let first = [&self.prefix, after.unwrap_or_default()].concat();
         let first = if after.is_some() { Bound::Excluded(&first[..]) } else { Bound::Included(&first[..]) };
         self.store.walk(first, &mut |key, image| match key.strip_prefix(&self.prefix) {

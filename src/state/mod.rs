@@ -19,3 +19,8 @@ pub use memory::Memory;
 pub use rows_map::{Part, Save};
 pub use saving::PartitionRows;
 pub use whole::{Was, Whole};
+
+/// What takes the key and the image of each row.
+type Take<'a> = dyn FnMut(&[u8], &[u8]) -> crate::error::Result<()> + 'a;
+/// The same, until it says that it has seen enough: by `false`.
+type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> crate::error::Result<bool> + 'a;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use datafusion::common::HashMap;
 use datafusion::common::hash_map::EntryRef;
 
+use super::Take;
 use super::bytes::Bytes;
 use super::disk_rows::DiskRows;
 use super::memory::Memory;
@@ -95,11 +96,7 @@ pub struct Save {
 
 impl InMemory {
     /// Shows what has changed; returns how much that is.
-    fn save(
-        &mut self,
-        put: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-        gone: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<usize> {
+    fn save(&mut self, put: &mut Take<'_>, gone: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<usize> {
         let changed = std::mem::take(&mut self.changed);
         for key in &changed {
             match self.rows.get_mut(&key[..]) {
@@ -114,7 +111,7 @@ impl InMemory {
         Ok(changed.len())
     }
 
-    fn save_all(&mut self, put: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+    fn save_all(&mut self, put: &mut Take<'_>) -> Result<()> {
         self.changed = Vec::new();
         self.rows.iter_mut().try_for_each(|(key, kept)| {
             kept.changed = false;
@@ -133,6 +130,11 @@ impl RowsMap {
             memory.note_unsaved(self.unsaved);
             self.memory = Some(Arc::clone(memory));
         }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// How many rows there are.
@@ -224,12 +226,7 @@ impl RowsMap {
     }
 
     /// Shows what a checkpoint must have that follows those before: rows that are there, and keys that are no more.
-    pub fn save(
-        &mut self,
-        save: Save,
-        put: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-        gone: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<Part> {
+    pub fn save(&mut self, save: Save, put: &mut Take<'_>, gone: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<Part> {
         self.note_saved();
         let is_old = self.saved.since.is_none_or(|since| save.renews.is_some_and(|renews| since <= renews));
         let is_due = is_old || self.saved.rows > self.len().max(STRETCH.0);
@@ -252,12 +249,7 @@ impl RowsMap {
     }
 
     /// Of rows on disk a stretch, when everything is being saved.
-    fn save_stretch(
-        &mut self,
-        number: u64,
-        begins: bool,
-        put: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    fn save_stretch(&mut self, number: u64, begins: bool, put: &mut Take<'_>) -> Result<()> {
         let Store::Disk(rows) = &self.store else { return Ok(()) };
         let (after, began) = match self.saved.stretch.take() {
             Some((after, began)) => (Some(after), began),

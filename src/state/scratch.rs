@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 
+use super::Visit;
 use crate::error::{Error, Result};
 
 /// How large a table in memory grows before it is written, and the least of the store's cache.
@@ -93,7 +94,7 @@ impl Scratch {
     }
 
     /// Shows what is behind a place, in the order of the keys, until `visit` says no.
-    pub(super) fn walk(&self, from: Bound<&[u8]>, visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
+    pub(super) fn walk(&self, from: Bound<&[u8]>, visit: &mut Visit<'_>) -> Result<()> {
         for row in self.rows.range::<&[u8], _>((from, Bound::Unbounded)) {
             let (key, image) = row.into_inner().map_err(|error| self.failed(error))?;
             if !visit(&key, &image)? {

@@ -151,14 +151,14 @@ impl Duplicates {
             let first = self.take_in(groups, &mut staying)?;
             if !first.is_empty() {
                 let rows = take_record_batch(&self.own_columns(groups)?, &UInt32Array::from(first))?;
-                passed.push(self.counted(*start, rows)?);
+                passed.push(self.counted(*start, &rows)?);
             }
         }
         self.sweep(watermark, &mut staying);
         staying.sort_by_key(|(place, _)| *place);
         for same in staying.chunk_by(|(one, _), (other, _)| self.slice_of(one.0) == self.slice_of(other.0)) {
             let rows = concat_batches(&self.own_schema(), same.iter().map(|(_, row)| row))?;
-            passed.push(self.counted(self.slice_of(same[0].0.0), rows)?);
+            passed.push(self.counted(self.slice_of(same[0].0.0), &rows)?);
         }
         Ok(passed)
     }
@@ -270,7 +270,7 @@ impl Duplicates {
         Ok(RecordBatch::try_new(self.own_schema(), columns)?)
     }
 
-    fn counted(&self, start: i64, rows: RecordBatch) -> Result<Slice> {
+    fn counted(&self, start: i64, rows: &RecordBatch) -> Result<Slice> {
         let count: ArrayRef = Arc::new(Int64Array::from_value(1, rows.num_rows()));
         let fields = rows.schema_ref().fields().iter().map(|field| field.as_ref().clone());
         let fields = fields.chain([Field::new("count", DataType::Int64, false)]).collect::<Vec<_>>();

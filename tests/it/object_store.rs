@@ -18,15 +18,14 @@ fn store(bucket: &str, job: &str) -> CheckpointStore {
 }
 
 fn variables() -> [(String, String); 5] {
-    let variables = [
+    [
         ("AWS_ENDPOINT_URL", s3_url().as_str()),
         ("AWS_ACCESS_KEY_ID", "any"),
         ("AWS_SECRET_ACCESS_KEY", "any"),
         ("AWS_REGION", "us-east-1"),
         ("AWS_ALLOW_HTTP", "true"),
     ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()));
-    variables
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
 #[test]

@@ -73,9 +73,9 @@ fn to_text(store: &CheckpointStore, found: &[(Listed, Looked)]) -> String {
             }
             Ok(Content::Checkpoint(outline)) => (writer(outline), columns(outline), state(outline).to_owned()),
         };
-        let saved = content.as_ref().ok().and_then(|content| match content {
-            Content::Checkpoint(outline) => Some(outline.manifest.made_at),
-            Content::Claim { writer, .. } => Some(writer.since),
+        let saved = content.as_ref().ok().map(|content| match content {
+            Content::Checkpoint(outline) => outline.manifest.made_at,
+            Content::Claim { writer, .. } => writer.since,
         });
         let saved = saved.unwrap_or(file.written_at).div_euclid(1_000) * 1_000;
         let row = [file.number.to_string(), time(saved), by, HumanBytes(file.bytes).to_string()];
