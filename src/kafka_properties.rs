@@ -9,6 +9,9 @@ use rdkafka::error::KafkaError;
 use crate::error::{Error, Result, suggestion};
 use crate::options::Options;
 
+/// Options of topics that are written, which mean nothing where they are read.
+pub(crate) const WRITTEN: &[&str] = &["key.fields", "sink.partitions"];
+
 /// The Java client's names where librdkafka has others.
 const TRANSLATED: &[(&str, &str)] = &[
     ("fetch.max.wait.ms", "fetch.wait.max.ms"),

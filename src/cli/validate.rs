@@ -5,7 +5,7 @@ use clap::Args;
 use super::QueryArgs;
 use crate::error::Result;
 use crate::job::discovery::Discovery;
-use crate::job::run::by_table;
+use crate::job::input::by_table;
 use crate::sql::submission::Submission;
 use crate::{sink, source};
 

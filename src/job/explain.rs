@@ -7,9 +7,9 @@ use std::time::Duration;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::logical_expr::LogicalPlan;
 
+use super::input::by_table;
 use super::input::{FeedOf, decode_spec};
 use super::outputs::Outputs;
-use super::run::by_table;
 use crate::error::{Error, Result};
 use crate::format::DecodeSpec;
 use crate::sink::{OutputTable, TableForm};

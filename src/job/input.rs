@@ -13,7 +13,6 @@ use super::alignment::Alignment;
 use super::derived::{Derived, TableDecoder};
 use super::keeping::Keeping;
 use super::outputs::Outputs;
-use super::run::by_table;
 use super::scan::{Scan, ScanColumn};
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op};
 use crate::connector::SNAPSHOT;
@@ -537,4 +536,19 @@ impl<'a> Letters<'a> {
 fn instant(milliseconds: i64) -> String {
     chrono::DateTime::from_timestamp_millis(milliseconds)
         .map_or_else(|| format!("{milliseconds} ms"), |time| time.format("%Y-%m-%d %H:%M:%S%.3f UTC").to_string())
+}
+
+/// A table and all that it feeds.
+pub type TableFeeds = (Arc<Table>, Vec<FeedOf>);
+
+/// What pipelines read, by table, in the order of the query.
+pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<TableFeeds> {
+    let mut tables: Vec<TableFeeds> = Vec::new();
+    for of in pipelines.iter().enumerate().flat_map(|(number, pipeline)| FeedOf::all(number, pipeline)) {
+        match tables.iter_mut().find(|(table, _)| table.name == of.feed().table.name) {
+            Some((_, feeds)) => feeds.push(of),
+            None => tables.push((Arc::clone(&of.feed().table), vec![of])),
+        }
+    }
+    tables
 }

@@ -11,11 +11,11 @@ use crate::testing::properties::properties;
 use serde_json::{Value, json};
 
 use super::derived::TableDecoder;
+use super::input::by_table;
 use super::input::{InputPlan, LaneWork};
 use super::keeping::Keeping;
 use super::mirror::Mirror;
 use super::outputs::Outputs;
-use super::run::by_table;
 use crate::change::{ChangeBatch, NO_TIME, OffsetRange, TopicPartition};
 use crate::sink::EMPTIED;
 use crate::source::{RawBatch, RawRecord, RawRecords};

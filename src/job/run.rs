@@ -19,32 +19,31 @@ use tokio::sync::{mpsc, watch};
 
 use super::alignment::align_together;
 use super::blocking::block_in_place;
-use super::changed_query;
 use super::cycle::Step;
 use super::delivery::{Deliverer, Delivery};
 use super::discovery::{Discovery, Drift};
 use super::epoch::EpochRows;
 use super::generation;
-use super::input::{FeedOf, InputPlan};
+use super::input::{InputPlan, by_table};
 use super::lanes::Lanes;
 use super::lookup::SmallTables;
 use super::message::{Course, FromLane, ToLane};
 use super::nested::NestedWindows;
 use super::observing::described;
+use super::opening::{ALL_TABLES, opened, prepared};
 use super::outputs::Outputs;
-use super::outside::Outside;
 use super::progress::Progress;
 use super::report::WaitsFor;
 use super::resting::{KeptSaves, Resting};
 use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
+use super::takeover::{recover, take_over};
 use super::ticker::Ticker;
-use crate::checkpoint::{Checkpoint, Described, Fence, Recovered, Replay, SavedSchemas, Truncate, Writer};
+use crate::checkpoint::{Checkpoint, Described, Fence, Recovered, Replay, SavedSchemas, Truncate};
 use crate::error::{Error, Result};
 use crate::sink;
 use crate::sql::catalog::Table;
-use crate::sql::pipeline::Pipeline;
 use crate::sql::query::Query;
 use crate::sql::submission::Submission;
 use crate::state::{Memory, Save};
@@ -54,8 +53,6 @@ use crate::window::aggregate::{Held, InputId};
 const MAINTENANCE: Duration = Duration::from_secs(1);
 /// How many tables are created or checked at once.
 const PREPARED_AT_ONCE: usize = 8;
-/// What is waited for while none of the sources has been opened.
-const ALL_TABLES: &str = "the tables that are read";
 /// How often new partitions are looked for.
 const LOOK_AROUND: Duration = Duration::from_secs(10);
 
@@ -604,156 +601,6 @@ impl Job {
                 Ok(false)
             }
             looked => looked,
-        }
-    }
-}
-
-/// Opens the tables' sources. A job without an end waits for what does not answer yet.
-async fn opened(
-    plans: &[Arc<InputPlan>],
-    settings: &Settings,
-    reports: &mpsc::Sender<FromLane>,
-    progress: &Arc<Progress>,
-) -> Result<(Vec<TableInput>, Vec<Lanes>)> {
-    let mut pause = Duration::from_millis(200);
-    loop {
-        match block_in_place(|| open_inputs(plans, settings, reports, progress)) {
-            Err(error) if error.is_transient() && settings.ending == Ending::Endless => {
-                if progress.waits(WaitsFor::Source, ALL_TABLES, &error, settings.outside.now()) {
-                    tracing::warn!("{error}; trying again in {pause:?}");
-                }
-            }
-            opened => {
-                progress.goes_on(WaitsFor::Source, ALL_TABLES);
-                return opened;
-            }
-        }
-        settings.outside.sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(10));
-    }
-}
-
-/// Opens the tables' sources and starts their lanes: tables of one connection share them.
-fn open_inputs(
-    plans: &[Arc<InputPlan>],
-    settings: &Settings,
-    reports: &mpsc::Sender<FromLane>,
-    progress: &Arc<Progress>,
-) -> Result<(Vec<TableInput>, Vec<Lanes>)> {
-    let options: Vec<_> = plans.iter().map(|plan| &plan.table.options).collect();
-    let (mut inputs, mut groups, mut first_lane) = (Vec::new(), Vec::new(), 0);
-    for members in settings.outside.groups(&options) {
-        let plans: Vec<_> = members.iter().map(|&member| Arc::clone(&plans[member])).collect();
-        let options: Vec<_> = plans.iter().map(|plan| &plan.table.options).collect();
-        let mut sources = settings.outside.sources(&options)?;
-        let mut partitions = 0;
-        for source in &mut sources {
-            partitions += source.partitions()?.len();
-        }
-        let count = settings.lanes.clamp(1, partitions.max(1));
-        let readers = (0..count).map(|_| sources[0].reader()).collect::<Result<_>>()?;
-        let lanes = Lanes::start(&plans, readers, first_lane, reports, progress, &settings.outside)?;
-        first_lane += count;
-        for (place, (plan, source)) in plans.into_iter().zip(sources).enumerate() {
-            inputs.push(TableInput::new(plan, source, (groups.len(), place), settings)?);
-        }
-        groups.push(lanes);
-    }
-    Ok((inputs, groups))
-}
-
-/// A table and all that it feeds.
-pub type TableFeeds = (Arc<Table>, Vec<FeedOf>);
-
-/// What pipelines read, by table, in the order of the query.
-pub fn by_table(pipelines: &[Arc<Pipeline>]) -> Vec<TableFeeds> {
-    let mut tables: Vec<TableFeeds> = Vec::new();
-    for of in pipelines.iter().enumerate().flat_map(|(number, pipeline)| FeedOf::all(number, pipeline)) {
-        match tables.iter_mut().find(|(table, _)| table.name == of.feed().table.name) {
-            Some((_, feeds)) => feeds.push(of),
-            None => tables.push((Arc::clone(&of.feed().table), vec![of])),
-        }
-    }
-    tables
-}
-
-/// The newest number in the store, and the checkpoint to go on from.
-type Found = (u64, Option<Recovered>);
-
-/// What a checkpoint must fit to: nothing, when it is of this very process.
-type Known<'a> = Option<(&'a Query, &'a Outputs)>;
-
-async fn recover(known: Known<'_>, settings: &Settings) -> Result<Found> {
-    let found = settings.checkpoints.recover().await?;
-    let Some(recovered) = found.1.as_ref().filter(|_| settings.set_back.is_none()) else { return Ok(found) };
-    if let Some((query, outputs)) = known {
-        changed_query::check(recovered, query, &outputs.tables, settings)?;
-    }
-    let manifest = &recovered.last.manifest;
-    if manifest.finished && manifest.intents.is_empty() {
-        return Err(Error::config(format!(
-            "job \"{}\" has run to its end (checkpoint in {}); run it under another --name, or start afresh with --reset-state",
-            settings.name,
-            settings.checkpoints.place()
-        )));
-    }
-    Ok(found)
-}
-
-/// Makes this process the one that writes, and returns the checkpoint that it goes on from: another one than was `found`, when
-/// there was still somebody writing.
-async fn take_over(found: Found, known: Known<'_>, settings: &Settings) -> Result<(Writer, Option<Recovered>)> {
-    let (newest, mut recovered) = found;
-    let mut writer = settings.checkpoints.claim(settings.outside.now()).await?;
-    if writer.number() != newest + 1 {
-        let had_one = recovered.is_some();
-        recovered = recover(known, settings).await?.1;
-        if recovered.is_some() != had_one {
-            return Err(Error::transient(
-                format!("cannot take over job \"{}\"", settings.name),
-                "another process has just started it; start this one again to take over from it",
-            ));
-        }
-    }
-    if let Some(recovered) = &mut recovered {
-        writer.follow(&recovered.with_state.manifest);
-        if let Some((query, _)) = known.filter(|_| settings.set_back.is_none()) {
-            changed_query::renumber(recovered, query);
-        }
-    }
-    Ok((writer, recovered))
-}
-
-/// A table's sink, ready to be written to.
-async fn prepared(
-    sink: Result<Box<dyn sink::Sink>>,
-    table: sink::OutputTable,
-    outside: &dyn Outside,
-    progress: &Progress,
-) -> Result<Box<dyn sink::Sink>> {
-    let mut sink = sink?;
-    prepare(sink.as_mut(), &table, outside, progress).await?;
-    progress.goes_on(WaitsFor::Target, table.name());
-    Ok(sink)
-}
-
-async fn prepare(
-    sink: &mut dyn sink::Sink,
-    table: &sink::OutputTable,
-    outside: &dyn Outside,
-    progress: &Progress,
-) -> Result<()> {
-    let mut pause = Duration::from_millis(200);
-    loop {
-        match sink.prepare().await {
-            Err(error) if error.is_transient() => {
-                if progress.waits(WaitsFor::Target, table.name(), &error, outside.now()) {
-                    tracing::warn!("table {}: {error}; trying again in {pause:?}", table.options.table());
-                }
-                outside.sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(10));
-            }
-            outcome => return outcome,
         }
     }
 }

@@ -40,6 +40,8 @@ pub const METRICS: &[Metric] = &[
     value("highwater_paused_partitions", "partitions that wait for others to come near"),
     value("highwater_watermark_seconds", "the least watermark of all tables, seconds since 1970"),
     value("highwater_lag_records", "records that the sources have beyond what was read"),
+    value("highwater_kept_rows_memory_bytes", "kept rows in memory"),
+    value("highwater_kept_rows_disk_bytes", "what the store for the other kept rows takes on disk"),
     value("highwater_table_watermark_seconds", "the watermark of a table, seconds since 1970"),
     value("highwater_table_held_since_seconds", "since when the same partition holds it back, seconds since 1970"),
     value("highwater_table_idle_partitions", "partitions that have been read to their ends and get nothing"),
@@ -125,8 +127,18 @@ mod tests {
     /// The words of a text that are names of metrics.
     fn names(text: &str) -> BTreeSet<String> {
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let endings =
-            ["_total", "_seconds", "_records", "_windows", "_intents", "_waits", "_partitions", "_idle", "_watermark"];
+        let endings = [
+            "_total",
+            "_seconds",
+            "_bytes",
+            "_records",
+            "_windows",
+            "_intents",
+            "_waits",
+            "_partitions",
+            "_idle",
+            "_watermark",
+        ];
         let is_name = |word: &&str| word.starts_with("highwater_") && endings.iter().any(|it| word.ends_with(it));
         words.filter(is_name).map(str::to_owned).collect()
     }

@@ -18,6 +18,7 @@ mod kafka_sink;
 mod kafka_source;
 mod lookup;
 mod malformed;
+mod memory;
 mod million;
 mod mirror;
 mod mirror_real;

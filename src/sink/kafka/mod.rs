@@ -17,7 +17,7 @@ use super::{Block, EMPTIED, IS_DELETED, OutputTable, Sink, TableForm, TakeOut, e
 use crate::error::{Error, Result};
 
 /// The options of this connector for tables that are written, beside `connector`, `topic`, `format` and `properties.*`.
-pub const OPTIONS: &[&str] = &["key.fields", "sink.partitions"];
+pub const OPTIONS: &[&str] = crate::kafka_properties::WRITTEN;
 
 /// Writes a topic.
 pub struct KafkaSink {

@@ -4,7 +4,7 @@ use rdkafka::ClientConfig;
 use regex::Regex;
 
 use crate::error::{Error, Result};
-use crate::kafka_properties::{refused, set_properties};
+use crate::kafka_properties::{WRITTEN, refused, set_properties};
 use crate::options::Options;
 
 /// Where partitions are read from when there is no checkpoint.
@@ -69,6 +69,12 @@ const FIXED: &[(&str, &str)] = &[
 impl KafkaConfig {
     pub(super) fn new(options: &Options) -> Result<Self> {
         let table = options.table().to_owned();
+        if let Some(option) = WRITTEN.iter().find(|option| options.get(option).is_some()) {
+            return Err(Error::config(format!(
+                "table \"{table}\": option '{option}' is for a topic that is written; columns are read from the record's value, and \
+                 its key is a metadata column: METADATA FROM 'key'"
+            )));
+        }
         let topics = topics(options)?;
         let brokers = options.required("properties.bootstrap.servers")?.to_owned();
         let startup = startup(options)?;
@@ -173,6 +179,12 @@ mod tests {
 
     fn message(extra: &[(&str, &str)]) -> String {
         config(extra).err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn options_of_topics_that_are_written() {
+        let said = message(&[("key.fields", "id")]);
+        assert!(said.contains("'key.fields' is for a topic that is written"), "{said}");
     }
 
     #[test]
