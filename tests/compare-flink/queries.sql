@@ -436,7 +436,7 @@ FROM TABLE(CUMULATE(TABLE orders, DESCRIPTOR(placed), INTERVAL '10' SECOND, INTE
 GROUP BY shop, window_start, window_end
 
 -- retract_session: a table that changes: SESSION
--- differs: without its first row our session begins later; Flink's keeps its start
+-- differs: without one of its rows our session is shorter, or two; Flink's stays as it was
 SELECT shop, window_start, window_end, COUNT(*) AS c, SUM(price) AS sp
 FROM TABLE(SESSION(TABLE orders PARTITION BY shop, DESCRIPTOR(placed), INTERVAL '4' SECOND))
 GROUP BY shop, window_start, window_end
