@@ -568,7 +568,6 @@ impl Job {
                 self.ends.extend(input.known_ends());
             }
             if is_endless && looks_around {
-                self.looked_around = self.settings.outside.elapsed();
                 block_in_place(|| input.check_topics())?;
                 match block_in_place(|| input.notice_partitions(&mut groups[input.group])) {
                     Ok(appeared) => self.wants_state |= appeared,
@@ -578,8 +577,12 @@ impl Job {
             }
             lag += input.lag(&self.ends);
         }
-        if is_endless && looks_around && self.looks_for_tables()? {
-            self.replan();
+        if is_endless && looks_around {
+            if self.looks_for_tables()? {
+                self.replan();
+            }
+            // From when it is done, so that brokers which take long do not keep everything else from its turn.
+            self.looked_around = self.settings.outside.elapsed();
         }
         self.progress.lag.store(lag, Relaxed);
         metrics::gauge!("highwater_lag_records").set(lag as f64);

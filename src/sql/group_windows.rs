@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
     Spanned, VisitMut, VisitorMut,
 };
 
-use super::spark::Mistake;
+use super::spark::{Mistake, each_query};
 
 /// The windows, how many arguments they have, and what Spark calls them.
 const WINDOWS: [(&str, usize, &str); 3] =
@@ -22,21 +22,7 @@ const BOUNDS: [(&str, &str); 3] = [("START", "window_start"), ("END", "window_en
 
 /// Rewrites the query and those inside it.
 pub(super) fn rewrite(query: &mut Query) -> Result<(), Mistake> {
-    struct Queries;
-    impl VisitorMut for Queries {
-        type Break = Mistake;
-
-        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Mistake> {
-            match rewrite_one(query) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(mistake) => ControlFlow::Break(mistake),
-            }
-        }
-    }
-    match query.visit(&mut Queries) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(mistake) => Err(mistake),
-    }
+    each_query(query, rewrite_one)
 }
 
 fn rewrite_one(query: &mut Query) -> Result<(), Mistake> {

@@ -20,18 +20,26 @@ pub(super) type Mistake = (Location, String);
 
 /// Rewrites the query and those inside it.
 pub(super) fn rewrite(query: &mut Query) -> Result<(), Mistake> {
-    struct Queries;
-    impl VisitorMut for Queries {
+    each_query(query, rewrite_one)
+}
+
+/// Rewrites a query, then those inside it, up to the first mistake.
+pub(super) fn each_query(
+    query: &mut Query,
+    rewrite: impl FnMut(&mut Query) -> Result<(), Mistake>,
+) -> Result<(), Mistake> {
+    struct Queries<F>(F);
+    impl<F: FnMut(&mut Query) -> Result<(), Mistake>> VisitorMut for Queries<F> {
         type Break = Mistake;
 
         fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Mistake> {
-            match rewrite_one(query) {
+            match (self.0)(query) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(mistake) => ControlFlow::Break(mistake),
             }
         }
     }
-    match query.visit(&mut Queries) {
+    match query.visit(&mut Queries(rewrite)) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(mistake) => Err(mistake),
     }

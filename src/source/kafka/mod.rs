@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use self::client::Client;
+use self::client::{ASK, Client};
 use self::config::{Fallback, KafkaConfig, Startup, Topics};
 use self::messages::Lane;
 use self::reader::KafkaReader;
@@ -65,6 +65,8 @@ struct Connection {
     asks_for_all: bool,
     topics: Mutex<Option<(Instant, PartitionsByTopic)>>,
     ids: Mutex<Option<(Instant, BTreeMap<String, String>)>>,
+    /// Whether the brokers tell their topics' ids; none until they were asked.
+    tells_ids: OnceLock<bool>,
 }
 
 type PartitionsByTopic = BTreeMap<Arc<str>, Vec<TopicPartition>>;
@@ -73,6 +75,9 @@ type PartitionsByTopic = BTreeMap<Arc<str>, Vec<TopicPartition>>;
 const TOPICS_AGE: Duration = Duration::from_secs(2);
 /// How many tables of one connection ask for their topics one by one.
 const ASK_ONE_BY_ONE: usize = 4;
+/// How long brokers may take for their first answer about ids. Those that know none (before Kafka 2.8, and librdkafka's mock
+/// cluster) do not say so but leave the question open.
+const FIRST_IDS: Duration = Duration::from_secs(5);
 
 impl Connection {
     fn new(config: &KafkaConfig, tables: usize) -> Self {
@@ -84,6 +89,7 @@ impl Connection {
             asks_for_all: tables > ASK_ONE_BY_ONE,
             topics: Mutex::default(),
             ids: Mutex::default(),
+            tells_ids: OnceLock::new(),
         }
     }
 
@@ -108,8 +114,14 @@ impl Connection {
         }
     }
 
-    /// The ids of topics: of all that are read over the connection in one question.
+    /// The ids of topics: of all that are read over the connection in one question. Brokers that left the first one open are
+    /// not asked again.
     fn topic_ids(&self, topics: &[String]) -> Result<BTreeMap<String, String>> {
+        let patience = match self.tells_ids.get() {
+            Some(false) => return Ok(BTreeMap::new()),
+            Some(true) => ASK,
+            None => FIRST_IDS,
+        };
         let mut answer = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let own = |all: &BTreeMap<String, String>| {
             topics.iter().map(|topic| Some((topic.clone(), all.get(topic)?.clone()))).collect::<Option<_>>()
@@ -124,7 +136,10 @@ impl Connection {
         let assigned = self.assigned.lock().unwrap_or_else(PoisonError::into_inner);
         asked.extend(assigned.keys().map(|partition| partition.topic.to_string()));
         drop(assigned);
-        let all = topic_ids::topic_ids(self.client()?.as_ref(), &asked.into_iter().collect::<Vec<_>>());
+        let asked: Vec<_> = asked.into_iter().collect();
+        let told = topic_ids::topic_ids(self.client()?.as_ref(), &asked, patience);
+        self.tells_ids.get_or_init(|| told.is_some());
+        let all = told.unwrap_or_default();
         let found = all.iter().filter(|(topic, _)| topics.contains(topic));
         let found = found.map(|(topic, id)| (topic.clone(), id.clone())).collect();
         *answer = Some((Instant::now(), all));
@@ -213,7 +228,7 @@ impl KafkaSource {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let found = self.client()?.offsets_at(partitions, place, client::ASK)?;
+        let found = self.client()?.offsets_at(partitions, place, ASK)?;
         let missing: Vec<_> =
             found.iter().filter(|(_, offset)| offset.is_none()).map(|(partition, _)| partition.clone()).collect();
         let mut offsets: BTreeMap<_, _> =

@@ -3,25 +3,26 @@
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
+use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use rdkafka_sys as sys;
 
-use super::client::{ASK, Client};
+use super::client::Client;
 
-/// The ids of these topics, as far as the brokers have and tell them.
-pub(super) fn topic_ids(client: &Client, topics: &[String]) -> BTreeMap<String, String> {
+/// The ids of these topics, as far as the brokers have them; none when they do not answer in time.
+pub(super) fn topic_ids(client: &Client, topics: &[String], patience: Duration) -> Option<BTreeMap<String, String>> {
     let names: Vec<CString> = topics.iter().filter_map(|topic| CString::new(topic.as_str()).ok()).collect();
     if names.is_empty() {
-        return BTreeMap::new();
+        return Some(BTreeMap::new());
     }
-    let Some(event) = ask(client, &names) else { return BTreeMap::new() };
+    let event = ask(client, &names, patience)?;
     let mut ids = BTreeMap::new();
     // SAFETY: the event lives until `event` is dropped, and everything read here belongs to it.
     unsafe {
         let result = sys::rd_kafka_event_DescribeTopics_result(event.0.as_ptr());
         if result.is_null() {
-            return ids;
+            return Some(ids);
         }
         let mut count = 0;
         let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
@@ -41,7 +42,7 @@ pub(super) fn topic_ids(client: &Client, topics: &[String]) -> BTreeMap<String, 
             }
         }
     }
-    ids
+    Some(ids)
 }
 
 struct Event(NonNull<sys::rd_kafka_event_t>);
@@ -54,10 +55,10 @@ impl Drop for Event {
 }
 
 /// The brokers' answer, or none in time.
-fn ask(client: &Client, names: &[CString]) -> Option<Event> {
+fn ask(client: &Client, names: &[CString], patience: Duration) -> Option<Event> {
     let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
     let handle = client.consumer.client().native_ptr();
-    let patience = i32::try_from(ASK.as_millis()).unwrap_or(i32::MAX);
+    let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: the names outlive the call that copies them; the collection, the options and the queue are destroyed once, after
     // the answer has come or is not waited for any more; the handle lives as long as the client.
     unsafe {
