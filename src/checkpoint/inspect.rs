@@ -13,6 +13,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::Manifest;
 use super::encoding::{CLAIM, Kind, MAGIC, WINDOW_END};
+use super::settled_windows::SettledWindow;
 use super::store::{CheckpointStore, number_of};
 use super::writer::Claim;
 use crate::error::{Error, Result};
@@ -221,7 +222,9 @@ impl CheckpointStore {
         let mut found: BTreeMap<InputId, OpenWindows> = BTreeMap::new();
         for part in &outline.parts {
             let Holds::Windows(input) = part.holds else { continue };
-            match told(windows_of(&mut pieces, part).await)? {
+            let beside =
+                outline.manifest.settled.iter().filter(|it| (it.pipeline, it.input) == (input.pipeline, input.input));
+            match told(windows_of(&mut pieces, part, beside).await)? {
                 Ok(windows) => found.insert(input, windows),
                 Err(damage) => return Ok(Err(damage)),
             };
@@ -378,10 +381,18 @@ impl Messages {
 const SESSION: &str = "session_number";
 const SESSION_BUFFERS: [usize; 3] = [1, 8, 10];
 
-async fn windows_of(pieces: &mut Pieces<'_>, part: &Part) -> Result<OpenWindows, Trouble> {
+async fn windows_of(
+    pieces: &mut Pieces<'_>,
+    part: &Part,
+    beside: impl Iterator<Item = &SettledWindow>,
+) -> Result<OpenWindows, Trouble> {
     let mut messages = Messages { at: part.at, end: part.at + part.bytes };
     let mut found = OpenWindows::default();
     let mut bounds = BTreeSet::new();
+    for window in beside {
+        found.groups += window.groups;
+        bounds.insert((window.start, window.end));
+    }
     let mut ends = true;
     while let Some(message) = messages.next(pieces).await? {
         if let Some((first, last)) = &message.columns {
