@@ -417,7 +417,7 @@ fn file_name(number: u64) -> String {
     format!("{PREFIX}{number:012}{SUFFIX}")
 }
 
-const ROWS_PREFIX: &str = "rows-";
+pub(super) const ROWS_PREFIX: &str = "rows-";
 
 const SETTLED_PREFIX: &str = "windows-";
 
@@ -431,6 +431,11 @@ fn numbered_name(prefix: &str, number: u64) -> String {
 
 fn number_by_prefix(prefix: &str, name: &str) -> Option<u64> {
     name.strip_prefix(prefix)?.strip_suffix(SUFFIX)?.parse().ok()
+}
+
+/// The number of what is saved beside a checkpoint.
+pub(super) fn beside_number(name: &str) -> Option<u64> {
+    [ROWS_PREFIX, SETTLED_PREFIX].into_iter().find_map(|prefix| number_by_prefix(prefix, name))
 }
 
 pub(super) fn number_of(name: &str) -> Option<u64> {

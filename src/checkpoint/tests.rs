@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 
-use super::{Checkpoint, CheckpointStore, Described, FORMAT_VERSION, Manifest, State, Writer};
+use super::{Checkpoint, CheckpointStore, Content, Described, FORMAT_VERSION, Manifest, State, Writer};
 use crate::change::TopicPartition;
 use crate::state::{Part, PartitionRows};
 use crate::window::aggregate::{InputId, WindowState};
@@ -330,6 +330,15 @@ async fn windows_that_change_no_more_are_saved_once() {
     let both = ["windows-000000000002.hwcp", "windows-000000000003.hwcp"];
     assert_eq!(windows_files(folder.path()), both);
     assert_eq!(windows_of(&store).await, (vec![numbers(8), first.clone(), second.clone()], 2));
+    // Who looks sees them, too.
+    let file = store.list().await.unwrap().pop().unwrap();
+    let Content::Checkpoint(outline) = store.inspect(&file, true).await.unwrap().unwrap() else { panic!("no state") };
+    let open = store.open_windows(&file, &outline).await.unwrap().unwrap();
+    let open = &open[&InputId { pipeline: 2, input: 1 }];
+    assert_eq!((open.count, open.groups, open.from, open.to), (1, 3, Some(0), Some(60_000)));
+    let beside = store.beside(&outline.manifest).await.unwrap().unwrap();
+    let names: Vec<_> = beside.iter().map(|(file, parts)| (file.name(), parts.len())).collect();
+    assert_eq!(names, [("windows-000000000002", 1), ("windows-000000000003", 1)]);
 
     // Another process knows what is saved, and goes on with it.
     let recovered = store.recover().await.unwrap().1.unwrap();
