@@ -324,3 +324,46 @@ fn windows_of_all_kinds_survive_stops_and_other_numbers_of_lanes() {
         }
     }
 }
+
+/// So many that a checkpoint has them in objects of their own, which later ones and the next run go on from.
+#[test]
+fn windows_of_many_groups_are_saved_once_and_go_on() {
+    const GROUPS: u64 = 150_000;
+    let folder = Folder::new();
+    let table = TABLE.replace("sales.json", "sales/");
+    let text = table
+        + "CREATE TABLE out WITH ('connector' = 'filesystem', 'path' = '{dir}/out.json');
+           INSERT INTO out SELECT window_start, n, count(*) AS sold, max(shop) AS shop
+           FROM TUMBLE(sales, at, INTERVAL '1' HOUR) GROUP BY window_start, window_end, n";
+    let text = folder.sql(&text);
+    let settings = |ending| {
+        let mut settings = with_checkpoints(bounded("many"), &folder.path("checkpoints"));
+        (settings.ending, settings.checkpoint_interval) = (ending, std::time::Duration::from_millis(300));
+        settings
+    };
+    std::fs::create_dir_all(folder.path("sales")).unwrap();
+    // Every run has a third of the groups once more, in another file.
+    for (run_number, file) in ["a", "b", "c"].into_iter().enumerate() {
+        let of_run = |n: &u64| run_number == 0 || n % 3 == run_number as u64;
+        let line = |n: u64| format!("{{\"at\":\"2026-03-01T10:00:01\",\"shop\":\"{file}\",\"n\":{n}}}\n");
+        folder.write(&format!("sales/{file}.json"), &(0..GROUPS).filter(of_run).map(line).collect::<String>());
+        run(&text, settings(Ending::UntilCaughtUp)).unwrap();
+        let saved = std::fs::read_dir(folder.path("checkpoints/many")).unwrap();
+        let is_windows = |name: &std::ffi::OsString| name.to_str().unwrap().starts_with("windows-");
+        assert!(saved.map(|entry| entry.unwrap().file_name()).any(|name| is_windows(&name)), "{file}");
+    }
+    run(&text, settings(Ending::Bounded)).unwrap();
+    let mut found = vec![false; GROUPS as usize];
+    for line in folder.lines("out.json") {
+        let row: Value = serde_json::from_str(&line).unwrap();
+        let n = row["n"].as_u64().unwrap();
+        let expected = ["a", "b", "c"][(n % 3) as usize];
+        assert_eq!(
+            (row["sold"].as_u64(), row["shop"].as_str()),
+            (Some(1 + u64::from(n % 3 > 0)), Some(expected)),
+            "{n}"
+        );
+        assert!(!std::mem::replace(&mut found[n as usize], true), "{n} is there twice");
+    }
+    assert!(found.into_iter().all(|it| it));
+}
