@@ -80,6 +80,10 @@ pub(crate) struct RunArgs {
     /// Go on with topics that were deleted and created anew, from their beginning, into the same tables
     #[arg(long, conflicts_with = "reset_state")]
     new_generation: bool,
+    /// When the newest checkpoint cannot be used, go on from the one before although what was delivered since cannot be taken out of all
+    /// that the job fills, so that rows may be there twice
+    #[arg(long)]
+    allow_repeats: bool,
     /// Say nothing but warnings and errors
     #[arg(long, short)]
     quiet: bool,
@@ -142,6 +146,7 @@ impl RunArgs {
         settings.reset_state = self.reset_state;
         settings.set_back = self.from;
         settings.new_generation = self.new_generation;
+        settings.allow_repeats = self.allow_repeats;
         Ok(settings)
     }
 }

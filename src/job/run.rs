@@ -38,7 +38,7 @@ use super::resting::{KeptSaves, Resting};
 use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
-use super::takeover::{recover, take_over};
+use super::takeover::{Passed, recover, take_over};
 use super::ticker::Ticker;
 use crate::checkpoint::{Checkpoint, Described, Fence, Recovered, Replay, SavedSchemas, Truncate};
 use crate::error::{Error, Result};
@@ -284,7 +284,7 @@ impl Job {
         let prepared = tables
             .into_iter()
             .map(|table| prepared(outside.sink(&table, is_resumed), table, outside.as_ref(), &progress));
-        let sinks: Vec<Box<dyn sink::Sink>> =
+        let mut sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
         if let Some(to) = settings.set_back {
@@ -302,10 +302,11 @@ impl Job {
         let memory = Memory::new(settings.kept_rows(), &settings.state_folder);
         plans.iter_mut().for_each(|plan| plan.memory = Some(Arc::clone(&memory)));
         let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
-        let (inputs, groups) = opened(&plans, &settings, &reports_in, &progress).await?;
+        let (mut inputs, groups) = opened(&plans, &settings, &reports_in, &progress).await?;
         // Only now: a process that cannot run the job does not take it from one that does.
         let known = (!is_same).then_some((&query, &outputs));
-        let (writer, recovered) = take_over(found, known, &settings).await?;
+        let passed = Passed { sinks: &mut sinks, inputs: &mut inputs };
+        let (writer, recovered) = take_over(found, known, &settings, passed).await?;
         let fence = writer.fence();
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
@@ -369,7 +370,11 @@ impl Job {
                 job.rest(&recovered);
                 job.recover(&recovered).await?;
                 job.state_epoch = recovered.with_state.manifest.epoch;
-                job.epoch = recovered.last.manifest.epoch + 1;
+                match recovered.passed_over {
+                    0 => job.epoch = recovered.last.manifest.epoch + 1,
+                    // The server may remember the tokens of blocks that have been taken out.
+                    passed_over => job.begin_anew(Some(&recovered.last.manifest), passed_over + 1),
+                }
             }
             None => block_in_place(|| {
                 tracing::info!(
@@ -553,7 +558,8 @@ impl Job {
         self.settling = true;
         self.delivering_since = Some(self.settings.outside.now());
         self.delivering = Some(checkpoint.clone());
-        self.deliverer.deliver(Delivery { checkpoint, blocks: Vec::new(), again: false }).await
+        let delivery = Delivery { checkpoint, blocks: Vec::new(), again: false, takes_out: Vec::new() };
+        self.deliverer.deliver(delivery).await
     }
 
     fn maintain(&mut self) -> Result<()> {

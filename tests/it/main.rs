@@ -9,6 +9,7 @@ mod cases;
 mod cli;
 mod clickhouse_sink;
 mod crash;
+mod damaged;
 mod emission;
 mod faults;
 mod fencing;

@@ -414,7 +414,7 @@ impl Sink for ClickHouseSink {
             replicated: existing.is_replicated(),
             compression: self.compression,
             keeps_deleted: keeps_deleted(&self.output)?,
-            is_revised: self.output.form == TableForm::Revised,
+            form: self.output.form.clone(),
             settings: insert_settings(&known, parting),
             parting,
             name,
