@@ -84,6 +84,9 @@ pub(crate) struct RunArgs {
     /// that the job fills, so that rows may be there twice
     #[arg(long)]
     allow_repeats: bool,
+    /// How long the job may take, when it is told to stop, to deliver what it has read; the next run delivers the rest
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "25s")]
+    stop_within: Duration,
     /// Say nothing but warnings and errors
     #[arg(long, short)]
     quiet: bool,
@@ -147,6 +150,7 @@ impl RunArgs {
         settings.set_back = self.from;
         settings.new_generation = self.new_generation;
         settings.allow_repeats = self.allow_repeats;
+        settings.stop_within = self.stop_within;
         Ok(settings)
     }
 }

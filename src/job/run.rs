@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{mpsc, watch};
 
@@ -450,6 +451,7 @@ impl Job {
     async fn work(&mut self, mut stop: watch::Receiver<bool>) -> Result<Outcome> {
         let mut flush = Ticker::new(&self.settings.outside, self.settings.flush_interval);
         let mut maintenance = Ticker::new(&self.settings.outside, MAINTENANCE);
+        let (mut is_told, mut too_late): (bool, BoxFuture<'static, ()>) = (false, Box::pin(std::future::pending()));
         while !matches!(self.step, Step::Done) {
             let is_full = self.is_full();
             if is_full || self.memory.is_behind() || self.all_reached() || self.stopping {
@@ -463,7 +465,14 @@ impl Job {
                 delivered = self.deliverer.delivered(), if self.delivering.is_some() => self.delivered(delivered?).await?,
                 () = flush.tick() => self.begin_cut()?,
                 () = maintenance.tick() => self.maintain()?,
-                () = told(&mut stop), if !self.stopping => self.stop_reading(),
+                () = told(&mut stop), if !is_told => {
+                    is_told = true;
+                    too_late = self.settings.outside.sleep(self.settings.stop_within);
+                    if !self.stopping {
+                        self.stop_reading();
+                    }
+                }
+                () = &mut too_late => return Err(self.stopped_short()),
                 report = self.reports.recv(), if !is_blocked => match report {
                     Some(report) => self.heed(report).await?,
                     None => return Err(Error::internal("all lanes have ended")),
@@ -471,6 +480,18 @@ impl Job {
             }
         }
         Ok(if self.all_reached() { Outcome::Finished } else { Outcome::Stopped })
+    }
+
+    /// Told to stop, it could not deliver all that it has read.
+    fn stopped_short(&self) -> Error {
+        let why = self.progress.waited_for().unwrap_or_else(|| "it takes longer".to_owned());
+        Error::transient(
+            format!(
+                "job \"{}\" stops without having delivered all that it has read within {:?}; the next run does so, nothing is lost",
+                self.settings.name, self.settings.stop_within
+            ),
+            why,
+        )
     }
 
     /// Whether as much has gathered as an epoch may have.

@@ -82,6 +82,11 @@ impl Job {
         Running::start(self.with(more), &self.folder.path().join("log"))
     }
 
+    /// How much its runs have said so far, in bytes.
+    pub(crate) fn said(&self) -> usize {
+        std::fs::metadata(self.folder.path().join("log")).map_or(0, |file| file.len() as usize)
+    }
+
     /// Where its checkpoints are.
     pub(crate) fn checkpoints(&self) -> std::path::PathBuf {
         self.folder.path().join("checkpoints").join(&self.database.0)

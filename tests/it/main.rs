@@ -35,6 +35,8 @@ mod run;
 mod schema_change;
 mod secrets;
 mod stack;
+mod stopping;
+mod tls;
 mod topic;
 mod types;
 mod verify;

@@ -20,6 +20,7 @@ pub(crate) mod repeat;
 pub(crate) mod split;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod types;
 mod wire;
 
@@ -58,6 +59,7 @@ pub const OPTIONS: &[&str] = &[
     "sink.compression",
     "sink.json-type",
     "sink.timeout",
+    "ssl-ca",
     "clickhouse.engine",
     "clickhouse.order-by",
     "clickhouse.partition-by",
