@@ -125,6 +125,13 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, String> {
     Ok(Opened { manifest, what, parts: reader })
 }
 
+/// The version of what is whole, and too new for this Highwater.
+pub(super) fn newer_version(bytes: &[u8]) -> Option<u32> {
+    let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+    let version = body.strip_prefix(MAGIC)?.first_chunk().map(|version| u32::from_le_bytes(*version))?;
+    (version > FORMAT_VERSION && crc32fast::hash(body).to_le_bytes() == checksum).then_some(version)
+}
+
 /// What [`encode`] or [`encode_claim`] made bytes of, or what is wrong with them.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Saved, String> {
     let opened = open(bytes)?;
@@ -422,7 +429,8 @@ mod tests {
 
     #[test]
     fn a_claim_is_no_checkpoint() {
-        let claim = Claim { version: FORMAT_VERSION, job: "j".into(), writer: Process::this(3), afresh: true };
+        let claim =
+            Claim { version: FORMAT_VERSION, job: "j".into(), writer: Process::this(3), afresh: true, from: Some(4) };
         assert!(matches!(decode(&encode_claim(&claim).unwrap()), Ok(Saved::Claim(it)) if it == claim));
     }
 

@@ -48,6 +48,8 @@ pub enum Content {
         writer: super::Process,
         /// Whether what came before counts no more.
         afresh: bool,
+        /// What came after this number counts no more.
+        from: Option<u64>,
     },
     /// A checkpoint.
     Checkpoint(Box<Outline>),
@@ -194,8 +196,8 @@ impl CheckpointStore {
         let what = pieces.read(HEAD + length, 1).await?[0];
         let unreadable = |error: serde_json::Error| Trouble::Damaged(format!("its manifest cannot be read: {error}"));
         if what == CLAIM {
-            let Claim { writer, afresh, .. } = serde_json::from_slice(&manifest).map_err(unreadable)?;
-            return Ok(Content::Claim { writer, afresh });
+            let Claim { writer, afresh, from, .. } = serde_json::from_slice(&manifest).map_err(unreadable)?;
+            return Ok(Content::Claim { writer, afresh, from });
         }
         let mut manifest: Manifest = serde_json::from_slice(&manifest).map_err(unreadable)?;
         manifest.take_number(file.number);

@@ -160,7 +160,7 @@ async fn to_look_takes_nothing_from_the_writer() {
     let looking = CheckpointStore::to_look_at(place, [], "j").unwrap();
     assert!(matches!(
         looking.inspect(&looking.list().await.unwrap()[0], false).await.unwrap(),
-        Ok(Content::Claim { afresh: false, .. })
+        Ok(Content::Claim { afresh: false, from: None, .. })
     ));
     writer.save(&Checkpoint { manifest: manifest(), state: None, rows: Vec::new() }).await.unwrap();
     assert_eq!(looking.list().await.unwrap().len(), 2);

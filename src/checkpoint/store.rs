@@ -10,7 +10,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use super::encoding::{Saved, decode, encode_claim};
+use super::encoding::{Saved, decode, encode_claim, newer_version};
 use super::writer::{Claim, Process, Writer};
 use super::{Checkpoint, FORMAT_VERSION};
 use crate::error::{Error, Result};
@@ -36,6 +36,9 @@ pub struct Recovered {
     pub with_state: Checkpoint,
     /// Those between the two: the rows that they carry have been written since.
     pub between: Vec<Checkpoint>,
+    /// How many numbers after the newest are taken, when checkpoints among them cannot be used; 0 when there are none. What these
+    /// delivered is to be taken out of the tables, as it will be made again in other blocks.
+    pub passed_over: u64,
 }
 
 /// What is still of use.
@@ -137,33 +140,63 @@ impl CheckpointStore {
         self.claim_as(now, false).await
     }
 
+    /// The same for a process that goes on from a checkpoint which is not the newest, unless another process has taken a number after
+    /// `newest`: from here on what follows that checkpoint counts no more.
+    pub async fn claim_from(&self, number: u64, newest: u64, now: i64) -> Result<Option<Writer>> {
+        self.try_claim(newest + 1, self.new_claim(now, false, Some(number))).await
+    }
+
     async fn claim_as(&self, now: i64, afresh: bool) -> Result<Writer> {
-        let process = Process::this(now);
-        let claim = Claim { version: FORMAT_VERSION, job: self.job.clone(), writer: process.clone(), afresh };
+        let claim = self.new_claim(now, afresh, None);
         loop {
             let number = self.numbers().await?.last().map_or(1, |newest| newest + 1);
-            if self.put(number, encode_claim(&claim)?).await? == Put::Done {
-                return Ok(Writer::new(self.clone(), process, number));
+            if let Some(writer) = self.try_claim(number, claim.clone()).await? {
+                return Ok(writer);
             }
         }
     }
 
+    fn new_claim(&self, now: i64, afresh: bool, from: Option<u64>) -> Claim {
+        Claim { version: FORMAT_VERSION, job: self.job.clone(), writer: Process::this(now), afresh, from }
+    }
+
+    async fn try_claim(&self, number: u64, claim: Claim) -> Result<Option<Writer>> {
+        let put = self.put(number, encode_claim(&claim)?).await?;
+        Ok((put == Put::Done).then(|| Writer::new(self.clone(), claim.writer, number)))
+    }
+
     /// The newest number that is taken (0 when none is), and the newest checkpoint that is whole, with its state. Damaged ones are
-    /// passed over with a warning.
+    /// passed over with a warning, and so are those that are missing among the others.
     pub async fn recover(&self) -> Result<(u64, Option<Recovered>)> {
         loop {
             let numbers = self.numbers().await?;
             let newest = numbers.last().copied().unwrap_or(0);
-            let mut damaged = 0;
+            let (mut damaged, mut from, mut above) = (0, None, newest);
+            let mut usable = None;
             for &number in numbers.iter().rev() {
+                let after = std::mem::replace(&mut above, number);
+                if from.is_some_and(|from| number > from) {
+                    continue;
+                }
                 let found = match self.load(number).await? {
                     Ok(Saved::Claim(claim)) if claim.afresh => break,
-                    Ok(Saved::Claim(_)) => continue,
+                    Ok(Saved::Claim(claim)) => {
+                        from = from.or(claim.from);
+                        continue;
+                    }
                     Ok(Saved::Checkpoint(last)) => self.with_state(*last, &numbers).await?,
                     Err(damage) => Err(damage),
                 };
                 match found {
-                    Ok(recovered) => return Ok((newest, Some(recovered))),
+                    Ok(recovered) => {
+                        // Before version 4 numbers were epochs.
+                        if after > number + 1 && from.is_none() && recovered.last.manifest.version >= 4 {
+                            tracing::warn!("checkpoints {} to {} in {} are missing", number + 1, after - 1, self.place);
+                            damaged += 1;
+                        }
+                        usable = Some(recovered);
+                        break;
+                    }
                     Err(damage) => tracing::warn!(
                         "checkpoint {number} in {} cannot be used: {damage}; trying the one before",
                         self.place
@@ -174,6 +207,11 @@ impl CheckpointStore {
             // Forgotten while we looked, or slept: others are there.
             if damaged > 0 && self.numbers().await? != numbers {
                 continue;
+            }
+            if let Some(mut recovered) = usable {
+                let is_newest = damaged == 0 && from.is_none();
+                recovered.passed_over = if is_newest { 0 } else { newest - recovered.last.manifest.number };
+                return Ok((newest, Some(recovered)));
             }
             return match damaged {
                 0 => Ok((newest, None)),
@@ -222,7 +260,12 @@ impl CheckpointStore {
                 return Ok(Err(damage));
             }
             let rows = self.check_rows(&last.manifest).await?;
-            return Ok(rows.map(|()| Recovered { with_state: last.clone(), last, between: Vec::new() }));
+            return Ok(rows.map(|()| Recovered {
+                with_state: last.clone(),
+                last,
+                between: Vec::new(),
+                passed_over: 0,
+            }));
         }
         let state_number = last.manifest.state_number;
         let mut with_state = match self.load(state_number).await? {
@@ -237,17 +280,22 @@ impl CheckpointStore {
         if let Err(damage) = settled.and(rows) {
             return Ok(Err(format!("checkpoint {state_number}, which it follows, cannot be used: {damage}")));
         }
-        let mut between = Vec::new();
-        for &number in numbers.iter().filter(|number| (state_number + 1..last.manifest.number).contains(number)) {
+        let (mut between, mut from) = (Vec::new(), u64::MAX);
+        let is_between = |number: &&u64| (state_number + 1..last.manifest.number).contains(number);
+        for &number in numbers.iter().rev().filter(is_between) {
+            if number > from {
+                continue;
+            }
             match self.load(number).await? {
                 Ok(Saved::Checkpoint(checkpoint)) => between.push(*checkpoint),
-                Ok(Saved::Claim(_)) => {}
+                Ok(Saved::Claim(claim)) => from = claim.from.unwrap_or(from),
                 Err(damage) => {
                     return Ok(Err(format!("checkpoint {number}, which it follows, cannot be used: {damage}")));
                 }
             }
         }
-        Ok(Ok(Recovered { last, with_state, between }))
+        between.reverse();
+        Ok(Ok(Recovered { last, with_state, between, passed_over: 0 }))
     }
 
     /// Writes an object that must not be there yet, unless it is the same; it is durable when this returns.
@@ -326,7 +374,18 @@ impl CheckpointStore {
             found => found,
         };
         match found {
-            Ok(found) => Ok(decode(&found.bytes().await.map_err(failed)?).map(|saved| numbered(saved, number))),
+            Ok(found) => {
+                let bytes = found.bytes().await.map_err(failed)?;
+                if let Some(version) = newer_version(&bytes) {
+                    // Not damage: to go on from the one before would undo what the newer Highwater has done.
+                    return Err(Error::config(format!(
+                        "checkpoint {number} in {} is of a newer Highwater: its format is version {version}, this one reads up to \
+                         {FORMAT_VERSION}; go on with the newer one, or run the job under another --name",
+                        self.place
+                    )));
+                }
+                Ok(decode(&bytes).map(|saved| numbered(saved, number)))
+            }
             Err(object_store::Error::NotFound { .. }) => Ok(Err("it is missing".into())),
             Err(error) => Err(failed(error)),
         }

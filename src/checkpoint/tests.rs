@@ -368,3 +368,75 @@ async fn a_checkpoint_whose_windows_are_damaged_is_passed_over() {
     damage_file(folder.path(), "windows-000000000003.hwcp");
     assert_eq!(windows_of(&store).await, (vec![numbers(1), first], 1));
 }
+
+async fn passed_over(store: &CheckpointStore) -> (u64, u64) {
+    let (_, recovered) = store.recover().await.unwrap();
+    recovered.map(|it| (it.last.manifest.number, it.passed_over)).unwrap()
+}
+
+/// From the claim on that says so, what followed an older checkpoint counts no more, even when it is whole again.
+#[tokio::test]
+async fn what_was_gone_back_behind_counts_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CheckpointStore::in_folder(folder.path(), "j").unwrap();
+    let mut writer = store.claim(0).await.unwrap();
+    for (epoch, has_state) in [(1, true), (2, false), (3, true), (4, false)] {
+        save(&mut writer, epoch, has_state).await;
+    }
+    assert_eq!(passed_over(&store).await, (5, 0));
+    let file = folder.path().join("j/checkpoint-000000000005.hwcp");
+    let whole = std::fs::read(&file).unwrap();
+    damage(folder.path(), 5);
+    assert_eq!(passed_over(&store).await, (4, 1));
+    // Somebody else was first.
+    let other = store.claim(0).await.unwrap();
+    assert_eq!(other.number(), 6);
+    assert!(store.claim_from(4, 5, 0).await.unwrap().is_none());
+    assert_eq!(passed_over(&store).await, (4, 2));
+    let mut writer = store.claim_from(4, 6, 0).await.unwrap().unwrap();
+    assert!(other.fence().check().await.is_err());
+    std::fs::write(&file, whole).unwrap();
+    assert_eq!(passed_over(&store).await, (4, 3), "it is whole again, and its rows are taken out");
+    writer.follow(&found(&store).await);
+    // Without state: those between it and its state are those before the claim, and after what it went back to.
+    save(&mut writer, 9, false).await;
+    let recovered = store.recover().await.unwrap().1.unwrap();
+    assert_eq!((recovered.last.manifest.number, recovered.passed_over), (8, 0));
+    assert_eq!(recovered.with_state.manifest.number, 4);
+    assert!(recovered.between.is_empty(), "{:?}", recovered.between);
+    save(&mut writer, 10, true).await;
+    assert_eq!(passed_over(&store).await, (9, 0));
+}
+
+#[tokio::test]
+async fn one_that_is_missing_among_others_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CheckpointStore::in_folder(folder.path(), "j").unwrap();
+    let mut writer = store.claim(0).await.unwrap();
+    for epoch in 1..4 {
+        save(&mut writer, epoch, true).await;
+    }
+    store.claim(0).await.unwrap();
+    assert_eq!(passed_over(&store).await, (4, 0));
+    std::fs::remove_file(folder.path().join("j/checkpoint-000000000004.hwcp")).unwrap();
+    assert_eq!(passed_over(&store).await, (3, 2));
+}
+
+/// Not damage: what the newer Highwater has delivered since the one before would be taken out of the tables.
+#[tokio::test]
+async fn those_of_a_newer_version_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CheckpointStore::in_folder(folder.path(), "j").unwrap();
+    let mut writer = store.claim(0).await.unwrap();
+    save(&mut writer, 1, true).await;
+    save(&mut writer, 2, true).await;
+    let file = folder.path().join("j/checkpoint-000000000003.hwcp");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes.truncate(bytes.len() - 4);
+    bytes[4..8].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
+    let checksum = crc32fast::hash(&bytes);
+    bytes.extend(checksum.to_le_bytes());
+    std::fs::write(&file, bytes).unwrap();
+    let error = store.recover().await.unwrap_err();
+    assert!(!error.is_transient() && error.to_string().contains("of a newer Highwater"), "{error}");
+}

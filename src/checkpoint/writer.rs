@@ -71,6 +71,10 @@ pub(crate) struct Claim {
     pub(crate) writer: Process,
     /// Whether what was saved before counts no more.
     pub(crate) afresh: bool,
+    /// What was saved after this number counts no more: the job goes on from there, as some of it cannot be used. It stays so if that
+    /// is mended afterwards, since its rows are taken out of the tables by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<u64>,
 }
 
 /// Saves the checkpoints of a job, as long as no other process has taken it over.

@@ -40,10 +40,11 @@ impl ClickHouseArgs {
         let url = secret(&self.clickhouse);
         let url = url.as_deref().or(option("url")).unwrap_or(CLICKHOUSE);
         let password = secret(&self.clickhouse_password);
-        ClickHouseClient::new(
+        ClickHouseClient::trusting(
             url,
             self.clickhouse_user.as_deref().or(option("username")),
             password.as_deref().or(option("password")),
+            option("ssl-ca"),
         )
     }
 }

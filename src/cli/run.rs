@@ -80,6 +80,13 @@ pub(crate) struct RunArgs {
     /// Go on with topics that were deleted and created anew, from their beginning, into the same tables
     #[arg(long, conflicts_with = "reset_state")]
     new_generation: bool,
+    /// When the newest checkpoint cannot be used, go on from the one before although what was delivered since cannot be taken out of all
+    /// that the job fills, so that rows may be there twice
+    #[arg(long)]
+    allow_repeats: bool,
+    /// How long the job may take, when it is told to stop, to deliver what it has read; the next run delivers the rest
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "25s")]
+    stop_within: Duration,
     /// Say nothing but warnings and errors
     #[arg(long, short)]
     quiet: bool,
@@ -142,6 +149,8 @@ impl RunArgs {
         settings.reset_state = self.reset_state;
         settings.set_back = self.from;
         settings.new_generation = self.new_generation;
+        settings.allow_repeats = self.allow_repeats;
+        settings.stop_within = self.stop_within;
         Ok(settings)
     }
 }

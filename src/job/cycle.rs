@@ -25,6 +25,7 @@ use super::table_input::TableInput;
 use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::Result;
+use crate::sink::OF_RESULTS;
 use crate::sql::pipeline::{ClosedWindow, Windowed};
 use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowPlan, WindowState};
@@ -415,7 +416,7 @@ impl Job {
         self.epoch += 1;
         self.delivering_since = Some(made_at);
         self.delivering = Some(checkpoint.clone());
-        self.deliverer.deliver(Delivery { checkpoint, blocks, again: false }).await
+        self.deliverer.deliver(Delivery { checkpoint, blocks, again: false, takes_out: Vec::new() }).await
     }
 
     /// The outputs of tables whose rows are kept: their rows cannot be made again from rows that are kept as they were
@@ -591,7 +592,8 @@ impl Job {
             value: Some(pretty_format_batches(std::slice::from_ref(groups))?.to_string().into_bytes()),
         };
         self.progress.count_dead_letter(letter.reason);
-        let source = TopicPartition { topic: format!("results of {}", compiled.target_name()).into(), partition: -1 };
+        let source =
+            TopicPartition { topic: format!("results of {}", compiled.target_name()).into(), partition: OF_RESULTS };
         let output = self.outputs.dead_letters();
         let rows = super::rows::dead_letter_rows(
             &[letter],

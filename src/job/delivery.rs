@@ -14,7 +14,7 @@ use super::outside::Outside;
 use super::progress::Progress;
 use super::report::{SavedCheckpoint, WaitsFor};
 use super::settings::Settings;
-use crate::checkpoint::{Checkpoint, Manifest, Replay, Writer};
+use crate::checkpoint::{Checkpoint, Writer};
 use crate::error::{Error, Result};
 use crate::sink::{Block, Guard as _, OutputTable, Sink, TakeOut};
 
@@ -29,6 +29,8 @@ pub struct Delivery {
     pub blocks: Vec<(usize, Block)>,
     /// Whether the blocks may have been written before a crash; then the checkpoint is there already.
     pub again: bool,
+    /// What is taken out of the outputs before, each with its number.
+    pub takes_out: Vec<(usize, TakeOut)>,
 }
 
 /// The task that delivers. It takes one epoch at a time and says when each is in place.
@@ -115,8 +117,8 @@ impl Worker {
         for (output, _) in &delivery.blocks {
             self.progress.count_intents(self.tables[*output].name(), 1);
         }
-        if let Some(replay) = delivery.checkpoint.manifest.replay.as_ref().filter(|it| delivery.again && it.takes_out) {
-            self.take_out(&delivery.checkpoint.manifest, replay).await?;
+        for (output, what) in &delivery.takes_out {
+            self.take_out(*output, what).await?;
         }
         let mut blocks: BTreeMap<usize, Vec<&Block>> = BTreeMap::new();
         delivery.blocks.iter().for_each(|(output, block)| blocks.entry(*output).or_default().push(block));
@@ -138,25 +140,22 @@ impl Worker {
 }
 
 impl Worker {
-    /// Takes out of the tables what a job that was set back makes again.
-    async fn take_out(&mut self, manifest: &Manifest, replay: &Replay) -> Result<()> {
-        let positions = manifest.positions.iter().map(|position| (position.source(), position.offset)).collect();
-        let what = TakeOut { positions, windows_from: replay.windows_from };
-        for (sink, table) in self.sinks.iter_mut().zip(&self.tables) {
-            let around = Around { guard: &self.guard, progress: &self.progress, outside: &self.outside };
-            let mut patience = Patience::new(WaitsFor::Target, table.name(), around);
-            loop {
-                let taken = async {
-                    self.guard.check().await?;
-                    sink.take_out(&what).await
-                };
-                match taken.await {
-                    Ok(()) => break,
-                    Err(error) => patience.wait(error).await?,
-                }
+    /// Takes out of a table what is made again.
+    async fn take_out(&mut self, output: usize, what: &TakeOut) -> Result<()> {
+        let (sink, name) = (&mut self.sinks[output], self.tables[output].name());
+        let around = Around { guard: &self.guard, progress: &self.progress, outside: &self.outside };
+        let mut patience = Patience::new(WaitsFor::Target, name, around);
+        loop {
+            let taken = async {
+                self.guard.check().await?;
+                sink.take_out(what).await
+            };
+            match taken.await {
+                Ok(()) => break,
+                Err(error) => patience.wait(error).await?,
             }
-            patience.end();
         }
+        patience.end();
         Ok(())
     }
 }

@@ -49,6 +49,7 @@ pub mod settings;
 mod small_rows;
 pub mod table_input;
 mod takeover;
+mod taking_out;
 pub mod ticker;
 mod truncates;
 mod waiting;

@@ -78,6 +78,11 @@ impl Outputs {
         }
     }
 
+    /// The number of a pipeline's late table.
+    pub fn late_of_pipeline(&self, number: usize) -> Option<usize> {
+        self.lates[number].as_ref().map(|(output, _)| *output)
+    }
+
     /// Where records go that cannot be used.
     pub fn dead_letters(&self) -> OutputRef {
         self.reference(self.dead_letters)

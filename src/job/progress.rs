@@ -196,6 +196,13 @@ impl Progress {
         })
     }
 
+    /// What does not answer, if anything, and what it said last.
+    pub fn waited_for(&self) -> Option<String> {
+        self.with_tallies(|tallies| {
+            tallies.waits.iter().next().map(|((_, name), waiting)| format!("{name}: {}", waiting.error))
+        })
+    }
+
     /// From now on somebody may ask for a [`Report`].
     pub fn watch(&self) {
         self.watched.store(true, Relaxed);

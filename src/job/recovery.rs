@@ -69,7 +69,13 @@ impl Job {
         let mut repeated = blocks(&cut, &self.outputs.tables, rows, BTreeMap::new());
         check_repeats(last, &repeated)?;
         repeated.extend(inline_blocks(&recovered.last));
-        self.deliverer.deliver(Delivery { checkpoint: recovered.last.clone(), blocks: repeated, again: true }).await?;
+        let delivery = Delivery {
+            checkpoint: recovered.last.clone(),
+            blocks: repeated,
+            again: true,
+            takes_out: self.take_outs(last, recovered.passed_over > 0)?,
+        };
+        self.deliverer.deliver(delivery).await?;
         self.deliverer.delivered().await?;
         self.inputs.iter_mut().for_each(|input| input.stand_at(last));
         self.truncates = last.truncates.iter().map(|truncate| (last.epoch, truncate.clone())).collect();

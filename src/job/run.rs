@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::{mpsc, watch};
 
@@ -38,7 +39,7 @@ use super::resting::{KeptSaves, Resting};
 use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
-use super::takeover::{recover, take_over};
+use super::takeover::{Passed, recover, take_over};
 use super::ticker::Ticker;
 use crate::checkpoint::{Checkpoint, Described, Fence, Recovered, Replay, SavedSchemas, Truncate};
 use crate::error::{Error, Result};
@@ -284,7 +285,7 @@ impl Job {
         let prepared = tables
             .into_iter()
             .map(|table| prepared(outside.sink(&table, is_resumed), table, outside.as_ref(), &progress));
-        let sinks: Vec<Box<dyn sink::Sink>> =
+        let mut sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
         if let Some(to) = settings.set_back {
@@ -302,10 +303,11 @@ impl Job {
         let memory = Memory::new(settings.kept_rows(), &settings.state_folder);
         plans.iter_mut().for_each(|plan| plan.memory = Some(Arc::clone(&memory)));
         let plans: Vec<_> = plans.into_iter().map(Arc::new).collect();
-        let (inputs, groups) = opened(&plans, &settings, &reports_in, &progress).await?;
+        let (mut inputs, groups) = opened(&plans, &settings, &reports_in, &progress).await?;
         // Only now: a process that cannot run the job does not take it from one that does.
         let known = (!is_same).then_some((&query, &outputs));
-        let (writer, recovered) = take_over(found, known, &settings).await?;
+        let passed = Passed { sinks: &mut sinks, inputs: &mut inputs };
+        let (writer, recovered) = take_over(found, known, &settings, passed).await?;
         let fence = writer.fence();
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
@@ -369,7 +371,11 @@ impl Job {
                 job.rest(&recovered);
                 job.recover(&recovered).await?;
                 job.state_epoch = recovered.with_state.manifest.epoch;
-                job.epoch = recovered.last.manifest.epoch + 1;
+                match recovered.passed_over {
+                    0 => job.epoch = recovered.last.manifest.epoch + 1,
+                    // The server may remember the tokens of blocks that have been taken out.
+                    passed_over => job.begin_anew(Some(&recovered.last.manifest), passed_over + 1),
+                }
             }
             None => block_in_place(|| {
                 tracing::info!(
@@ -445,6 +451,7 @@ impl Job {
     async fn work(&mut self, mut stop: watch::Receiver<bool>) -> Result<Outcome> {
         let mut flush = Ticker::new(&self.settings.outside, self.settings.flush_interval);
         let mut maintenance = Ticker::new(&self.settings.outside, MAINTENANCE);
+        let (mut is_told, mut too_late): (bool, BoxFuture<'static, ()>) = (false, Box::pin(std::future::pending()));
         while !matches!(self.step, Step::Done) {
             let is_full = self.is_full();
             if is_full || self.memory.is_behind() || self.all_reached() || self.stopping {
@@ -458,7 +465,14 @@ impl Job {
                 delivered = self.deliverer.delivered(), if self.delivering.is_some() => self.delivered(delivered?).await?,
                 () = flush.tick() => self.begin_cut()?,
                 () = maintenance.tick() => self.maintain()?,
-                () = told(&mut stop), if !self.stopping => self.stop_reading(),
+                () = told(&mut stop), if !is_told => {
+                    is_told = true;
+                    too_late = self.settings.outside.sleep(self.settings.stop_within);
+                    if !self.stopping {
+                        self.stop_reading();
+                    }
+                }
+                () = &mut too_late => return Err(self.stopped_short()),
                 report = self.reports.recv(), if !is_blocked => match report {
                     Some(report) => self.heed(report).await?,
                     None => return Err(Error::internal("all lanes have ended")),
@@ -466,6 +480,18 @@ impl Job {
             }
         }
         Ok(if self.all_reached() { Outcome::Finished } else { Outcome::Stopped })
+    }
+
+    /// Told to stop, it could not deliver all that it has read.
+    fn stopped_short(&self) -> Error {
+        let why = self.progress.waited_for().unwrap_or_else(|| "it takes longer".to_owned());
+        Error::transient(
+            format!(
+                "job \"{}\" stops without having delivered all that it has read within {:?}; the next run does so, nothing is lost",
+                self.settings.name, self.settings.stop_within
+            ),
+            why,
+        )
     }
 
     /// Whether as much has gathered as an epoch may have.
@@ -553,7 +579,8 @@ impl Job {
         self.settling = true;
         self.delivering_since = Some(self.settings.outside.now());
         self.delivering = Some(checkpoint.clone());
-        self.deliverer.deliver(Delivery { checkpoint, blocks: Vec::new(), again: false }).await
+        let delivery = Delivery { checkpoint, blocks: Vec::new(), again: false, takes_out: Vec::new() };
+        self.deliverer.deliver(delivery).await
     }
 
     fn maintain(&mut self) -> Result<()> {

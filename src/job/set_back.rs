@@ -46,15 +46,24 @@ impl Job {
     /// Sets the job back, and returns the checkpoint to go on from. It is durable.
     pub(super) async fn set_back(&mut self, found: Option<Recovered>, to: StartingPoint) -> Result<Recovered> {
         let checkpoint = self.checkpoint_at(found.as_ref(), to)?;
-        self.deliverer.deliver(Delivery { checkpoint: checkpoint.clone(), blocks: Vec::new(), again: false }).await?;
+        let saved = checkpoint.clone();
+        let delivery = Delivery { checkpoint: saved, blocks: Vec::new(), again: false, takes_out: Vec::new() };
+        self.deliverer.deliver(delivery).await?;
         self.deliverer.delivered().await?;
-        Ok(Recovered { last: checkpoint.clone(), with_state: checkpoint, between: Vec::new() })
+        Ok(Recovered { last: checkpoint.clone(), with_state: checkpoint, between: Vec::new(), passed_over: 0 })
     }
 
     fn checkpoint_at(&mut self, found: Option<&Recovered>, to: StartingPoint) -> Result<Checkpoint> {
         let old = found.map(|found| &found.last.manifest);
         let mut closed = BTreeMap::new();
         if let Some(time) = to.time() {
+            if found.is_some_and(|it| it.passed_over > 0) {
+                // Up to where windows had been closed, and records read, is not known.
+                return Err(refused(
+                    to,
+                    "its newest checkpoint cannot be used; run it once without being set back before",
+                ));
+            }
             for (number, pipeline) in self.query.pipelines.iter().enumerate() {
                 let (left, closed_to) =
                     (left_alone(pipeline, time)?, old.map_or(BEGINNING_OF_TIME, |it| closed_to(it, pipeline)));
@@ -83,8 +92,7 @@ impl Job {
         let had = old.into_iter().flat_map(|old| &old.positions);
         positions.extend(had.clone().filter(|it| !is_read(&it.table)).cloned());
         let until = had.filter(|it| is_read(&it.table)).map(|it| (it.topic.clone(), it.partition, it.offset)).collect();
-        self.started_at = self.settings.outside.now();
-        self.epoch = self.epoch.max(old.map_or(0, |old| old.epoch + 1));
+        self.begin_anew(old, 1 + found.map_or(0, |found| found.passed_over));
         let manifest = Manifest {
             version: FORMAT_VERSION,
             job: self.settings.name.clone(),

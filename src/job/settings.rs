@@ -42,6 +42,10 @@ pub struct Settings {
     pub set_back: Option<StartingPoint>,
     /// Whether topics that were created anew are read from their beginning.
     pub new_generation: bool,
+    /// Whether a job whose newest checkpoint cannot be used goes on from an older one although rows may be there twice then.
+    pub allow_repeats: bool,
+    /// How long a job that was told to stop may take to deliver what it has read.
+    pub stop_within: Duration,
     /// The longest that rows wait before they are written.
     pub flush_interval: Duration,
     /// The most rows that wait before they are written.
@@ -80,6 +84,8 @@ impl Settings {
             reset_state: false,
             set_back: None,
             new_generation: false,
+            allow_repeats: false,
+            stop_within: Duration::from_secs(25),
             flush_interval: Duration::from_secs(1),
             flush_rows: 250_000,
             flush_bytes: 64 << 20,

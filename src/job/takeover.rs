@@ -1,10 +1,13 @@
 //! Whether a job may go on from its checkpoint, and making this process the one that writes.
 
+use super::blocking::block_in_place;
 use super::changed_query;
 use super::outputs::Outputs;
 use super::settings::Settings;
-use crate::checkpoint::{Recovered, Writer};
+use super::table_input::TableInput;
+use crate::checkpoint::{Manifest, Recovered, Writer};
 use crate::error::{Error, Result};
+use crate::sink::Sink;
 use crate::sql::query::Query;
 
 /// The newest number in the store, and the checkpoint to go on from.
@@ -30,25 +33,54 @@ pub(super) async fn recover(known: Known<'_>, settings: &Settings) -> Result<Fou
     Ok(found)
 }
 
+/// What a job needs to go on from a checkpoint that is not its newest.
+pub(super) struct Passed<'a> {
+    pub(super) sinks: &'a mut [Box<dyn Sink>],
+    pub(super) inputs: &'a mut [TableInput],
+}
+
 /// Makes this process the one that writes, and returns the checkpoint that it goes on from: another one than was `found`, when
 /// there was still somebody writing.
 pub(super) async fn take_over(
     found: Found,
     known: Known<'_>,
     settings: &Settings,
+    mut passed: Passed<'_>,
 ) -> Result<(Writer, Option<Recovered>)> {
-    let (newest, mut recovered) = found;
-    let mut writer = settings.checkpoints.claim(settings.outside.now()).await?;
-    if writer.number() != newest + 1 {
-        let had_one = recovered.is_some();
-        recovered = recover(known, settings).await?.1;
+    let (mut newest, mut recovered) = found;
+    let had_one = recovered.is_some();
+    let mut writer = loop {
+        let now = settings.outside.now();
+        let claimed = match recovered.as_ref().filter(|it| it.passed_over > 0) {
+            None => {
+                let writer = settings.checkpoints.claim(now).await?;
+                if writer.number() == newest + 1 {
+                    break writer;
+                }
+                Some(writer)
+            }
+            Some(older) => {
+                passed.check(older, settings).await?;
+                let number = older.last.manifest.number;
+                match settings.checkpoints.claim_from(number, newest, now).await? {
+                    Some(writer) => break writer,
+                    None => None,
+                }
+            }
+        };
+        (newest, recovered) = recover(known, settings).await?;
         if recovered.is_some() != had_one {
             return Err(Error::transient(
                 format!("cannot take over job \"{}\"", settings.name),
                 "another process has just started it; start this one again to take over from it",
             ));
         }
-    }
+        // A claim says from where the job goes on, when that is not the newest checkpoint.
+        let is_newest = recovered.as_ref().is_none_or(|it| it.passed_over == 0);
+        if let Some(writer) = claimed.filter(|_| is_newest) {
+            break writer;
+        }
+    };
     if let Some(recovered) = &mut recovered {
         writer.follow(&recovered.with_state.manifest);
         if let Some((query, _)) = known.filter(|_| settings.set_back.is_none()) {
@@ -56,4 +88,61 @@ pub(super) async fn take_over(
         }
     }
     Ok((writer, recovered))
+}
+
+impl Passed<'_> {
+    /// Whether what was delivered after a checkpoint can be taken out of all tables, and be made again.
+    async fn check(&mut self, older: &Recovered, settings: &Settings) -> Result<()> {
+        if settings.set_back.is_some() {
+            // That takes out more.
+            return Ok(());
+        }
+        let manifest = &older.last.manifest;
+        let made_at = chrono::DateTime::from_timestamp_millis(manifest.made_at).unwrap_or_default();
+        let older_one = format!("checkpoint {} (of {})", manifest.number, made_at.format("%Y-%m-%d %H:%M:%S UTC"));
+        if settings.allow_repeats {
+            tracing::warn!(
+                "going on from {older_one}, as those after it cannot be used; what was delivered since is taken out of the tables where \
+                 that can be done, and may be there twice elsewhere"
+            );
+            return Ok(());
+        }
+        let checked = async {
+            for sink in &mut *self.sinks {
+                sink.check_return(manifest.epoch).await?;
+            }
+            self.inputs.iter_mut().try_for_each(|input| block_in_place(|| input.check_has(manifest)))
+        };
+        match checked.await {
+            Err(error) if error.is_transient() => Err(error),
+            Err(error) => Err(Error::config(format!(
+                "the checkpoints after {older_one} in {} cannot be used, and going on from it would leave rows twice or lose some: {error}; \
+                 put back the files from a copy, or go on with --allow-repeats, or start afresh with --reset-state and empty tables",
+                settings.checkpoints.place(),
+            ))),
+            Ok(()) => {
+                tracing::warn!(
+                    "going on from {older_one}, as those after it cannot be used; what was delivered since is taken out of the tables \
+                     and made again"
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+impl TableInput {
+    /// Whether the records from a checkpoint on are still there.
+    fn check_has(&mut self, manifest: &Manifest) -> Result<()> {
+        let own: Vec<_> = manifest.positions.iter().filter(|it| it.table == self.name()).collect();
+        let existing = self.partitions()?;
+        let names: Vec<_> = own.iter().map(|it| it.source()).filter(|it| existing.contains(it)).collect();
+        let first = self.first_of(&names)?;
+        let gone = own.iter().find_map(|it| {
+            let first = *first.get(&it.source())?;
+            (first > it.offset)
+                .then(|| format!("{} begins at offset {first}, and {} is needed", it.source(), it.offset))
+        });
+        gone.map_or(Ok(()), |gone| Err(Error::config(gone)))
+    }
 }

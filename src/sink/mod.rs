@@ -70,6 +70,9 @@ pub const WINDOW_START: &str = "window_start";
 /// Position columns of [`TableForm::Log`], [`TableForm::Late`] and [`TableForm::DeadLetters`]: Utf8, Int32, Int64, not null.
 pub const POSITION: [&str; 3] = ["_topic", "_partition", "_offset"];
 
+/// The partition of dead letters that are groups of results, not records: their topic names the table, their offset is the window's start.
+pub const OF_RESULTS: i32 = -1;
+
 impl TableForm {
     /// Whether a row takes the place of the one before with its key.
     pub fn keeps_versions(&self) -> bool {
@@ -131,13 +134,24 @@ impl Block {
     }
 }
 
-/// The rows that a job which was set back makes again.
+/// The rows that a job which was set back, or goes on from an older checkpoint than its newest, makes again.
 #[derive(Debug, Clone)]
 pub struct TakeOut {
-    /// Those of records from these offsets on.
-    pub positions: Vec<(TopicPartition, i64)>,
+    /// Those of records from these offsets on, as these tables read them.
+    pub positions: Vec<(String, TopicPartition, i64)>,
     /// Of windows only those that begin at or after this time; `None`: all. Milliseconds.
     pub windows_from: Option<i64>,
+    /// Of what comes from no record, only what was written after this; `None`: all.
+    pub after: Option<Written>,
+}
+
+/// A place in what a job has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// The epoch.
+    pub epoch: u64,
+    /// The [`VERSION`] of its revised results.
+    pub version: u64,
 }
 
 /// Whether this process is still the one that may write.
@@ -176,6 +190,12 @@ pub trait Sink: Send {
     /// Whether [`Self::take_out`] will do, asked before the job is set back.
     fn check_take_out(&self, _windows_from: Option<i64>) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether nothing in it is of an epoch after this one, or [`Self::take_out`] will do. Asked before the job goes on from a checkpoint
+    /// that is not its newest.
+    async fn check_return(&mut self, _epoch: u64) -> Result<()> {
+        self.check_take_out(None)
     }
 
     /// Takes out the rows that a job which was set back makes again; of a table whose rows fold by their versions, none. May be

@@ -82,11 +82,19 @@ impl Job {
         Running::start(self.with(more), &self.folder.path().join("log"))
     }
 
+    /// How much its runs have said so far, in bytes.
+    pub(crate) fn said(&self) -> usize {
+        std::fs::metadata(self.folder.path().join("log")).map_or(0, |file| file.len() as usize)
+    }
+
+    /// Where its checkpoints are.
+    pub(crate) fn checkpoints(&self) -> std::path::PathBuf {
+        self.folder.path().join("checkpoints").join(&self.database.0)
+    }
+
     /// The number of the newest checkpoint.
     pub(crate) fn newest(&self) -> u64 {
-        let Ok(files) = std::fs::read_dir(self.folder.path().join("checkpoints").join(&self.database.0)) else {
-            return 0;
-        };
+        let Ok(files) = std::fs::read_dir(self.checkpoints()) else { return 0 };
         let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
         let number = |name: String| name.strip_prefix("checkpoint-")?.strip_suffix(".hwcp")?.parse().ok();
         names.filter_map(number).max().unwrap_or(0)

@@ -10,6 +10,7 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::Value;
 
 use crate::crash::{Job, Moments};
+use crate::damaged::{damage, newest};
 use crate::oracle::Oracle;
 use crate::stack::{Database, assert_same, clickhouse_url, kafka_brokers, unique};
 use crate::topic::Topic;
@@ -123,4 +124,38 @@ fn windows_late_rows_and_a_mirror_in_topics_after_kills() {
         latest.values().map(|value| row(value, &["customer_id", "store_id", "email"])).collect();
     rows.sort();
     assert_same("mirror", &rows, &oracle.current());
+}
+
+/// Records cannot be taken out of a topic again: the job stops, unless it is told that rows may be there twice.
+#[test]
+fn a_job_that_fills_a_topic_does_not_go_back_by_itself() {
+    let topic = Topic::create("to_kafka_damaged", 4);
+    topic.generate(EventsConfig { total: 20_000, ..EventsConfig::default() }, None);
+    let (brokers, name) = (kafka_brokers(), unique("from_damaged"));
+    let query = format!(
+        "CREATE TABLE customer (customer_id INT, PRIMARY KEY (customer_id)) WITH ('connector' = 'kafka', 'topic' = '{}',
+           'properties.bootstrap.servers' = '{brokers}', 'format' = 'debezium-json');
+         CREATE TABLE changes WITH ('connector' = 'kafka', 'topic' = '{name}.changes', 'properties.bootstrap.servers' = '{brokers}',
+           'format' = 'json', 'sink.partitions' = '2', 'dead-letter-table' = '{name}.dead_letters');
+         INSERT INTO changes SELECT customer_id FROM CHANGES(customer);",
+        topic.name
+    );
+    let job = Job::of(Database::at(&clickhouse_url(), "to_kafka_damaged"), &query);
+    for seed in 1..3 {
+        let said = job.run(&["--until-caught-up"]);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        topic.generate(EventsConfig { total: 2_000, seed, ..EventsConfig::default() }, None);
+    }
+    let files = newest(&job.checkpoints(), 2);
+    files.iter().for_each(|file| damage(file, 0));
+    let (before, said) = (job.newest(), job.run(&["--until-caught-up"]));
+    assert_eq!(said.code, Some(2), "{said:?}");
+    for word in ["cannot be used", &format!("{name}.changes"), "--allow-repeats", "--reset-state"] {
+        assert!(said.err.contains(word), "{word}: {said:?}");
+    }
+    assert_eq!(job.newest(), before, "who does not go on claims nothing");
+    let said = job.run(&["--until-caught-up", "--allow-repeats"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains("may be there twice"), "{said:?}");
+    assert!(committed(&format!("{name}.changes")).len() > 24_000, "some are there twice, none is missing");
 }

@@ -87,13 +87,19 @@ pub(crate) fn unique(what: &str) -> String {
 pub(crate) struct OwnStack {
     port_base: String,
     services: Vec<&'static str>,
+    more: Vec<(&'static str, String)>,
 }
 
 impl OwnStack {
     /// The services, running. `number` tells it from the stacks of other tests.
     pub(crate) fn start(number: u32, services: &[&'static str]) -> Self {
+        Self::with(number, services, Vec::new())
+    }
+
+    /// The same, with these variables for the scripts.
+    pub(crate) fn with(number: u32, services: &[&'static str], more: Vec<(&'static str, String)>) -> Self {
         let base: u32 = std::env::var("PORT_BASE").map_or(PORT_BASE.to_owned(), |it| it).parse().unwrap();
-        let stack = Self { port_base: (base + 20 * number).to_string(), services: services.to_vec() };
+        let stack = Self { port_base: (base + 20 * number).to_string(), services: services.to_vec(), more };
         stack.up();
         stack
     }
@@ -112,14 +118,25 @@ impl OwnStack {
 
     /// The process of a service.
     pub(crate) fn process(&self, service: &str) -> u32 {
-        let folder = format!("{}/.highwater/stack-{}/run", env!("CARGO_MANIFEST_DIR"), self.port_base);
-        let folder = std::env::var("STACK_DIR").map_or(folder, |it| format!("{it}-{}/run", self.port_base));
-        let file = std::fs::read_to_string(format!("{folder}/{service}.pid")).unwrap();
+        let file = std::fs::read_to_string(self.folder().join(format!("run/{service}.pid"))).unwrap();
         file.lines().next().unwrap().parse().unwrap()
     }
 
-    fn variables(&self) -> [(&str, &str); 1] {
-        [("PORT_BASE", &self.port_base)]
+    /// The folder of a service's data, as its process sees it.
+    pub(crate) fn data(&self, service: &str) -> std::path::PathBuf {
+        let folder = self.folder();
+        let seen = format!("/proc/{}/root{}/{service}", self.process(service), folder.display());
+        seen.into()
+    }
+
+    fn folder(&self) -> std::path::PathBuf {
+        let folder = format!("{}/.highwater/stack-{}", env!("CARGO_MANIFEST_DIR"), self.port_base);
+        std::env::var("STACK_DIR").map_or(folder, |it| format!("{it}-{}", self.port_base)).into()
+    }
+
+    fn variables(&self) -> Vec<(&str, &str)> {
+        let more = self.more.iter().map(|(name, value)| (*name, value.as_str()));
+        more.chain([("PORT_BASE", self.port_base.as_str())]).collect()
     }
 }
 

@@ -71,8 +71,19 @@ $1
 END
 }
 
+# With CLICKHOUSE_DISK=64m its data are in a file system of that size, which ends with it and which nobody else sees: its files are
+# those below /proc/PID/root. Tests fill it.
+on_its_disk() {
+  disk=()
+  [[ -z ${CLICKHOUSE_DISK:-} ]] ||
+    # shellcheck disable=SC2016
+    disk=(unshare --map-root-user --mount sh -c 'mount -t tmpfs -o "size=$1" tmpfs "$2" && shift 2 && exec "$@"' -
+      "$CLICKHOUSE_DISK" "$STACK/clickhouse")
+}
+
 clickhouse_start() {
   mkdir -p "$STACK/clickhouse"
+  on_its_disk
   write_clickhouse_users
   if [[ -n $(clickhouse_program) ]]; then
     start_clickhouse_program
@@ -96,7 +107,7 @@ start_clickhouse_program() {
   <default_profile>default</default_profile>
   <default_database>default</default_database>
   <mark_cache_size>268435456</mark_cache_size>"
-  launch clickhouse "$RUN" "$(clickhouse_program)" server "--config-file=$RUN/clickhouse.xml"
+  launch clickhouse "$RUN" "${disk[@]}" "$(clickhouse_program)" server "--config-file=$RUN/clickhouse.xml"
 }
 
 # The library serves for as long as its query runs, and its query reads from standard input. That is a pipe which the
@@ -109,7 +120,7 @@ start_clickhouse_library() {
   (
     exec 0<>"$pipe" 8>&- 9>&-
     export LIBCHDB=$CHDB/libchdb.so
-    exec setsid nohup "$CHDB/chx" "--config-file=$RUN/clickhouse.xml" "--path=$STACK/clickhouse" \
+    exec "${disk[@]}" setsid nohup "$CHDB/chx" "--config-file=$RUN/clickhouse.xml" "--path=$STACK/clickhouse" \
       "--http_port=$CLICKHOUSE_HTTP_PORT" "--tcp_port=$CLICKHOUSE_TCP_PORT" "--listen_host=$HOST" --multiquery \
       --query="SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP;
         SELECT * FROM file('/proc/self/fd/0', LineAsString, 'line String') FORMAT Null" >>"$LOGS/clickhouse.log" 2>&1

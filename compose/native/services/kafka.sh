@@ -27,16 +27,34 @@ appender.console.layout.pattern=[%d] %p %m (%c{1})%n
 END
 }
 
+# With KAFKA_TLS=FOLDER there is a second listener, for TLS and SCRAM, with the key and certificate of FOLDER/server.pem. Its users are
+# lines `name password` in FOLDER/users. Both are looked at when the storage is made.
+tls_listener() {
+  listeners=PLAINTEXT://$HOST:$KAFKA_PORT advertised=$listeners
+  users=()
+  [[ -n ${KAFKA_TLS:-} ]] || return 0
+  listeners+=,SASL_SSL://$HOST:$KAFKA_TLS_PORT
+  advertised=$listeners
+  local name password
+  while read -r name password; do
+    users+=(--add-scram "SCRAM-SHA-512=[name=$name,password=$password]")
+  done <"$KAFKA_TLS/users"
+}
+
 kafka_start() {
   write_log4j
+  tls_listener
   cat >"$RUN/kafka.properties" <<END
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@$HOST:$KAFKA_CONTROLLER_PORT
-listeners=PLAINTEXT://$HOST:$KAFKA_PORT,CONTROLLER://$HOST:$KAFKA_CONTROLLER_PORT
-advertised.listeners=PLAINTEXT://$HOST:$KAFKA_PORT
+listeners=$listeners,CONTROLLER://$HOST:$KAFKA_CONTROLLER_PORT
+advertised.listeners=$advertised
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
+sasl.enabled.mechanisms=SCRAM-SHA-512
+ssl.keystore.type=PEM
+${KAFKA_TLS:+ssl.keystore.location=$KAFKA_TLS/server.pem}
 log.dirs=$STACK/kafka
 num.partitions=4
 # One broker: every internal topic has one replica.
@@ -56,7 +74,7 @@ END
     local id
     # 16 bytes in base64 for URLs; a dash at the beginning would be taken for an option, hence none at all.
     id=$(head -c 16 /dev/urandom | base64 | tr '+/' '_A' | cut -c 1-22)
-    kafka_java kafka.tools.StorageTool format -t "$id" -c "$RUN/kafka.properties" >"$LOGS/kafka-format.log" 2>&1 ||
+    kafka_java kafka.tools.StorageTool format -t "$id" -c "$RUN/kafka.properties" "${users[@]}" >"$LOGS/kafka-format.log" 2>&1 ||
       fail "Kafka's storage could not be formatted; the log is $LOGS/kafka-format.log"
   fi
   launch kafka "$RUN" java -Xms256m -Xmx"${KAFKA_MEMORY:-512m}" "${JAVA_OPTIONS[@]}" \

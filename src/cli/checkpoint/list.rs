@@ -67,9 +67,13 @@ fn to_text(store: &CheckpointStore, found: &[(Listed, Looked)]) -> String {
     for (file, content) in found {
         let (by, rest, state) = match content {
             Err(damage) => (String::new(), [const { String::new() }; 4], format!("damaged: {damage}")),
-            Ok(Content::Claim { writer, afresh }) => {
-                let what = if *afresh { "started afresh" } else { "took the job over" };
-                (format!("{} on {}", writer.pid, writer.host), [const { String::new() }; 4], what.to_owned())
+            Ok(Content::Claim { writer, afresh, from }) => {
+                let what = match from {
+                    Some(from) => format!("took the job over, back to {from}"),
+                    None if *afresh => "started afresh".to_owned(),
+                    None => "took the job over".to_owned(),
+                };
+                (format!("{} on {}", writer.pid, writer.host), [const { String::new() }; 4], what)
             }
             Ok(Content::Checkpoint(outline)) => (writer(outline), columns(outline), state(outline).to_owned()),
         };
@@ -116,7 +120,9 @@ fn to_json(file: &Listed, content: &Looked) -> Value {
     let mut value = json!({ "number": file.number, "bytes": file.bytes, "written_at": file.written_at });
     let more = match content {
         Err(damage) => json!({ "kind": "damaged", "damage": damage }),
-        Ok(Content::Claim { writer, afresh }) => json!({ "kind": "claim", "writer": writer, "afresh": afresh }),
+        Ok(Content::Claim { writer, afresh, from }) => {
+            json!({ "kind": "claim", "writer": writer, "afresh": afresh, "from": from })
+        }
         Ok(Content::Checkpoint(outline)) => {
             let manifest = &outline.manifest;
             json!({

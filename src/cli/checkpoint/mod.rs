@@ -83,12 +83,15 @@ pub(super) struct Found {
 
 /// The newest checkpoint of a job that is whole; none, when there is none.
 pub(super) async fn newest(place: &Place, job: &str) -> Result<Option<Found>> {
-    let store = place.store(job)?;
+    let (store, mut last) = (place.store(job)?, u64::MAX);
     for file in store.list().await?.into_iter().rev() {
+        if file.number > last {
+            continue;
+        }
         match store.inspect(&file, false).await? {
             Ok(Content::Checkpoint(outline)) => return Ok(Some(Found { store, file, outline: *outline })),
             Ok(Content::Claim { afresh: true, .. }) => break,
-            Ok(Content::Claim { .. }) => {}
+            Ok(Content::Claim { from, .. }) => last = from.unwrap_or(last),
             Err(damage) => tracing::warn!("checkpoint {} in {} cannot be read: {damage}", file.number, store.place()),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clickhouse::Compression;
 
+use super::tls;
 use crate::error::{Error, Result};
 use crate::options::Options;
 
@@ -28,8 +29,20 @@ impl fmt::Debug for ClickHouseClient {
 impl ClickHouseClient {
     /// A client for `http://[user:password@]host:port`; the arguments go before what the URL says. Connects to nothing yet.
     pub fn new(url: &str, username: Option<&str>, password: Option<&str>) -> Result<Self> {
+        Self::trusting(url, username, password, None)
+    }
+
+    /// The same for HTTPS that trusts the authorities in a PEM file; without one, in that of `SSL_CERT_FILE`, or those that browsers
+    /// trust.
+    pub fn trusting(
+        url: &str,
+        username: Option<&str>,
+        password: Option<&str>,
+        authorities: Option<&str>,
+    ) -> Result<Self> {
         let address = Address::parse(url)?;
-        let mut http = clickhouse::Client::default().with_url(&address.place).with_compression(Compression::None);
+        let http = if address.place.starts_with("https:") { tls::client(authorities)? } else { Default::default() };
+        let mut http: clickhouse::Client = http.with_url(&address.place).with_compression(Compression::None);
         if let Some(username) = username.or(address.username.as_deref()) {
             http = http.with_user(username);
         }
@@ -41,7 +54,8 @@ impl ClickHouseClient {
 
     /// A client from a table's options `url`, `username`, `password` and `sink.timeout`.
     pub fn from_options(options: &Options) -> Result<Self> {
-        let mut client = Self::new(options.required("url")?, options.get("username"), options.get("password"))?;
+        let (username, password) = (options.get("username"), options.get("password"));
+        let mut client = Self::trusting(options.required("url")?, username, password, options.get("ssl-ca"))?;
         client.timeout = options.duration("sink.timeout", DEFAULT_TIMEOUT)?;
         Ok(client)
     }
@@ -116,6 +130,9 @@ impl ClickHouseClient {
     pub(super) fn failed(&self, what: &str, error: &clickhouse::error::Error) -> Error {
         let context = format!("{what} at {}", self.place);
         let cause = chain(error);
+        if let Some(remedy) = tls::remedy(&cause) {
+            return Error::permanent(format!("{context}: {remedy}"), cause);
+        }
         if is_transient(error) { Error::transient(context, cause) } else { Error::permanent(context, cause) }
     }
 }
@@ -271,7 +288,8 @@ pub(super) fn is_transient(error: &clickhouse::error::Error) -> bool {
     match error {
         Cause::Network(_) | Cause::TimedOut | Cause::Decompression(_) => true,
         Cause::BadResponse(text) => match error_code(text) {
-            Some(code) => is_transient_code(code),
+            // Of the C++ library, code 1001.
+            Some(code) => is_transient_code(code) || text.contains("No space left on device"),
             // No ClickHouse answered: a proxy, which may stand before a server that restarts.
             None => ["500", "502", "503", "504", "429", "Bad Gateway", "Service Unavailable", "Gateway Time"]
                 .iter()

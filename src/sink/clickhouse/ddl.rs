@@ -172,6 +172,8 @@ impl Extra {
         match form {
             TableForm::Results => true,
             TableForm::Revised => matches!(self, Self::UpdatedAt | Self::Job),
+            // Those of results have no position that would say when they were written.
+            TableForm::DeadLetters => matches!(self, Self::Epoch),
             _ => false,
         }
     }

@@ -16,7 +16,7 @@ use super::encode::{Encoding, SendError};
 use super::split::{CHUNK_PARTS, CHUNK_ROWS, Parting, Piece};
 use super::wire::to_batch;
 use crate::error::{Error, Result};
-use crate::sink::{Block, IS_DELETED};
+use crate::sink::{Block, IS_DELETED, TableForm};
 use crate::stable_hash::stable_hash;
 
 /// By what the rows of a block are found again in the table.
@@ -44,8 +44,7 @@ pub(super) struct Plan {
     pub(super) compression: Compression,
     /// Whether a mirror's tombstones are left out: an archive keeps what its source deletes.
     pub(super) keeps_deleted: bool,
-    /// Whether it holds results of windows that come early or are corrected.
-    pub(super) is_revised: bool,
+    pub(super) form: TableForm,
     /// Settings of every insert that this server knows.
     pub(super) settings: Vec<(&'static str, String)>,
 }

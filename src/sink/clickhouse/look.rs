@@ -14,8 +14,9 @@ use super::ddl::Extra;
 use super::insert::{Identity, Plan, query_ids_of};
 use super::split::{Part, Parting};
 use super::types::ChType;
+use crate::change::TopicPartition;
 use crate::error::{Error, Result};
-use crate::sink::{Block, TakeOut, WINDOW_START};
+use crate::sink::{Block, OF_RESULTS, TableForm, TakeOut, VERSION, WINDOW_START};
 
 /// How often a running insert is looked for.
 const POLL: Duration = Duration::from_millis(200);
@@ -115,7 +116,7 @@ impl Plan {
         Ok(Some(found))
     }
 
-    /// Which rows a job that was set back makes again; `None` where they fold by their versions.
+    /// Which rows are made again; `None` where they fold by their versions, or nothing tells them from others.
     fn made_again(&self, what: &TakeOut, job: &str) -> Option<String> {
         let column = |name: &str| self.columns.iter().any(|column| column.name == name);
         let of_windows = what
@@ -123,17 +124,19 @@ impl Plan {
             .filter(|_| column(WINDOW_START))
             .map(|from| format!("{} >= fromUnixTimestamp64Milli({from}, 'UTC')", quote_identifier(WINDOW_START)));
         let of_job = column("_job").then(|| format!("_job = {}", quote_string(job)));
-        let own = match self.identity {
-            Identity::Positions(_) => {
-                let ranges = what.positions.iter();
-                let ranges = ranges.map(|(from, offset)| (from.topic.to_string(), from.partition, *offset, i64::MAX));
-                Some(positions(ranges.collect()))
+        let own = match (self.identity, &self.form, what.after) {
+            (Identity::Positions(_), TableForm::DeadLetters, _) => {
+                [Some(refused(what, column("_epoch"))), of_job, None]
             }
-            Identity::Epoch(_) => None,
-            Identity::Versions if self.is_revised => None,
-            Identity::Versions | Identity::None => return None,
+            (Identity::Positions(_), TableForm::Late, _) => [Some(read_again(what)), of_job, of_windows],
+            (Identity::Positions(_), ..) => [Some(read_again(what)), of_job, None],
+            (Identity::Epoch(_), _, Some(after)) => [Some(format!("_epoch > {}", after.epoch)), of_job, None],
+            (Identity::Epoch(_), _, None) => [None, of_job, of_windows],
+            (_, TableForm::Revised, Some(after)) => [Some(format!("{VERSION} > {}", after.version)), of_job, None],
+            (_, TableForm::Revised, None) => [None, of_job, of_windows],
+            (Identity::Versions | Identity::None, ..) => return None,
         };
-        let conditions: Vec<String> = [own, of_job, of_windows].into_iter().flatten().collect();
+        let conditions: Vec<String> = own.into_iter().flatten().collect();
         Some(if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") })
     }
 
@@ -231,6 +234,32 @@ fn rows_ranges(rows: &[RecordBatch], [topic, partition, offset]: [usize; 3]) -> 
         }
     }
     Ok(ranges.into_iter().map(|((topic, partition), (first, last))| (topic, partition, first, last)).collect())
+}
+
+/// The condition that a row is of a record that is read again.
+fn read_again(what: &TakeOut) -> String {
+    let range = |(_, from, offset): &(String, TopicPartition, i64)| range_from(from, *offset);
+    positions(what.positions.iter().map(range).collect())
+}
+
+fn range_from(from: &TopicPartition, offset: i64) -> Range {
+    (from.topic.to_string(), from.partition, offset, i64::MAX)
+}
+
+/// The same of dead letters, which say what table had the record. The place of a result is its window's start.
+fn refused(what: &TakeOut, has_epoch: bool) -> String {
+    let of_record = |(table, from, offset): &(String, TopicPartition, i64)| {
+        format!("(_table = {} AND {})", quote_string(table), positions(vec![range_from(from, *offset)]))
+    };
+    let of_results = match (what.after, what.windows_from) {
+        (Some(after), _) if has_epoch => Some(format!("_epoch > {}", after.epoch)),
+        (Some(_), _) => None,
+        (None, Some(from)) => Some(format!("_offset >= {from}")),
+        (None, None) => Some("1".to_owned()),
+    };
+    let of_results = of_results.map(|when| format!("(_partition = {OF_RESULTS} AND {when})"));
+    let conditions: Vec<String> = what.positions.iter().map(of_record).chain(of_results).collect();
+    if conditions.is_empty() { "0".to_owned() } else { format!("({})", conditions.join(" OR ")) }
 }
 
 /// The condition that a row is at one of these positions.

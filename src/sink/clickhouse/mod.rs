@@ -20,6 +20,7 @@ pub(crate) mod repeat;
 pub(crate) mod split;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod types;
 mod wire;
 
@@ -58,6 +59,7 @@ pub const OPTIONS: &[&str] = &[
     "sink.compression",
     "sink.json-type",
     "sink.timeout",
+    "ssl-ca",
     "clickhouse.engine",
     "clickhouse.order-by",
     "clickhouse.partition-by",
@@ -414,7 +416,7 @@ impl Sink for ClickHouseSink {
             replicated: existing.is_replicated(),
             compression: self.compression,
             keeps_deleted: keeps_deleted(&self.output)?,
-            is_revised: self.output.form == TableForm::Revised,
+            form: self.output.form.clone(),
             settings: insert_settings(&known, parting),
             parting,
             name,

@@ -13,7 +13,7 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::UInt8Type;
 
 use self::producer::{Producer, ProducerConfig, Record};
-use super::{Block, EMPTIED, IS_DELETED, OutputTable, Sink, TableForm, TakeOut, encode};
+use super::{Block, EMPTIED, IS_DELETED, OutputTable, Sink, TableForm, encode};
 use crate::error::{Error, Result};
 
 /// The options of this connector for tables that are written, beside `connector`, `topic`, `format` and `properties.*`.
@@ -106,7 +106,7 @@ impl KafkaSink {
         let again = again || self.producer.is_none();
         let (records, epoch, token) = (self.records(block)?, block.epoch, block.token.clone());
         let producer = self.producer().await?;
-        let sent = blocking(move || match again && producer.committed()?.as_deref() == Some(token.as_str()) {
+        let sent = blocking(move || match again && producer.committed()?.is_some_and(|(_, last)| last == token) {
             true => Ok(()),
             false => producer.send(&records, epoch, &token),
         });
@@ -152,7 +152,11 @@ impl Sink for KafkaSink {
         )))
     }
 
-    async fn take_out(&mut self, _what: &TakeOut) -> Result<()> {
-        Ok(())
+    async fn check_return(&mut self, epoch: u64) -> Result<()> {
+        let producer = self.producer().await?;
+        match blocking(move || producer.committed()).await? {
+            Some((last, _)) if last > i64::try_from(epoch).map_err(Error::internal)? => self.check_take_out(None),
+            _ => Ok(()),
+        }
     }
 }

@@ -128,12 +128,15 @@ impl Producer {
         Ok(Self { producer, group, config })
     }
 
-    /// The token of the block that came last.
-    pub(super) fn committed(&self) -> Result<Option<String>> {
+    /// The epoch and the token of the block that came last.
+    pub(super) fn committed(&self) -> Result<Option<(i64, String)>> {
         let failed = |error: KafkaError| self.config.failed("find out what is in", error);
         let found = self.group.committed_offsets(self.marker(Offset::Invalid, "")?, PATIENCE).map_err(failed)?;
         let element = found.elements().first().map(|element| (element.offset(), element.metadata().to_owned()));
-        Ok(element.filter(|(offset, _)| matches!(offset, Offset::Offset(_))).map(|(_, token)| token))
+        Ok(element.and_then(|(offset, token)| match offset {
+            Offset::Offset(epoch) => Some((epoch, token)),
+            _ => None,
+        }))
     }
 
     /// The offset that says which block came last.

@@ -84,6 +84,9 @@ pub(super) struct Life {
     sleeps: bool,
     /// Where rows are kept that have no room in memory, in lives that keep rows.
     keeps: Option<tempfile::TempDir>,
+    store: Arc<SimulatedStore>,
+    /// Whether checkpoints are damaged, the newest first.
+    damages: bool,
 }
 
 impl Life {
@@ -118,7 +121,9 @@ impl Life {
         let keeps = random.one_in(3).then(|| (random.pick(&[0, 500, 1 << 30]), random.pick(&[1, 4, 100, 100])));
         // What the server has forgotten of a process that was about to insert, nothing else knows.
         let temper = if sleeps { Temper { window: 1_000, ..temper } } else { temper };
+        let (damages, jumps) = (random.one_in(2), random.pick(&[None, Some(100), Some(2_000)]));
         let world = World::new(random);
+        world.set_jumps(jumps);
         let partitions = partitions.into_iter().map(|(it, records)| (it, Arc::new(records))).collect();
         let topic = Topic { world: Arc::clone(&world), partitions, failing: failing * 3, away_until: Mutex::default() };
         let outside = Arc::new(SimulatedOutside {
@@ -128,8 +133,8 @@ impl Life {
             opened: AtomicUsize::new(0),
         });
         let store = SimulatedStore::new(&world, failing);
-        let store = CheckpointStore::in_store(store, "the simulated store", "j");
-        let mut settings = Settings::new("j", Ending::Endless, store);
+        let checkpoints = CheckpointStore::in_store(Arc::clone(&store) as _, "the simulated store", "j");
+        let mut settings = Settings::new("j", Ending::Endless, checkpoints);
         settings.lanes = lanes;
         settings.flush_rows = flush_rows;
         settings.flush_interval = Duration::from_millis(flush);
@@ -142,7 +147,7 @@ impl Life {
             (settings.state_memory, settings.renew_after) = (Some(memory), renew_after);
             folder
         });
-        Self { world, outside, settings, model, span, sleeps, keeps }
+        Self { world, outside, settings, model, span, sleeps, keeps, store, damages }
     }
 
     /// Lives it to its end. An error is what is wrong with it.
@@ -186,7 +191,7 @@ impl Life {
                 End::Ended(Err(error)) => return Err(error.to_string()),
             }
             drop(process);
-            self.between();
+            self.between(sleeper.is_some());
         }
         if let Some(sleeper) = &mut sleeper {
             let ended = sleeper.run(world, None);
@@ -224,7 +229,7 @@ impl Life {
     }
 
     /// No process runs: the world goes on.
-    fn between(&self) {
+    fn between(&self, has_sleeper: bool) {
         let world = &self.world;
         self.outside.tables.cut_connections();
         if world.one_in(3) {
@@ -234,7 +239,12 @@ impl Life {
             self.outside.tables.forget_tokens();
         }
         if world.one_in(4) {
-            world.skew(world.below(7_200_000) as i64 - 3_600_000);
+            world.skew();
+        }
+        // An insert that is on its way from a process which lives beside its successor is known by its token alone, and what is made
+        // again after damage has others.
+        if self.damages && !has_sleeper && world.one_in(3) && self.outside.tables.all_known() {
+            self.store.damage();
         }
     }
 

@@ -16,6 +16,7 @@ use object_store::{
 };
 
 use super::world::World;
+use crate::checkpoint::CheckpointStore;
 
 /// Objects in memory, which outlive the processes that write them.
 pub(super) struct SimulatedStore {
@@ -42,6 +43,54 @@ impl SimulatedStore {
     pub(super) fn new(world: &Arc<World>, failing: u64) -> Arc<Self> {
         let (world, objects) = (Arc::clone(world), Arc::new(InMemory::new()));
         Arc::new(Self { world, objects, failing, full_until: Mutex::default() })
+    }
+
+    /// Damages one or two of the newest objects, unless nothing could be gone on from then. Each is changed, cut off, or removed where
+    /// that leaves a gap: that a job has had checkpoints after its newest can be known by nothing else.
+    pub(super) fn damage(&self) {
+        let (objects, world) = (&self.objects, &self.world);
+        let found = futures::executor::block_on(objects.list(None).collect::<Vec<_>>());
+        let mut paths: Vec<Path> = found.into_iter().filter_map(|it| Some(it.ok()?.location)).collect();
+        // "checkpoint-" and "rows-", each in the order of their numbers.
+        paths.sort();
+        let newest = paths.iter().rev().find(|path| path.as_ref().contains("checkpoint-")).cloned();
+        if world.one_in(3) {
+            paths.retain(|path| path.as_ref().contains("rows-"));
+        } else {
+            paths.retain(|path| path.as_ref().contains("checkpoint-"));
+        }
+        for _ in 0..1 + world.below(2) {
+            let at = paths.len().saturating_sub(1 + world.below(3) as usize);
+            let Some(path) = paths.get(at).cloned() else { return };
+            let get = async { objects.get_opts(&path, GetOptions::default()).await?.bytes().await };
+            let Ok(whole) = futures::executor::block_on(get) else { continue };
+            let mut bytes = whole.to_vec();
+            let place = world.below(bytes.len() as u64) as usize;
+            match world.below(3) {
+                0 if Some(&path) != newest.as_ref() => {
+                    let one = futures::stream::iter([Ok(path.clone())]).boxed();
+                    futures::executor::block_on(objects.delete_stream(one).collect::<Vec<_>>());
+                }
+                1 => {
+                    bytes.truncate(place);
+                    self.replace(&path, bytes);
+                }
+                _ => {
+                    bytes[place] ^= 1 << world.below(8);
+                    self.replace(&path, bytes);
+                }
+            }
+            let left = CheckpointStore::in_store(Arc::clone(objects) as _, "the simulated store", "j");
+            if matches!(futures::executor::block_on(left.recover()), Ok((_, Some(_)))) {
+                world.note(&format!("{path} is damaged"));
+            } else {
+                self.replace(&path, whole.to_vec());
+            }
+        }
+    }
+
+    fn replace(&self, path: &Path, bytes: Vec<u8>) {
+        futures::executor::block_on(self.objects.put_opts(path, bytes.into(), PutOptions::default())).unwrap();
     }
 
     fn fails(&self) -> bool {

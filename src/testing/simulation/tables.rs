@@ -10,11 +10,12 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef};
 
 use super::world::World;
+use crate::change::TopicPartition;
 use crate::error::{Error, Result};
 use crate::sink::clickhouse::query_id;
 use crate::sink::clickhouse::repeat::{Attempts, Server};
 use crate::sink::clickhouse::split::{Part, Parting, Piece, split};
-use crate::sink::{Block, Guard, OutputTable, POSITION, Sink, TableForm};
+use crate::sink::{Block, Guard, OutputTable, POSITION, Sink, TableForm, TakeOut};
 use crate::testing::cells::cells;
 
 /// How the server misbehaves.
@@ -106,11 +107,15 @@ impl Tables {
     /// The server forgets which tokens it has seen. Only while it has no insert whose answer is still open and that it does
     /// not run, nor any process is stopped that is about to send one: against those nothing else helps.
     pub(super) fn forget_tokens(&self) {
-        let mut inner = self.inner();
-        if inner.pending.iter().all(|it| it.runs) && self.world.all_will_ask() {
+        if self.all_known() {
             self.world.note("tokens are forgotten");
-            inner.tables.values_mut().for_each(|table| table.remembered.clear());
+            self.inner().tables.values_mut().for_each(|table| table.remembered.clear());
         }
+    }
+
+    /// Whether the server has all that was sent to it, and nothing more will be by who is stopped.
+    pub(super) fn all_known(&self) -> bool {
+        self.inner().pending.iter().all(|it| it.runs) && self.world.all_will_ask()
     }
 
     /// Connections of a process that is dead: what had not arrived may never.
@@ -203,6 +208,28 @@ impl SimulatedSink {
     }
 }
 
+impl SimulatedSink {
+    /// Removes what is made again, and returns how many rows that were.
+    fn remove(&self, what: &TakeOut) -> usize {
+        let is_read_again = |row: &Row| {
+            let Some((topic, partition, offset)) = &row.place else { return false };
+            let is_of = |from: &TopicPartition| &*from.topic == topic && from.partition == *partition;
+            what.positions.iter().any(|(_, from, first)| is_of(from) && offset >= first)
+        };
+        let of_windows = |row: &Row| what.windows_from.is_none_or(|from| row.window.is_some_and(|it| it >= from));
+        let mut inner = self.tables.inner();
+        let Some(table) = inner.tables.get_mut(&self.output) else { return 0 };
+        let before = table.rows.len();
+        table.rows.retain(|row| match (&self.form, what.after) {
+            (TableForm::Results, Some(after)) => row.epoch <= after.epoch,
+            (TableForm::Results, None) => !of_windows(row),
+            (TableForm::Late, _) => !(is_read_again(row) && of_windows(row)),
+            _ => !is_read_again(row),
+        });
+        before - table.rows.len()
+    }
+}
+
 #[async_trait]
 impl Sink for SimulatedSink {
     fn guard(&mut self, guard: Arc<dyn Guard>) {
@@ -220,6 +247,30 @@ impl Sink for SimulatedSink {
 
     async fn write_again(&mut self, block: &Block) -> Result<()> {
         self.send(block, true).await
+    }
+
+    async fn take_out(&mut self, what: &TakeOut) -> Result<()> {
+        let (tables, world) = (&self.tables, &self.tables.world);
+        world.point("take out").await;
+        tables.check_up()?;
+        // All inserts of the job that still run; those of others are killed, or come to their end.
+        let is_own = |it: &Pending| it.runs && it.output == self.output;
+        if world.one_in(2) {
+            tables.inner().pending.retain(|it| !is_own(it));
+        }
+        while tables.inner().pending.iter().any(is_own) {
+            world.sleep(Duration::from_millis(200)).await;
+        }
+        if self.form == TableForm::Mirror {
+            return Ok(());
+        }
+        if let Some(guard) = &self.guard {
+            guard.check().await?;
+        }
+        let gone = self.remove(what);
+        world.note(&format!("{gone} rows are taken out of {}", self.output));
+        world.point("taken out").await;
+        Ok(())
     }
 }
 

@@ -11,6 +11,9 @@ use crate::testing::oracle::generate::Random;
 /// Where wall clocks begin: 2026-03-01 10:00 UTC.
 pub(super) const BEGINNING: i64 = 1_772_359_200_000;
 
+/// In milliseconds.
+const HOUR: u64 = 3_600_000;
+
 /// More than the job lets an answer count that the job is still its own.
 const ANSWER_COUNTS: Duration = Duration::from_secs(1);
 
@@ -25,6 +28,8 @@ struct Inner {
     now: Duration,
     /// How far the wall clock is off, milliseconds.
     skew: i64,
+    /// In one of so many pauses it jumps, if in any.
+    jumps: Option<u64>,
     timers_made: u64,
     processes: Vec<Process>,
     /// The one that runs; the others are stopped.
@@ -62,6 +67,7 @@ impl World {
             random,
             now: Duration::ZERO,
             skew: 0,
+            jumps: None,
             timers_made: 0,
             processes: Vec::new(),
             current: 0,
@@ -103,9 +109,14 @@ impl World {
         BEGINNING + inner.now.as_millis() as i64 + inner.skew
     }
 
-    /// Moves the wall clock only.
-    pub(super) fn skew(&self, by: i64) {
-        self.inner().skew += by;
+    /// Moves the wall clock only, back or forth, by hours.
+    pub(super) fn skew(&self) {
+        self.inner().jump();
+    }
+
+    /// Has the wall clock jump in one of so many pauses, too.
+    pub(super) fn set_jumps(&self, one_in: Option<u64>) {
+        self.inner().jumps = one_in;
     }
 
     /// Time passes in which no process runs.
@@ -234,7 +245,11 @@ impl World {
         if inner.processes.is_empty() || inner.process().stopped {
             return;
         }
+        if inner.jumps.is_some_and(|one_in| inner.random.below(one_in) == 0) {
+            inner.jump();
+        }
         let process = inner.process();
+        let mourner = process.mourner.take();
         let woken = match process.timers.pop_first() {
             Some(((until, _), waker)) if !process.dead => {
                 inner.now = inner.now.max(until);
@@ -242,13 +257,12 @@ impl World {
             }
             _ => {
                 process.stuck = true;
-                process.mourner.take()
+                None
             }
         };
         drop(inner);
-        if let Some(waker) = woken {
-            waker.wake();
-        }
+        // Who slept may be no more: then nobody else would come back here.
+        woken.into_iter().chain(mourner).for_each(Waker::wake);
     }
 
     pub(super) fn note(&self, what: &str) {
@@ -281,6 +295,12 @@ impl Process {
 impl Inner {
     fn process(&mut self) -> &mut Process {
         &mut self.processes[self.current]
+    }
+
+    fn jump(&mut self) {
+        self.skew += self.random.below(24 * HOUR) as i64 - 12 * HOUR as i64;
+        let skew = self.skew;
+        self.note(&format!("the wall clock jumps: {skew} ms"));
     }
 
     fn note(&mut self, what: &str) {
