@@ -156,13 +156,18 @@ impl CheckpointStore {
         }
     }
 
-    fn new_claim(&self, now: i64, afresh: bool, from: Option<u64>) -> Claim {
+    pub(super) fn new_claim(&self, now: i64, afresh: bool, from: Option<u64>) -> Claim {
         Claim { version: FORMAT_VERSION, job: self.job.clone(), writer: Process::this(now), afresh, from }
     }
 
-    async fn try_claim(&self, number: u64, claim: Claim) -> Result<Option<Writer>> {
-        let put = self.put(number, encode_claim(&claim)?).await?;
-        Ok((put == Put::Done).then(|| Writer::new(self.clone(), claim.writer, number)))
+    pub(super) async fn try_claim(&self, number: u64, claim: Claim) -> Result<Option<Writer>> {
+        if self.put(number, encode_claim(&claim)?).await? != Put::Done {
+            return Ok(None);
+        }
+        // Who slept since it looked may take a number that was taken, and has been forgotten since with those before it.
+        let numbers = self.numbers().await?;
+        let is_next = if number == 1 { numbers == [1] } else { numbers.contains(&(number - 1)) };
+        Ok(is_next.then(|| Writer::new(self.clone(), claim.writer, number)))
     }
 
     /// The newest number that is taken (0 when none is), and the newest checkpoint that is whole, with its state. Damaged ones are
@@ -171,7 +176,7 @@ impl CheckpointStore {
         loop {
             let numbers = self.numbers().await?;
             let newest = numbers.last().copied().unwrap_or(0);
-            let (mut damaged, mut from, mut above) = (0, None, newest);
+            let (mut damaged, mut from, mut above) = (0_u64, None, newest);
             let mut usable = None;
             for &number in numbers.iter().rev() {
                 let after = std::mem::replace(&mut above, number);
@@ -181,6 +186,7 @@ impl CheckpointStore {
                 let found = match self.load(number).await? {
                     Ok(Saved::Claim(claim)) if claim.afresh => break,
                     Ok(Saved::Claim(claim)) => {
+                        damaged += u64::from(from.is_none() && self.misses(number, after));
                         from = from.or(claim.from);
                         continue;
                     }
@@ -190,9 +196,8 @@ impl CheckpointStore {
                 match found {
                     Ok(recovered) => {
                         // Before version 4 numbers were epochs.
-                        if after > number + 1 && from.is_none() && recovered.last.manifest.version >= 4 {
-                            tracing::warn!("checkpoints {} to {} in {} are missing", number + 1, after - 1, self.place);
-                            damaged += 1;
+                        if from.is_none() && recovered.last.manifest.version >= 4 {
+                            damaged += u64::from(self.misses(number, after));
                         }
                         usable = Some(recovered);
                         break;
@@ -222,6 +227,15 @@ impl CheckpointStore {
                 ))),
             };
         }
+    }
+
+    /// Whether there are none between two numbers that should be there. Those that are forgotten are before all others.
+    fn misses(&self, number: u64, after: u64) -> bool {
+        let misses = after > number + 1;
+        if misses {
+            tracing::warn!("checkpoints {} to {} in {} are missing", number + 1, after - 1, self.place);
+        }
+        misses
     }
 
     /// Forgets everything. Who still writes is kept from it.

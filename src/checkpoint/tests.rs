@@ -408,6 +408,24 @@ async fn what_was_gone_back_behind_counts_no_more() {
     assert_eq!(passed_over(&store).await, (9, 0));
 }
 
+/// So long that the number which it claims has been taken and forgotten.
+#[tokio::test]
+async fn who_slept_before_its_claim_does_not_get_what_others_had() {
+    let folder = tempfile::tempdir().unwrap();
+    for first in [1, 2] {
+        let store = CheckpointStore::in_folder(&folder.path().join(first.to_string()), "j").unwrap();
+        let mut writer = store.claim(0).await.unwrap();
+        for epoch in 1..9 {
+            save(&mut writer, epoch, true).await;
+        }
+        // It had looked when there was nothing, or one.
+        assert!(store.try_claim(first, store.new_claim(0, false, None)).await.unwrap().is_none());
+        writer.fence().check().await.unwrap();
+        save(&mut writer, 9, true).await;
+        assert_eq!(newest(&store).await, Some((10, 9)));
+    }
+}
+
 #[tokio::test]
 async fn one_that_is_missing_among_others_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
@@ -420,6 +438,14 @@ async fn one_that_is_missing_among_others_is_noticed() {
     assert_eq!(passed_over(&store).await, (4, 0));
     std::fs::remove_file(folder.path().join("j/checkpoint-000000000004.hwcp")).unwrap();
     assert_eq!(passed_over(&store).await, (3, 2));
+    // Between two claims, too.
+    let mut next = store.claim(0).await.unwrap();
+    next.follow(&found(&store).await);
+    save(&mut next, 4, true).await;
+    store.claim(0).await.unwrap();
+    assert_eq!(passed_over(&store).await, (7, 0));
+    std::fs::remove_file(folder.path().join("j/checkpoint-000000000007.hwcp")).unwrap();
+    assert_eq!(passed_over(&store).await, (3, 5));
 }
 
 /// Not damage: what the newer Highwater has delivered since the one before would be taken out of the tables.

@@ -51,11 +51,11 @@ impl SimulatedStore {
         let (objects, world) = (&self.objects, &self.world);
         let found = futures::executor::block_on(objects.list(None).collect::<Vec<_>>());
         let mut paths: Vec<Path> = found.into_iter().filter_map(|it| Some(it.ok()?.location)).collect();
-        // "checkpoint-" and "rows-", each in the order of their numbers.
+        // "checkpoint-", "rows-" and "windows-", each in the order of their numbers.
         paths.sort();
         let newest = paths.iter().rev().find(|path| path.as_ref().contains("checkpoint-")).cloned();
         if world.one_in(3) {
-            paths.retain(|path| path.as_ref().contains("rows-"));
+            paths.retain(|path| !path.as_ref().contains("checkpoint-"));
         } else {
             paths.retain(|path| path.as_ref().contains("checkpoint-"));
         }
