@@ -96,6 +96,8 @@ impl Job {
     /// clock says: the server remembers the tokens of rows that are taken out.
     pub(super) fn begin_anew(&mut self, last: Option<&Manifest>, epochs: u64) {
         let now = self.settings.outside.now();
+        // When it began is not enough: of what it goes back behind, some may have begun in the same moment of a clock that was put back.
+        self.went_back = self.claim;
         self.started_at = last.map_or(now, |last| now.max(last.started_at + APART));
         self.epoch = self.epoch.max(last.map_or(0, |last| last.epoch + epochs));
     }

@@ -101,7 +101,7 @@ fn clickhouse(port: u16, password: &str, ca: &str) -> String {
 }
 
 fn ssl_ca(file: &str) -> String {
-    format!(", 'ssl-ca' = '{file}'")
+    format!(", 'ssl.ca-location' = '{file}'")
 }
 
 /// Runs a query that cannot work, in a folder of its own.
@@ -173,13 +173,13 @@ fn everything_over_tls() {
 
     let place = format!("https://127.0.0.1:{https}");
     let wrong = clickhouse(https, "pl4nted-3", &ssl_ca(&other.ca()));
-    fails(&right_brokers, &wrong, &[], &[&place, "UnknownIssuer", "ssl-ca"]);
+    fails(&right_brokers, &wrong, &[], &[&place, "UnknownIssuer", "ssl.ca-location"]);
     let none = clickhouse(https, "pl4nted-3", "");
     fails(&right_brokers, &none, &[], &[&place, "UnknownIssuer", "SSL_CERT_FILE"]);
     let wrong = clickhouse(https, "pl4nted-not", &ca);
     fails(&right_brokers, &wrong, &[], &[&place, "Authentication failed", "'password'"]);
     let wrong = clickhouse(https, "pl4nted-3", &ssl_ca("/nowhere.pem"));
-    fails(&right_brokers, &wrong, &[], &["'ssl-ca'", "/nowhere.pem", "cannot be read"]);
+    fails(&right_brokers, &wrong, &[], &["'ssl.ca-location'", "/nowhere.pem", "cannot be read"]);
 
     // By the variable that other programs know, too.
     let said =
