@@ -184,6 +184,13 @@ impl Client {
             Some((last, reason)) if is_permanent(last) => Error::permanent(context, with_remedy(last, reason)),
             _ if code.is_some_and(is_permanent) => Error::permanent(context, error),
             Some((last, reason)) => Error::transient(context, with_remedy(last, reason)),
+            None if code == Some(RDKafkaErrorCode::BrokerTransportFailure) => Error::transient(
+                context,
+                format!(
+                    "{error}; nobody answers there, or not in this way: check 'properties.bootstrap.servers' and, for brokers that \
+                         want TLS or a login, 'properties.security.protocol'"
+                ),
+            ),
             None => Error::transient(context, error),
         }
     }
