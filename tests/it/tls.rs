@@ -178,7 +178,7 @@ fn everything_over_tls() {
         });
         scope.spawn(|| fails(&not_known, &right, &[&secured, "'properties.sasl.password'"]));
         scope.spawn(|| fails(&secured, &right, &[&secured, "'properties.security.protocol'"]));
-        scope.spawn(|| fails(&right_brokers, &of_other, &[&place, "UnknownIssuer", "'ssl.ca-location'"]));
+        scope.spawn(|| fails(&right_brokers, &of_other, &[&place, "invalid peer certificate", "'ssl.ca-location'"]));
         scope.spawn(|| fails(&right_brokers, &none, &[&place, "UnknownIssuer", "SSL_CERT_FILE"]));
         scope.spawn(|| fails(&right_brokers, &wrong_password, &[&place, "Authentication failed", "'password'"]));
         scope.spawn(|| fails(&right_brokers, &nowhere, &["'ssl.ca-location'", "/nowhere.pem", "cannot be read"]));

@@ -55,7 +55,8 @@ pub(super) fn client(authorities: Option<&str>) -> Result<clickhouse::Client> {
 /// What to do about a server that is not trusted. A certificate that has run out may be renewed while the job waits.
 pub(super) fn remedy(cause: &str) -> Option<&'static str> {
     let (_, why) = cause.split_once("invalid peer certificate: ")?;
-    if why.starts_with("UnknownIssuer") {
+    // The second: another authority of the same name is trusted.
+    if why.starts_with("UnknownIssuer") || why.starts_with("BadSignature") {
         Some(
             "its certificate is signed by an authority that is not trusted here; give the authority's certificate (PEM) in the \
              table's option 'ssl.ca-location' or in SSL_CERT_FILE",

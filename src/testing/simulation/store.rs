@@ -64,6 +64,10 @@ impl SimulatedStore {
             let get = async { objects.get_opts(&path, GetOptions::default()).await?.bytes().await };
             let Ok(whole) = futures::executor::block_on(get) else { continue };
             let mut bytes = whole.to_vec();
+            // Cut off before its first byte.
+            if bytes.is_empty() {
+                continue;
+            }
             let place = world.below(bytes.len() as u64) as usize;
             match world.below(3) {
                 0 if Some(&path) != newest.as_ref() => {
