@@ -295,6 +295,7 @@ mod tests {
                 number: 12,
                 writer: Some(Process::this(3)),
                 started_at: 0,
+                went_back: 0,
                 epoch: 7,
                 made_at: 5,
                 fingerprints: vec!["f".into()],

@@ -29,6 +29,7 @@ fn manifest() -> Manifest {
         number: 0,
         writer: None,
         started_at: 0,
+        went_back: 0,
         epoch: 7,
         made_at: 5,
         fingerprints: Vec::new(),

@@ -85,6 +85,10 @@ pub struct Manifest {
     /// When the job was started afresh, milliseconds since the epoch: tells its blocks from those of earlier jobs of its name.
     #[serde(default)]
     pub started_at: i64,
+    /// The number of the claim with which the job last went back, to an older checkpoint or an earlier record: tells its blocks from those
+    /// that it had sent before, whatever the clock says. 0: it never has.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub went_back: u64,
     /// The number of the epoch that ended with this cut, from 1.
     pub epoch: u64,
     /// When the cut was made, milliseconds since the epoch.
@@ -169,6 +173,10 @@ impl Described {
     pub fn table(&self, number: usize) -> String {
         self.tables.get(number).cloned().unwrap_or_else(|| format!("output {number}"))
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Manifest {

@@ -19,6 +19,7 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         number: 0,
         writer: None,
         started_at: 0,
+        went_back: 0,
         epoch,
         made_at: 5,
         fingerprints: Vec::new(),

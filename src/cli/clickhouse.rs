@@ -44,7 +44,7 @@ impl ClickHouseArgs {
             url,
             self.clickhouse_user.as_deref().or(option("username")),
             password.as_deref().or(option("password")),
-            option("ssl-ca"),
+            option("ssl.ca-location"),
         )
     }
 }

@@ -352,8 +352,8 @@ impl Job {
         }
         let ranges = self.inputs.iter().flat_map(TableInput::ranges).collect();
         let made_at = self.settings.outside.now();
-        let started_at = self.started_at;
-        let cut = Cut { job: &self.settings.name, started_at, epoch: self.epoch, made_at, ranges: &ranges };
+        let (started_at, went_back) = (self.started_at, self.went_back);
+        let cut = Cut { job: &self.settings.name, started_at, went_back, epoch: self.epoch, made_at, ranges: &ranges };
         let is_quiet =
             self.rows.is_empty() && results.is_empty() && ranges.values().all(|range| range.from == range.to);
         let blocks = blocks(&cut, &self.outputs.tables, std::mem::take(&mut self.rows), results);
@@ -378,6 +378,7 @@ impl Job {
             number: 0,
             writer: None,
             started_at,
+            went_back,
             epoch: self.epoch,
             made_at,
             fingerprints: fingerprints(&self.query),

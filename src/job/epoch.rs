@@ -44,6 +44,8 @@ pub struct Cut<'a> {
     pub job: &'a str,
     /// When the job was started afresh.
     pub started_at: i64,
+    /// With which claim it last went back, or 0.
+    pub went_back: u64,
     /// The epoch's number.
     pub epoch: u64,
     /// When it was made.
@@ -84,10 +86,11 @@ pub fn blocks(
 /// its epochs elsewhere. Many partitions make it long: then the ranges are there as a checksum.
 fn token(cut: &Cut<'_>, table: &OutputTable, what: &str) -> String {
     let table = table.name();
-    let job = match cut.started_at {
+    let job = match (cut.started_at, cut.went_back) {
         // Of a checkpoint that did not note it.
-        0 => cut.job.to_owned(),
-        started_at => format!("{}@{started_at}", cut.job),
+        (0, 0) => cut.job.to_owned(),
+        (started_at, 0) => format!("{}@{started_at}", cut.job),
+        (started_at, went_back) => format!("{}@{started_at}.{went_back}", cut.job),
     };
     match what.len() {
         ..=200 => format!("{job}/{table}/{what}"),

@@ -64,8 +64,8 @@ impl Job {
 
         let ranges: BTreeMap<TopicPartition, OffsetRange> = last.positions.iter().map(range_of).collect();
         let made_at = last.intents.first().map_or(last.made_at, |intent| intent.made_at);
-        let started_at = last.started_at;
-        let cut = Cut { job: &self.settings.name, started_at, epoch: last.epoch, made_at, ranges: &ranges };
+        let (started_at, went_back) = (last.started_at, last.went_back);
+        let cut = Cut { job: &self.settings.name, started_at, went_back, epoch: last.epoch, made_at, ranges: &ranges };
         let mut repeated = blocks(&cut, &self.outputs.tables, rows, BTreeMap::new());
         check_repeats(last, &repeated)?;
         repeated.extend(inline_blocks(&recovered.last));

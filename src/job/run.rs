@@ -70,6 +70,10 @@ pub struct Job {
     pub(super) progress: Arc<Progress>,
     /// When it was started afresh, milliseconds since the epoch.
     pub(super) started_at: i64,
+    /// The number with which this process has taken it over.
+    pub(super) claim: u64,
+    /// The claim with which it last went back, or 0.
+    pub(super) went_back: u64,
     /// The epoch that is being gathered.
     pub(super) epoch: u64,
     pub(super) rows: EpochRows,
@@ -308,7 +312,7 @@ impl Job {
         let known = (!is_same).then_some((&query, &outputs));
         let passed = Passed { sinks: &mut sinks, inputs: &mut inputs };
         let (writer, recovered) = take_over(found, known, &settings, passed).await?;
-        let fence = writer.fence();
+        let (fence, claim) = (writer.fence(), writer.number());
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
         let revising = Revising::new(&query, &outputs, now)?;
@@ -327,6 +331,8 @@ impl Job {
             reports,
             progress,
             started_at: recovered.as_ref().map_or(now, |it| it.last.manifest.started_at),
+            claim,
+            went_back: recovered.as_ref().map_or(0, |it| it.last.manifest.went_back),
             // A fresh start has epochs of its own: results say which epoch they are of, and earlier runs may have left some.
             epoch: (now / 1_000) as u64,
             rows: EpochRows::default(),

@@ -99,6 +99,7 @@ impl Job {
             number: 0,
             writer: None,
             started_at: self.started_at,
+            went_back: self.went_back,
             epoch: self.epoch,
             made_at: self.started_at,
             fingerprints: fingerprints(&self.query),

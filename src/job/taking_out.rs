@@ -38,11 +38,9 @@ impl Job {
         let mut take_outs = Vec::new();
         for (positions, windows_from, after) in wanted {
             for (output, reads) in self.fed_by() {
-                let positions = positions.iter().filter(|(table, ..)| reads.contains(table.as_str())).cloned();
-                let positions: Positions = positions.collect();
-                if output != self.outputs.dead_letters().number {
-                    self.check_alike(output, &positions)?;
-                }
+                let own = positions.iter().filter(|(table, ..)| reads.contains(table.as_str()));
+                let positions =
+                    if after.is_some() { self.alike(output, own)? } else { own.map(without_table).collect() };
                 take_outs.push((output, TakeOut { positions, windows_from, after }));
             }
         }
@@ -76,27 +74,39 @@ impl Job {
         fed
     }
 
-    /// Rows say the position of their record, not by which table it was read.
-    fn check_alike(&self, output: usize, positions: &Positions) -> Result<()> {
-        let mut offsets: BTreeMap<&TopicPartition, (i64, &str)> = BTreeMap::new();
+    /// One offset a partition: rows say the position of their record, not by which table it was read.
+    fn alike<'a>(
+        &self,
+        output: usize,
+        positions: impl Iterator<Item = &'a (String, TopicPartition, i64)>,
+    ) -> Result<Vec<(TopicPartition, i64)>> {
+        let mut offsets: BTreeMap<TopicPartition, (i64, &str)> = BTreeMap::new();
         for (table, partition, offset) in positions {
-            let (other, first) = *offsets.entry(partition).or_insert((*offset, table));
-            if other != *offset {
+            let first = offsets.entry(partition.clone()).or_insert((*offset, table));
+            if first.0 != *offset && !self.settings.allow_repeats {
                 return Err(Error::config(format!(
-                    "rows of {partition} cannot be taken out of table \"{}\": \"{first}\" and \"{table}\" both read it, and do not stand \
-                     at the same record; start afresh with --reset-state and empty tables",
-                    self.outputs.tables[output].name()
+                    "rows of {partition} cannot be taken out of table \"{}\": \"{}\" and \"{table}\" both read it, and do not stand at \
+                     the same record; go on with --allow-repeats, or start afresh with --reset-state and empty tables",
+                    self.outputs.tables[output].name(),
+                    first.1
                 )));
             }
+            first.0 = first.0.max(*offset);
         }
-        Ok(())
+        Ok(offsets.into_iter().map(|(partition, (offset, _))| (partition, offset)).collect())
     }
 
     /// From here on blocks have other tokens, epochs and versions than all that may have been written after a checkpoint, whatever the
     /// clock says: the server remembers the tokens of rows that are taken out.
     pub(super) fn begin_anew(&mut self, last: Option<&Manifest>, epochs: u64) {
         let now = self.settings.outside.now();
+        // When it began is not enough: of what it goes back behind, some may have begun in the same moment of a clock that was put back.
+        self.went_back = self.claim;
         self.started_at = last.map_or(now, |last| now.max(last.started_at + APART));
         self.epoch = self.epoch.max(last.map_or(0, |last| last.epoch + epochs));
     }
+}
+
+fn without_table((_, partition, offset): &(String, TopicPartition, i64)) -> (TopicPartition, i64) {
+    (partition.clone(), *offset)
 }

@@ -137,8 +137,8 @@ impl Block {
 /// The rows that a job which was set back, or goes on from an older checkpoint than its newest, makes again.
 #[derive(Debug, Clone)]
 pub struct TakeOut {
-    /// Those of records from these offsets on, as these tables read them.
-    pub positions: Vec<(String, TopicPartition, i64)>,
+    /// Those of records from these offsets on.
+    pub positions: Vec<(TopicPartition, i64)>,
     /// Of windows only those that begin at or after this time; `None`: all. Milliseconds.
     pub windows_from: Option<i64>,
     /// Of what comes from no record, only what was written after this; `None`: all.

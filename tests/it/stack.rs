@@ -100,8 +100,16 @@ impl OwnStack {
     pub(crate) fn with(number: u32, services: &[&'static str], more: Vec<(&'static str, String)>) -> Self {
         let base: u32 = std::env::var("PORT_BASE").map_or(PORT_BASE.to_owned(), |it| it).parse().unwrap();
         let stack = Self { port_base: (base + 20 * number).to_string(), services: services.to_vec(), more };
+        if !stack.more.is_empty() {
+            // What a test that failed has left may be set up otherwise.
+            stack.wipe();
+        }
         stack.up();
         stack
+    }
+
+    fn wipe(&self) {
+        script("down.sh", &[], &[("PORT_BASE", self.port_base.as_str()), ("WIPE", "1")]);
     }
 
     /// Starts what does not run.
@@ -144,7 +152,7 @@ impl Drop for OwnStack {
     fn drop(&mut self) {
         // All of it, with the data; by hand when the test failed.
         if !std::thread::panicking() {
-            script("down.sh", &[], &[("PORT_BASE", self.port_base.as_str()), ("WIPE", "1")]);
+            self.wipe();
         }
     }
 }

@@ -55,7 +55,7 @@ impl ClickHouseClient {
     /// A client from a table's options `url`, `username`, `password` and `sink.timeout`.
     pub fn from_options(options: &Options) -> Result<Self> {
         let (username, password) = (options.get("username"), options.get("password"));
-        let mut client = Self::trusting(options.required("url")?, username, password, options.get("ssl-ca"))?;
+        let mut client = Self::trusting(options.required("url")?, username, password, options.get("ssl.ca-location"))?;
         client.timeout = options.duration("sink.timeout", DEFAULT_TIMEOUT)?;
         Ok(client)
     }
@@ -130,7 +130,9 @@ impl ClickHouseClient {
     pub(super) fn failed(&self, what: &str, error: &clickhouse::error::Error) -> Error {
         let context = format!("{what} at {}", self.place);
         let cause = chain(error);
-        if let Some(remedy) = tls::remedy(&cause) {
+        let login =
+            || error_code(&cause).filter(|code| *code == 516).map(|_| "check options 'username' and 'password'");
+        if let Some(remedy) = tls::remedy(&cause).or_else(login) {
             return Error::permanent(format!("{context}: {remedy}"), cause);
         }
         if is_transient(error) { Error::transient(context, cause) } else { Error::permanent(context, cause) }

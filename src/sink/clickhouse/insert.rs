@@ -168,7 +168,7 @@ pub fn query_id(token: &str) -> String {
 
 /// A regular expression for the query ids of all inserts of a job: its tokens say when it was started, too.
 pub(super) fn query_ids_of(job: &str) -> String {
-    format!("^{}[0-9]+/", regex::escape(&readable(&format!("{job}@"))))
+    format!("^{}[0-9.]+/", regex::escape(&readable(&format!("{job}@"))))
 }
 
 fn readable(token: &str) -> String {

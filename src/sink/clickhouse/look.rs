@@ -238,28 +238,19 @@ fn rows_ranges(rows: &[RecordBatch], [topic, partition, offset]: [usize; 3]) -> 
 
 /// The condition that a row is of a record that is read again.
 fn read_again(what: &TakeOut) -> String {
-    let range = |(_, from, offset): &(String, TopicPartition, i64)| range_from(from, *offset);
+    let range = |(from, offset): &(TopicPartition, i64)| (from.topic.to_string(), from.partition, *offset, i64::MAX);
     positions(what.positions.iter().map(range).collect())
 }
 
-fn range_from(from: &TopicPartition, offset: i64) -> Range {
-    (from.topic.to_string(), from.partition, offset, i64::MAX)
-}
-
-/// The same of dead letters, which say what table had the record. The place of a result is its window's start.
+/// The same of dead letters, some of which are groups of results.
 fn refused(what: &TakeOut, has_epoch: bool) -> String {
-    let of_record = |(table, from, offset): &(String, TopicPartition, i64)| {
-        format!("(_table = {} AND {})", quote_string(table), positions(vec![range_from(from, *offset)]))
+    let when = match (what.after, what.windows_from) {
+        (Some(after), _) if has_epoch => format!("_epoch > {}", after.epoch),
+        (Some(_), _) => "0".to_owned(),
+        (None, Some(from)) => format!("_offset >= {from}"),
+        (None, None) => "1".to_owned(),
     };
-    let of_results = match (what.after, what.windows_from) {
-        (Some(after), _) if has_epoch => Some(format!("_epoch > {}", after.epoch)),
-        (Some(_), _) => None,
-        (None, Some(from)) => Some(format!("_offset >= {from}")),
-        (None, None) => Some("1".to_owned()),
-    };
-    let of_results = of_results.map(|when| format!("(_partition = {OF_RESULTS} AND {when})"));
-    let conditions: Vec<String> = what.positions.iter().map(of_record).chain(of_results).collect();
-    if conditions.is_empty() { "0".to_owned() } else { format!("({})", conditions.join(" OR ")) }
+    format!("({} OR (_partition = {OF_RESULTS} AND {when}))", read_again(what))
 }
 
 /// The condition that a row is at one of these positions.

@@ -59,7 +59,7 @@ pub const OPTIONS: &[&str] = &[
     "sink.compression",
     "sink.json-type",
     "sink.timeout",
-    "ssl-ca",
+    "ssl.ca-location",
     "clickhouse.engine",
     "clickhouse.order-by",
     "clickhouse.partition-by",

@@ -22,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(2);
 
 /// A client that trusts the authorities in this PEM file, or that of [`VARIABLE`]; without either, those that browsers trust.
 pub(super) fn client(authorities: Option<&str>) -> Result<clickhouse::Client> {
-    let given = authorities.map(|file| ("option 'ssl-ca'", file.to_owned()));
+    let given = authorities.map(|file| ("option 'ssl.ca-location'", file.to_owned()));
     let by_convention = || std::env::var(VARIABLE).ok().filter(|file| !file.is_empty()).map(|file| (VARIABLE, file));
     let Some((whose, file)) = given.or_else(by_convention) else { return Ok(clickhouse::Client::default()) };
     let wrong = |why: &str| {
@@ -55,10 +55,11 @@ pub(super) fn client(authorities: Option<&str>) -> Result<clickhouse::Client> {
 /// What to do about a server that is not trusted. A certificate that has run out may be renewed while the job waits.
 pub(super) fn remedy(cause: &str) -> Option<&'static str> {
     let (_, why) = cause.split_once("invalid peer certificate: ")?;
-    if why.starts_with("UnknownIssuer") {
+    // The second: another authority of the same name is trusted.
+    if why.starts_with("UnknownIssuer") || why.starts_with("BadSignature") {
         Some(
             "its certificate is signed by an authority that is not trusted here; give the authority's certificate (PEM) in the \
-             table's option 'ssl-ca' or in SSL_CERT_FILE",
+             table's option 'ssl.ca-location' or in SSL_CERT_FILE",
         )
     } else if why.contains("not valid for name") || why.starts_with("NotValidForName") {
         Some("its certificate is for another name; write the name that it is for in option 'url'")

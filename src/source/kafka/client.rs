@@ -181,9 +181,16 @@ impl Client {
         let last = self.consumer.context().last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
         let code = error.rdkafka_error_code();
         match last {
-            Some((last, reason)) if is_permanent(last) => Error::permanent(context, reason),
+            Some((last, reason)) if is_permanent(last) => Error::permanent(context, with_remedy(last, reason)),
             _ if code.is_some_and(is_permanent) => Error::permanent(context, error),
-            Some((_, reason)) => Error::transient(context, reason),
+            Some((last, reason)) => Error::transient(context, with_remedy(last, reason)),
+            None if code == Some(RDKafkaErrorCode::BrokerTransportFailure) => Error::transient(
+                context,
+                format!(
+                    "{error}; nobody answers there, or not in this way: check 'properties.bootstrap.servers' and, for brokers that \
+                         want TLS or a login, 'properties.security.protocol'"
+                ),
+            ),
             None => Error::transient(context, error),
         }
     }
@@ -232,6 +239,23 @@ fn partitions_of(topic: &MetadataTopic) -> Vec<TopicPartition> {
     let name: Arc<str> = topic.name().into();
     let of = |partition: i32| TopicPartition { topic: Arc::clone(&name), partition };
     topic.partitions().iter().map(|partition| of(partition.id())).collect()
+}
+
+/// What librdkafka says of a connection that is refused, and what to do about it.
+fn with_remedy(code: RDKafkaErrorCode, reason: String) -> String {
+    let remedy = match code {
+        RDKafkaErrorCode::SSL if reason.contains("certificate verify failed") => {
+            "give the certificate (PEM) of the authority that has signed the brokers' in option 'properties.ssl.ca.location'"
+        }
+        RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed => {
+            "check 'properties.sasl.mechanism', 'properties.sasl.username' and 'properties.sasl.password'"
+        }
+        _ if reason.contains("ApiVersion") => {
+            "the brokers may want TLS or a login: check 'properties.security.protocol' (PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL)"
+        }
+        _ => return reason,
+    };
+    format!("{reason}; {remedy}")
 }
 
 /// Whether somebody has to act before the same can succeed.

@@ -45,7 +45,7 @@ impl SimulatedStore {
         Arc::new(Self { world, objects, failing, full_until: Mutex::default() })
     }
 
-    /// Damages one or two of the newest objects, unless nothing could be gone on from then. Each is changed, cut off, or removed where
+    /// Damages some of the newest objects, unless nothing could be gone on from then. Each is changed, cut off, or removed where
     /// that leaves a gap: that a job has had checkpoints after its newest can be known by nothing else.
     pub(super) fn damage(&self) {
         let (objects, world) = (&self.objects, &self.world);
@@ -59,12 +59,15 @@ impl SimulatedStore {
         } else {
             paths.retain(|path| path.as_ref().contains("checkpoint-"));
         }
-        for _ in 0..1 + world.below(2) {
-            let at = paths.len().saturating_sub(1 + world.below(3) as usize);
-            let Some(path) = paths.get(at).cloned() else { return };
+        let count = [1, 2, 8, 30][world.below(4) as usize];
+        for path in paths.into_iter().rev().take(count) {
             let get = async { objects.get_opts(&path, GetOptions::default()).await?.bytes().await };
             let Ok(whole) = futures::executor::block_on(get) else { continue };
             let mut bytes = whole.to_vec();
+            // Cut off before its first byte.
+            if bytes.is_empty() {
+                continue;
+            }
             let place = world.below(bytes.len() as u64) as usize;
             match world.below(3) {
                 0 if Some(&path) != newest.as_ref() => {
@@ -85,6 +88,7 @@ impl SimulatedStore {
                 world.note(&format!("{path} is damaged"));
             } else {
                 self.replace(&path, whole.to_vec());
+                return;
             }
         }
     }

@@ -214,7 +214,7 @@ impl SimulatedSink {
         let is_read_again = |row: &Row| {
             let Some((topic, partition, offset)) = &row.place else { return false };
             let is_of = |from: &TopicPartition| &*from.topic == topic && from.partition == *partition;
-            what.positions.iter().any(|(_, from, first)| is_of(from) && offset >= first)
+            what.positions.iter().any(|(from, first)| is_of(from) && offset >= first)
         };
         let of_windows = |row: &Row| what.windows_from.is_none_or(|from| row.window.is_some_and(|it| it >= from));
         let mut inner = self.tables.inner();
