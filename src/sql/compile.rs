@@ -93,8 +93,9 @@ pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::TableScan(_) => true,
         LogicalPlan::Extension(_)
-            if window_node(plan)
-                .is_some_and(|it| it.duplicates.is_some() || matches!(it.windows, Windows::Session { .. })) =>
+            if window_node(plan).is_some_and(|it| {
+                it.duplicates.is_some() || matches!(it.windows, Windows::Session { .. }) || has_current_rows(&it.input)
+            }) =>
         {
             false
         }
@@ -105,6 +106,14 @@ pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
         | LogicalPlan::Extension(_) => plan.inputs().into_iter().all(is_row_wise),
         LogicalPlan::Join(join) => sides(join).is_some_and(|sides| is_row_wise(sides.stream)),
         _ => false,
+    }
+}
+
+/// Whether rows of it may be taken back: the rows of their windows are known when these have closed.
+fn has_current_rows(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => stream_table(scan).is_ok_and(|stream| stream.reading == Reading::Table),
+        other => other.inputs().into_iter().any(has_current_rows),
     }
 }
 
@@ -163,11 +172,9 @@ impl RowWise<'_> {
             if stream.reading == Reading::Table {
                 refuse_current::<()>(&branch.stages, &stream.table)?;
             }
-            let has_windows = branch.stages.iter().any(|stage| matches!(stage, Stage::Windows(_)));
-            if stream.reading == Reading::Table && (has_windows || branches.len() > 1) {
-                let what = if has_windows { "a window without an aggregation" } else { "UNION ALL" };
+            if stream.reading == Reading::Table && branches.len() > 1 {
                 return refuse(format!(
-                    "{what} is not for the current rows of a table, here \"{0}\"; read its change events: CHANGES({0})",
+                    "UNION ALL is not for the current rows of a table, here \"{0}\"; read its change events: CHANGES({0})",
                     stream.table.name
                 ));
             }

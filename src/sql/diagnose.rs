@@ -137,6 +137,20 @@ fn explain(error: &DataFusionError, known: &Known) -> Explained {
         let operator = operation.split(' ').nth(1).unwrap_or_default();
         return at(operator, format!("cannot compute {}; CAST one side to a type that fits", sql_words(operation)));
     }
+    if let Some((columns, names)) = message
+        .strip_prefix("Source table contains ")
+        .and_then(|rest| rest.strip_suffix(" names given as column alias")?.split_once(" columns but only "))
+    {
+        return named(format!("the query gives {columns} columns, and {names} names are given for them; name each of them"));
+    }
+    if message.starts_with("FETCH clause is not supported") {
+        return at(
+            "FETCH",
+            "FETCH is FETCH FIRST n ROWS ONLY; those with equal values too are RANK() OVER (PARTITION BY window_start, window_end \
+             ORDER BY …) and WHERE … <= n"
+                .into(),
+        );
+    }
     if message.starts_with("Aggregate functions are not allowed in the WHERE clause") {
         return at("WHERE", "an aggregate is not known yet in WHERE, which looks at single rows; use HAVING".into());
     }

@@ -16,6 +16,7 @@ pub mod emission;
 #[cfg(test)]
 mod errors_test;
 mod functions;
+mod group_keys;
 mod group_windows;
 mod grouping;
 pub mod interval;
@@ -32,6 +33,7 @@ pub mod refusal;
 pub mod relation;
 pub mod small_table;
 mod spark;
+mod standard;
 pub mod statement;
 pub mod submission;
 mod syntax;

@@ -295,7 +295,8 @@ fn list(args: Vec<FunctionArg>, clauses: Vec<FunctionArgumentClause>) -> Functio
     FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses })
 }
 
-fn call(name: &str, span: Span, arguments: Vec<Expr>) -> Expr {
+/// A call of a function.
+pub(super) fn call(name: &str, span: Span, arguments: Vec<Expr>) -> Expr {
     Expr::Function(Function {
         name: ObjectName(vec![ObjectNamePart::Identifier(Ident::with_span(span, name))]),
         uses_odbc_syntax: false,
@@ -308,7 +309,8 @@ fn call(name: &str, span: Span, arguments: Vec<Expr>) -> Expr {
     })
 }
 
-fn text(text: &str) -> Expr {
+/// A text in quotes.
+pub(super) fn text(text: &str) -> Expr {
     Expr::value(Value::SingleQuotedString(text.to_owned()))
 }
 
@@ -351,7 +353,8 @@ fn interval_of(words: &str) -> Expr {
     })
 }
 
-fn cast_to(expression: &Expr, data_type: &str) -> Expr {
+/// `arrow_cast(expression, type)`.
+pub(super) fn cast_to(expression: &Expr, data_type: &str) -> Expr {
     call("arrow_cast", Span::empty(), vec![expression.clone(), text(data_type)])
 }
 

@@ -155,6 +155,10 @@ impl Origins<'_> {
     pub(super) fn bound_of(&self, plan: &LogicalPlan, expression: &Expr) -> Option<Bound> {
         match unaliased(expression) {
             Expr::Column(column) => self.bound(plan, plan.schema().maybe_index_of_column(column)?),
+            Expr::ScalarFunction(function) if function.name() == "get_field" => {
+                let [of, Expr::Literal(name, _)] = function.args.as_slice() else { return None };
+                self.part(plan, of, name.try_as_str()??)
+            }
             other => {
                 let alternatives = coalesced(other)?;
                 let mut bounds = alternatives.into_iter().map(|it| self.bound_of(plan, it));
@@ -170,6 +174,53 @@ impl Origins<'_> {
                 // Each row is of one input at least.
                 Some(Bound { nullable: all.nullable && all.inputs != inputs_below(plan), ..all })
             }
+        }
+    }
+
+    /// The window's columns that an expression over a plan's rows has: of the window as a struct, as in Spark, both.
+    pub(super) fn bounds_of(&self, plan: &LogicalPlan, expression: &Expr) -> Vec<usize> {
+        match self.bound_of(plan, expression) {
+            Some(bound) => vec![bound.bound],
+            None => ["start", "end"].iter().filter_map(|name| Some(self.part(plan, expression, name)?.bound)).collect(),
+        }
+    }
+
+    /// The same of a field of an expression that is a struct.
+    fn part(&self, plan: &LogicalPlan, expression: &Expr, name: &str) -> Option<Bound> {
+        match unaliased(expression) {
+            Expr::Column(column) => self.part_of_column(plan, plan.schema().maybe_index_of_column(column)?, name),
+            Expr::ScalarFunction(function) if function.name() == "named_struct" => {
+                let is_named =
+                    |it: &&[Expr]| matches!(&it[0], Expr::Literal(own, _) if own.try_as_str() == Some(Some(name)));
+                self.bound_of(plan, function.args.chunks_exact(2).find(is_named)?.get(1)?)
+            }
+            _ => None,
+        }
+    }
+
+    fn part_of_column(&self, plan: &LogicalPlan, column: usize, name: &str) -> Option<Bound> {
+        match plan {
+            LogicalPlan::Projection(it) => self.part(&it.input, it.expr.get(column)?, name),
+            LogicalPlan::Aggregate(it) => match it.group_expr.as_slice() {
+                [Expr::GroupingSet(_)] => None,
+                keys => self.part(&it.input, keys.get(column)?, name),
+            },
+            LogicalPlan::Window(it) if column < it.input.schema().fields().len() => {
+                self.part_of_column(&it.input, column, name)
+            }
+            LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Distinct(_) => self.part_of_column(plan.inputs().first()?, column, name),
+            LogicalPlan::Join(it) if it.join_type == JoinType::Inner => {
+                let left = it.left.schema().fields().len();
+                match column < left {
+                    true => self.part_of_column(&it.left, column, name),
+                    false => self.part_of_column(&it.right, column - left, name),
+                }
+            }
+            _ => None,
         }
     }
 
