@@ -161,7 +161,7 @@ fn decoder_on(options: &Options, spec: &DecodeSpec, isa: Isa) -> Result<Box<dyn 
         // The filesystem's source turns the rows of Parquet files into lines of JSON.
         "json" | "parquet" => Box::new(PlainJson::new(assembly(Dialect::default())?, isa)),
         "debezium-avro-confluent" | "avro-confluent" | "avro" => {
-            let dialect = Dialect { debezium: format.starts_with("debezium"), ..Dialect::default() };
+            let dialect = Dialect { debezium: format.starts_with("debezium"), flat: true, ..Dialect::default() };
             avro::decoder(options, format, spec, assembly(dialect)?)?
         }
         "csv" => {

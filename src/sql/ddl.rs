@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::sql::sqlparser::ast::{DataType as SqlType, Expr as SqlExpr, Ident};
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, DataType as SqlType, Expr as SqlExpr, Ident, StructBracketKind, StructField,
+};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::catalog::{Table, Watermark};
@@ -157,18 +159,56 @@ impl StatementReader<'_> {
         Ok(())
     }
 
-    /// The parser's dialect writes MAP(key, value) alone; Flink writes MAP<key, value>.
+    /// Nested types, which the parser's dialect writes otherwise: `ARRAY<type>`, `MAP<key, value>`, `ROW<name type, …>` or `STRUCT<…>`.
     fn data_type(&mut self) -> Result<SqlType> {
         let next = self.tokens.get(self.at + 1).map(|next| &next.token);
-        if !self.is_word("MAP") || next != Some(&Token::Lt) {
-            return self.parse(|parser| parser.parse_data_type());
+        let (is_nested, is_row) = (next == Some(&Token::Lt), matches!(next, Some(Token::Lt | Token::LParen)));
+        if is_nested && self.take_words(&["MAP"]) {
+            self.at += 1;
+            let key = self.data_type()?;
+            self.expect(&Token::Comma)?;
+            let value = self.data_type()?;
+            self.close_type()?;
+            return Ok(SqlType::Map(Box::new(key), Box::new(value)));
         }
-        self.at += 2;
-        let key = self.data_type()?;
-        self.expect(&Token::Comma)?;
-        let value = self.data_type()?;
-        self.expect(&Token::Gt)?;
-        Ok(SqlType::Map(Box::new(key), Box::new(value)))
+        if is_nested && self.take_words(&["ARRAY"]) {
+            self.at += 1;
+            let element = self.data_type()?;
+            self.close_type()?;
+            return Ok(SqlType::Array(ArrayElemTypeDef::AngleBracket(Box::new(element))));
+        }
+        if is_row && (self.take_words(&["ROW"]) || self.take_words(&["STRUCT"])) {
+            let is_angle = self.take(&Token::Lt) || !self.take(&Token::LParen);
+            let mut fields = Vec::new();
+            loop {
+                let name = Ident::new(self.name("the name of a field")?);
+                self.take(&Token::Colon);
+                let field_type = self.data_type()?;
+                let _ = self.take_words(&["NOT", "NULL"]) || self.take_words(&["NULL"]);
+                fields.push(StructField { field_name: Some(name), field_type, options: None });
+                if !self.take(&Token::Comma) {
+                    break;
+                }
+            }
+            if is_angle {
+                self.close_type()?
+            } else {
+                self.end_of_list("another field")?
+            }
+            return Ok(SqlType::Struct(fields, StructBracketKind::AngleBrackets));
+        }
+        self.parse(|parser| parser.parse_data_type())
+    }
+
+    /// The `>` at the end of a type; `>>` is two of them.
+    fn close_type(&mut self) -> Result<()> {
+        match self.tokens.get_mut(self.at) {
+            Some(TokenWithSpan { token: token @ Token::ShiftRight, .. }) => {
+                *token = Token::Gt;
+                Ok(())
+            }
+            _ => self.expect(&Token::Gt),
+        }
     }
 
     fn refuse_second_key(&self, table: &TableDefinition, place: Location) -> Result<()> {

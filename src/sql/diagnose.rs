@@ -141,7 +141,9 @@ fn explain(error: &DataFusionError, known: &Known) -> Explained {
         .strip_prefix("Source table contains ")
         .and_then(|rest| rest.strip_suffix(" names given as column alias")?.split_once(" columns but only "))
     {
-        return named(format!("the query gives {columns} columns, and {names} names are given for them; name each of them"));
+        return named(format!(
+            "the query gives {columns} columns, and {names} names are given for them; name each of them"
+        ));
     }
     if message.starts_with("FETCH clause is not supported") {
         return at(

@@ -13,9 +13,9 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CastKind, CharacterLength, DataType, Expr, Fetch, FunctionArg, FunctionArgExpr,
+    AccessExpr, BinaryOperator, CastKind, CharacterLength, DataType, Expr, Fetch, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArguments, Ident, LimitClause, ObjectNamePart, Query, Select, SelectItem, SetExpr,
-    Spanned, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
+    Spanned, Subscript, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use super::other_names::{call, text};
@@ -36,7 +36,7 @@ impl VisitorMut for Standard {
         limit(query);
         if let SetExpr::Select(select) = query.body.as_mut() {
             name_windows(select);
-            select.projection.iter_mut().for_each(name_bound);
+            name_fields(select);
         }
         ControlFlow::Continue(())
     }
@@ -65,13 +65,48 @@ fn limit(query: &mut Query) {
     query.fetch = None;
 }
 
-/// `window.start` of a window that is a struct is called `start`, as in Spark.
-fn name_bound(item: &mut SelectItem) {
-    if let SelectItem::UnnamedExpr(expression) = item
-        && let Expr::CompoundIdentifier(names) = expression
-        && let Some(bound) = names.last().filter(|name| ["start", "end"].contains(&name.value.as_str()))
-    {
-        *item = SelectItem::ExprWithAlias { alias: bound.clone(), expr: expression.clone() };
+/// A field of a row is called as the field: `customer.name`, `items[1].price`.
+fn name_fields(select: &mut Select) {
+    let tables: BTreeSet<String> = select
+        .from
+        .iter_mut()
+        .flat_map(|from| {
+            std::iter::once(&mut from.relation).chain(from.joins.iter_mut().map(|join| &mut join.relation))
+        })
+        .filter_map(name_of)
+        .collect();
+    for item in &mut select.projection {
+        let SelectItem::UnnamedExpr(expression) = item else { continue };
+        let name = match &*expression {
+            Expr::CompoundIdentifier(names) if names.len() > 2 || !tables.contains(&names[0].value) => {
+                names.last().cloned()
+            }
+            Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
+                Some(AccessExpr::Dot(Expr::Identifier(name))) => Some(name.clone()),
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some(alias) = name {
+            *item = SelectItem::ExprWithAlias { expr: expression.clone(), alias };
+        }
+    }
+}
+
+/// What a table in FROM is called.
+fn name_of(factor: &mut TableFactor) -> Option<String> {
+    if let Some((name, _)) = unnamed_window(factor) {
+        return Some(name.value);
+    }
+    let (name, alias) = match factor {
+        TableFactor::Table { name, alias, .. } | TableFactor::Function { name, alias, .. } => (Some(name), alias),
+        TableFactor::Derived { alias, .. } | TableFactor::TableFunction { alias, .. } => (None, alias),
+        _ => return None,
+    };
+    match (alias, name.map(|name| name.0.as_slice())) {
+        (Some(alias), _) => Some(alias.name.value.clone()),
+        (None, Some([ObjectNamePart::Identifier(name)])) => Some(name.value.clone()),
+        _ => None,
     }
 }
 
@@ -184,6 +219,16 @@ fn rewritten(expression: &mut Expr) -> Option<Expr> {
             };
             let function = if *op == BinaryOperator::Arrow { "json_get" } else { "get_json_object" };
             Some(call(function, left.span(), vec![(**left).clone(), text(&path)]))
+        }
+        Expr::CompoundFieldAccess { access_chain, .. } => {
+            // DataFusion reads `items[1].price` as items[1]['price'] alone.
+            let after = access_chain.iter().position(|access| matches!(access, AccessExpr::Subscript(_)))?;
+            for access in &mut access_chain[after..] {
+                if let AccessExpr::Dot(Expr::Identifier(field)) = access {
+                    *access = AccessExpr::Subscript(Subscript::Index { index: text(&field.value) });
+                }
+            }
+            None
         }
         Expr::Function(function) => {
             let FunctionArguments::List(list) = &mut function.args else { return None };
