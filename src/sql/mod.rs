@@ -42,6 +42,7 @@ pub mod text;
 mod tokens;
 mod trace;
 pub mod types;
+mod unnest;
 mod warnings;
 mod window_call;
 pub mod window_node;

@@ -194,6 +194,7 @@ impl StatementReader<'_> {
         }
         let tokens = self.tokens[self.at..].to_vec();
         let mut query = self.parse(|parser| parser.parse_query())?;
+        super::unnest::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
         super::standard::rewrite(&mut query);
         super::other_names::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
         super::group_keys::rewrite(&mut query, script).map_err(|(place, message)| self.text.error(place, message))?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::JoinType;
 use datafusion::datasource::DefaultTableSource;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, Unnest};
 
 use super::closing::{ClosedInput, ClosedRows};
 use super::lookup::sides;
@@ -24,6 +24,10 @@ pub(super) fn trace(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, 
         LogicalPlan::SubqueryAlias(alias) => trace(&alias.input, column),
         LogicalPlan::Filter(filter) => trace(&filter.input, column),
         LogicalPlan::Projection(projection) => trace(&projection.input, passed_on(projection.expr.get(column)?, plan)?),
+        LogicalPlan::Unnest(unnest) => match passed_by(unnest, column) {
+            Some(at) => trace(&unnest.input, at),
+            None => Some((plan, column)),
+        },
         LogicalPlan::Join(join) => match sides(join) {
             Some(sides) => match sides.of_stream(column) {
                 Some(at) => trace(sides.stream, at),
@@ -33,6 +37,14 @@ pub(super) fn trace(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, 
         },
         bottom => (column < bottom.schema().fields().len()).then_some((bottom, column)),
     }
+}
+
+/// The column of the rows with arrays that a column of UNNEST is, if it is no item.
+pub(super) fn passed_by(unnest: &Unnest, column: usize) -> Option<usize> {
+    let at = *unnest.dependency_indices.get(column)?;
+    let is_item =
+        unnest.list_type_columns.iter().any(|(list, _)| *list == at) || unnest.struct_type_columns.contains(&at);
+    (!is_item).then_some(at)
 }
 
 /// The column of a projection's input that an expression of it is.
@@ -111,6 +123,7 @@ impl Origins<'_> {
                 keys => self.bound_of(&it.input, keys.get(column)?),
             },
             LogicalPlan::Projection(it) => self.bound_of(&it.input, it.expr.get(column)?),
+            LogicalPlan::Unnest(it) => self.bound(&it.input, passed_by(it, column)?),
             LogicalPlan::Window(it) if column < it.input.schema().fields().len() => self.bound(&it.input, column),
             LogicalPlan::SubqueryAlias(_)
             | LogicalPlan::Filter(_)

@@ -19,6 +19,7 @@ mod session_points;
 pub mod session_state;
 mod slices;
 pub mod stage;
+pub mod unnest;
 pub mod watermark;
 
 /// Marks a row that has no event time, in arrays of event times (milliseconds since the epoch).
