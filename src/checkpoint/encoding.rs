@@ -47,7 +47,7 @@ pub(crate) fn encode(manifest: &Manifest, checkpoint: &Checkpoint) -> Result<Vec
         parts.push((Kind::Rows, encode_batches(rows)?));
     }
     for (&input, windows) in checkpoint.state.iter().flat_map(|state| &state.windows) {
-        parts.push((Kind::State(input), encode_batches(&windows.iter().map(tagged).collect::<Result<Vec<_>>>()?)?));
+        parts.push((Kind::State(input), encode_batches(&inside(windows).map(tagged).collect::<Result<Vec<_>>>()?)?));
     }
     if let Some(state) = &checkpoint.state {
         for (&pipeline, rows) in &state.emitted {
@@ -58,6 +58,11 @@ pub(crate) fn encode(manifest: &Manifest, checkpoint: &Checkpoint) -> Result<Vec
         }
     }
     Ok(assemble(&manifest, u8::from(checkpoint.state.is_some()), parts))
+}
+
+/// The windows that are not saved beside the checkpoint.
+fn inside(windows: &[WindowState]) -> impl Iterator<Item = &WindowState> {
+    windows.iter().filter(|window| window.saved.is_none())
 }
 
 pub(super) fn assemble(manifest: &[u8], what: u8, parts: Vec<(Kind, Vec<u8>)>) -> Vec<u8> {
@@ -239,7 +244,7 @@ fn untagged(batch: &RecordBatch) -> Result<WindowState, String> {
         false => (last, None),
     };
     let groups = batch.project(&(0..start).collect::<Vec<_>>()).map_err(|error| error.to_string())?;
-    Ok(WindowState { start: bound(start)?, end, groups, changed: None })
+    Ok(WindowState { start: bound(start)?, end, groups, changed: None, saved: None })
 }
 
 pub(super) fn encode_batches(batches: &[RecordBatch]) -> Result<Vec<u8>> {
@@ -265,6 +270,7 @@ mod tests {
     use super::*;
     use crate::change::TopicPartition;
     use crate::checkpoint::kept_rows::{decode_rows, encode_rows};
+    use crate::checkpoint::settled_windows::{decode_settled, encode_settled};
     use crate::checkpoint::{Described, Intent, Position, Process};
     use crate::state::{Part, PartitionRows};
 
@@ -273,7 +279,8 @@ mod tests {
         let groups = |values: Vec<i64>| {
             RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(values))]).unwrap()
         };
-        let window = |start, end, values| WindowState { start, end, groups: groups(values), changed: None };
+        let window =
+            |start, end, values| WindowState { start, end, groups: groups(values), changed: None, saved: None };
         Checkpoint {
             manifest: Manifest {
                 version: FORMAT_VERSION,
@@ -302,6 +309,7 @@ mod tests {
                 state_epoch: 7,
                 state_number: 12,
                 rows: vec![3, 12],
+                settled: Vec::new(),
                 kept: BTreeSet::from(["t".into()]),
                 truncates: Vec::new(),
                 discovered: None,
@@ -424,10 +432,14 @@ mod tests {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/checkpoints");
         let file = |version: u32| folder.join(format!("version-{version}.hwcp"));
         let rows_file = |version: u32| folder.join(format!("version-{version}-rows.hwcp"));
+        let windows_file = |version: u32| folder.join(format!("version-{version}-windows.hwcp"));
+        let settled = checkpoint().state.unwrap().windows[&id(1, 0)][1].groups.clone();
         if std::env::var_os("UPDATE_EXPECT").is_some() {
             let mut current = checkpoint();
             let writer = Process { id: "1".into(), host: "h".into(), pid: 1, since: 2 };
             let rows = encode_rows("j", 12, &writer, &current.state.as_ref().unwrap().keyed).unwrap();
+            std::fs::write(windows_file(FORMAT_VERSION), encode_settled("j", 12, &writer, &[&settled]).unwrap())
+                .unwrap();
             current.manifest.writer = Some(writer);
             std::fs::create_dir_all(&folder).unwrap();
             std::fs::write(rows_file(FORMAT_VERSION), rows).unwrap();
@@ -446,6 +458,10 @@ mod tests {
                 ..5 => state.keyed,
                 _ => decode_rows(&std::fs::read(rows_file(version)).unwrap(), 12).unwrap(),
             };
+            if version >= 6 {
+                let windows = std::fs::read(windows_file(version)).unwrap();
+                assert_eq!(decode_settled(&windows, 12).unwrap(), [settled.clone()]);
+            }
             assert_eq!(keyed[0].rows, expected.keyed[0].rows, "{version}");
             assert_eq!((keyed[0].part.whole, keyed[0].gone.len()), if version < 5 { (true, 0) } else { (false, 1) });
             assert_eq!(state.emitted.len(), if version < 3 { 0 } else { 2 }, "{version}");

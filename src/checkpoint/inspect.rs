@@ -13,7 +13,8 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::Manifest;
 use super::encoding::{CLAIM, Kind, MAGIC, WINDOW_END};
-use super::store::{CheckpointStore, number_of};
+use super::settled_windows::SettledWindow;
+use super::store::{CheckpointStore, ROWS_PREFIX, beside_number, number_of};
 use super::writer::Claim;
 use crate::error::{Error, Result};
 use crate::window::aggregate::InputId;
@@ -135,9 +136,22 @@ fn told<T>(found: Result<T, Trouble>) -> Result<Result<T, String>> {
     }
 }
 
+impl Listed {
+    /// The name of the file, without what kind it is.
+    pub fn name(&self) -> &str {
+        let name = self.path.filename().unwrap_or_default();
+        name.split_once('.').map_or(name, |(name, _)| name)
+    }
+}
+
 impl CheckpointStore {
     /// What there is of the job, in the order of the numbers. Reads no file.
     pub async fn list(&self) -> Result<Vec<Listed>> {
+        self.listed(number_of).await
+    }
+
+    /// The files whose names have a number, in the order of these.
+    async fn listed(&self, number_of: impl Fn(&str) -> Option<u64>) -> Result<Vec<Listed>> {
         let failed = |cause: object_store::Error| {
             Error::transient(format!("cannot list the checkpoints in {}", self.place()), cause)
         };
@@ -185,30 +199,36 @@ impl CheckpointStore {
         }
         let mut manifest: Manifest = serde_json::from_slice(&manifest).map_err(unreadable)?;
         manifest.take_number(file.number);
-        let mut at = HEAD + length + 1;
-        let (count, mut rows) = (pieces.u32(at).await?, 0);
-        at += 4;
-        let mut parts = Vec::new();
-        for _ in 0..count {
-            let (kind, bytes) = (Kind::from_tag(pieces.u32(at).await?), pieces.u64(at + 4).await?);
-            at += 12;
-            let holds = match kind {
-                Kind::Rows => {
-                    rows += 1;
-                    Holds::Rows(rows - 1)
-                }
-                Kind::State(input) => Holds::Windows(input),
-                Kind::Keyed | Kind::Gone => Holds::KeptRows,
-                Kind::Emitted(pipeline) => Holds::Emitted(pipeline),
-                Kind::Filled(pipeline) => Holds::Filled(pipeline),
-            };
-            parts.push(Part { holds, at, bytes });
-            at = at.checked_add(bytes).filter(|end| *end <= file.bytes).ok_or("it is cut off")?;
-        }
-        if at + CHECKSUM != file.bytes {
-            return Err("it is longer or shorter than it says".into());
-        }
+        let parts = parts_from(&mut pieces, HEAD + length + 1).await?;
         Ok(Content::Checkpoint(Box::new(Outline { manifest, has_state: what == 1, parts, checked })))
+    }
+
+    /// What is saved beside a checkpoint and goes with its state: kept rows, and windows of many groups. Each file with its parts.
+    pub async fn beside(&self, manifest: &Manifest) -> Result<Result<Vec<(Listed, Vec<Part>)>, String>> {
+        let objects = self.listed(beside_number).await?;
+        let mut found = Vec::new();
+        for file in objects {
+            let places: BTreeSet<usize> =
+                manifest.settled.iter().filter(|it| it.number == file.number).map(|it| it.place).collect();
+            let is_rows = file.path.filename().is_some_and(|name| name.starts_with(ROWS_PREFIX));
+            if if is_rows { !manifest.rows.contains(&file.number) } else { places.is_empty() } {
+                continue;
+            }
+            let mut pieces = self.pieces(&file);
+            let parts = async {
+                let length = pieces.u64(8).await?;
+                parts_from(&mut pieces, HEAD + length + 1).await
+            };
+            match told(parts.await)? {
+                Ok(parts) => {
+                    let named = parts.into_iter().enumerate().filter(|(place, _)| is_rows || places.contains(place));
+                    let named = named.map(|(_, part)| part).collect();
+                    found.push((file, named));
+                }
+                Err(damage) => return Ok(Err(format!("{}: {damage}", file.path))),
+            }
+        }
+        Ok(Ok(found))
     }
 
     /// The open windows of each input, as the file has them.
@@ -221,7 +241,9 @@ impl CheckpointStore {
         let mut found: BTreeMap<InputId, OpenWindows> = BTreeMap::new();
         for part in &outline.parts {
             let Holds::Windows(input) = part.holds else { continue };
-            match told(windows_of(&mut pieces, part).await)? {
+            let beside =
+                outline.manifest.settled.iter().filter(|it| (it.pipeline, it.input) == (input.pipeline, input.input));
+            match told(windows_of(&mut pieces, part, beside).await)? {
                 Ok(windows) => found.insert(input, windows),
                 Err(damage) => return Ok(Err(damage)),
             };
@@ -264,6 +286,33 @@ impl CheckpointStore {
         };
         self.store.get_range(&file.path, from..until).await.map_err(failed)
     }
+}
+
+/// The parts of a file; how many there are is said at `at`.
+async fn parts_from(pieces: &mut Pieces<'_>, mut at: u64) -> Result<Vec<Part>, Trouble> {
+    let (count, mut rows) = (pieces.u32(at).await?, 0);
+    at += 4;
+    let mut parts = Vec::new();
+    for _ in 0..count {
+        let (kind, bytes) = (Kind::from_tag(pieces.u32(at).await?), pieces.u64(at + 4).await?);
+        at += 12;
+        let holds = match kind {
+            Kind::Rows => {
+                rows += 1;
+                Holds::Rows(rows - 1)
+            }
+            Kind::State(input) => Holds::Windows(input),
+            Kind::Keyed | Kind::Gone => Holds::KeptRows,
+            Kind::Emitted(pipeline) => Holds::Emitted(pipeline),
+            Kind::Filled(pipeline) => Holds::Filled(pipeline),
+        };
+        parts.push(Part { holds, at, bytes });
+        at = at.checked_add(bytes).filter(|end| *end <= pieces.file.bytes).ok_or("it is cut off")?;
+    }
+    if at + CHECKSUM != pieces.file.bytes {
+        return Err("it is longer or shorter than it says".into());
+    }
+    Ok(parts)
 }
 
 /// A file, of which one piece is in memory.
@@ -378,10 +427,18 @@ impl Messages {
 const SESSION: &str = "session_number";
 const SESSION_BUFFERS: [usize; 3] = [1, 8, 10];
 
-async fn windows_of(pieces: &mut Pieces<'_>, part: &Part) -> Result<OpenWindows, Trouble> {
+async fn windows_of(
+    pieces: &mut Pieces<'_>,
+    part: &Part,
+    beside: impl Iterator<Item = &SettledWindow>,
+) -> Result<OpenWindows, Trouble> {
     let mut messages = Messages { at: part.at, end: part.at + part.bytes };
     let mut found = OpenWindows::default();
     let mut bounds = BTreeSet::new();
+    for window in beside {
+        found.groups += window.groups;
+        bounds.insert((window.start, window.end));
+    }
     let mut ends = true;
     while let Some(message) = messages.next(pieces).await? {
         if let Some((first, last)) = &message.columns {

@@ -40,6 +40,7 @@ fn manifest() -> Manifest {
         state_epoch: 7,
         state_number: 0,
         rows: Vec::new(),
+        settled: Vec::new(),
         kept: BTreeSet::new(),
         truncates: Vec::new(),
         replay: None,

@@ -42,8 +42,7 @@ pub(super) struct Head {
 
 /// The kept rows of a checkpoint as bytes.
 pub(super) fn encode_rows(job: &str, number: u64, writer: &Process, keyed: &[PartitionRows]) -> Result<Vec<u8>> {
-    let head = Head { version: FORMAT_VERSION, job: job.to_owned(), number, writer: writer.clone() };
-    let head = serde_json::to_vec(&head).map_err(Error::internal)?;
+    let head = serde_json::to_vec(&Head::new(job, number, writer)).map_err(Error::internal)?;
     let mut parts = Vec::new();
     for rows in keyed {
         parts.push((Kind::Keyed, encode_batches(&tagged(rows)?)?));
@@ -54,18 +53,24 @@ pub(super) fn encode_rows(job: &str, number: u64, writer: &Process, keyed: &[Par
     Ok(assemble(&head, KEPT_ROWS, parts))
 }
 
-/// Whether these bytes are the rows of this number.
-fn check(bytes: &[u8], number: u64) -> Result<(), String> {
+impl Head {
+    pub(super) fn new(job: &str, number: u64, writer: &Process) -> Self {
+        Self { version: FORMAT_VERSION, job: job.to_owned(), number, writer: writer.clone() }
+    }
+}
+
+/// Whether these bytes are what is saved beside the checkpoint of this number.
+pub(super) fn check(bytes: &[u8], number: u64, what: u8) -> Result<(), String> {
     let opened = open(bytes)?;
     let head = serde_json::from_slice::<Head>(opened.manifest);
     match head {
-        Ok(head) if opened.what == KEPT_ROWS && head.number == number => Ok(()),
+        Ok(head) if opened.what == what && head.number == number => Ok(()),
         _ => Err("it is something else".into()),
     }
 }
 
 pub(super) fn decode_rows(bytes: &[u8], number: u64) -> Result<Vec<PartitionRows>, String> {
-    check(bytes, number)?;
+    check(bytes, number, KEPT_ROWS)?;
     let mut parts = open(bytes)?.parts()?.into_iter().peekable();
     let mut keyed = Vec::new();
     while let Some((_, rows)) = parts.next() {
@@ -128,7 +133,7 @@ impl CheckpointStore {
     /// Whether all rows are there that a checkpoint needs. They may be more than there is memory for: none is kept.
     pub(super) async fn check_rows(&self, manifest: &Manifest) -> Result<Result<(), String>> {
         let look = async |number: u64| -> Result<Option<String>> {
-            let checked = self.load_rows(number).await?.and_then(|bytes| check(&bytes, number));
+            let checked = self.load_rows(number).await?.and_then(|bytes| check(&bytes, number, KEPT_ROWS));
             Ok(checked
                 .err()
                 .map(|damage| format!("the kept rows of checkpoint {number}, which it builds on: {damage}")))

@@ -13,6 +13,7 @@ mod inspect;
 #[cfg(test)]
 mod inspect_tests;
 mod kept_rows;
+mod settled_windows;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use datafusion::arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 pub use inspect::{Content, Holds, Listed, OpenWindows, Outline, Part};
+pub use settled_windows::SettledWindow;
 pub use store::{CheckpointStore, Recovered};
 pub use writer::{Fence, Process, Writer};
 
@@ -32,7 +34,7 @@ use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowState};
 
 /// The version of the format, raised when it changes; older ones stay readable.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 
 /// A consistent cut of a job.
 #[derive(Debug, Clone)]
@@ -109,7 +111,10 @@ pub struct Manifest {
     /// The numbers whose kept rows, one after the other, are those that go with its state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<u64>,
-    /// The tables that they are of.
+    /// The states of windows that are saved beside it, or beside a checkpoint before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settled: Vec<SettledWindow>,
+    /// The tables that the kept rows are of.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub kept: BTreeSet<String>,
     /// Truncates that this epoch has read, and that are to be applied to the other partitions of their topics.

@@ -1,5 +1,6 @@
 //! Where checkpoints are kept: a folder or bucket per job, one object per number.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,6 +36,25 @@ pub struct Recovered {
     pub with_state: Checkpoint,
     /// Those between the two: the rows that they carry have been written since.
     pub between: Vec<Checkpoint>,
+}
+
+/// What is still of use.
+#[derive(Debug)]
+pub(super) struct Needed {
+    /// Checkpoints from this number on.
+    pub(super) from: u64,
+    /// Kept rows from this number on.
+    pub(super) rows_from: u64,
+    /// The settled windows of these numbers,
+    pub(super) settled: BTreeSet<u64>,
+    /// and all that are later than this one.
+    pub(super) newest: u64,
+}
+
+impl Needed {
+    fn nothing_before(number: u64) -> Self {
+        Self { from: number, rows_from: number, settled: BTreeSet::new(), newest: number }
+    }
 }
 
 /// What became of an object that must not be there yet.
@@ -172,7 +192,7 @@ impl CheckpointStore {
             return Ok(());
         }
         let writer = self.claim_as(now, true).await?;
-        self.forget_before(writer.number(), writer.number()).await
+        self.forget(&Needed::nothing_before(writer.number())).await
     }
 
     /// The jobs that have checkpoints beside this one's.
@@ -196,20 +216,25 @@ impl CheckpointStore {
         &self.job
     }
 
-    async fn with_state(&self, last: Checkpoint, numbers: &[u64]) -> Result<Result<Recovered, String>> {
+    async fn with_state(&self, mut last: Checkpoint, numbers: &[u64]) -> Result<Result<Recovered, String>> {
         if last.state.is_some() {
+            if let Err(damage) = self.add_settled(&mut last).await? {
+                return Ok(Err(damage));
+            }
             let rows = self.check_rows(&last.manifest).await?;
             return Ok(rows.map(|()| Recovered { with_state: last.clone(), last, between: Vec::new() }));
         }
         let state_number = last.manifest.state_number;
-        let with_state = match self.load(state_number).await? {
+        let mut with_state = match self.load(state_number).await? {
             Ok(Saved::Checkpoint(with_state)) if with_state.state.is_some() => *with_state,
             Ok(_) => return Ok(Err(format!("checkpoint {state_number}, which it follows, has no state"))),
             Err(damage) => {
                 return Ok(Err(format!("checkpoint {state_number}, which it follows, cannot be used: {damage}")));
             }
         };
-        if let Err(damage) = self.check_rows(&with_state.manifest).await? {
+        let settled = self.add_settled(&mut with_state).await?;
+        let rows = self.check_rows(&with_state.manifest).await?;
+        if let Err(damage) = settled.and(rows) {
             return Ok(Err(format!("checkpoint {state_number}, which it follows, cannot be used: {damage}")));
         }
         let mut between = Vec::new();
@@ -257,6 +282,16 @@ impl CheckpointStore {
         };
         self.store.put(&self.rows_path(number), PutPayload::from(bytes)).await.map_err(failed)?;
         self.flush(number, rows_file_name(number)).await
+    }
+
+    /// Writes the settled windows of a checkpoint that is to be written next; they are durable when this returns.
+    pub(super) async fn put_settled(&self, number: u64, bytes: Vec<u8>) -> Result<()> {
+        let failed = |cause: object_store::Error| {
+            Error::transient(format!("cannot save the windows of checkpoint {number} in {}", self.place), cause)
+        };
+        let path = self.folder.clone().join(numbered_name(SETTLED_PREFIX, number));
+        self.store.put(&path, PutPayload::from(bytes)).await.map_err(failed)?;
+        self.flush(number, numbered_name(SETTLED_PREFIX, number)).await
     }
 
     async fn flush(&self, number: u64, file: String) -> Result<()> {
@@ -308,6 +343,17 @@ impl CheckpointStore {
         }
     }
 
+    pub(super) async fn load_settled(&self, number: u64) -> Result<Result<bytes::Bytes, String>> {
+        let failed = |cause: object_store::Error| {
+            Error::transient(format!("cannot read the windows of checkpoint {number} in {}", self.place), cause)
+        };
+        match self.store.get(&self.folder.clone().join(numbered_name(SETTLED_PREFIX, number))).await {
+            Ok(found) => Ok(Ok(found.bytes().await.map_err(failed)?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(Err("they are missing".into())),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     /// All numbers that are taken, ascending.
     pub(super) async fn numbers(&self) -> Result<Vec<u64>> {
         Ok(numbered_by(number_of, &self.objects().await?).into_iter().map(|(number, _)| number).collect())
@@ -320,12 +366,16 @@ impl CheckpointStore {
         self.store.list(Some(&self.folder)).map_ok(|it| it.location).try_collect().await.map_err(failed)
     }
 
-    /// Deletes those with lesser numbers, the least first, and kept rows with numbers less than `rows`.
-    pub(super) async fn forget_before(&self, number: u64, rows: u64) -> Result<()> {
+    /// Deletes what is of use to nobody, checkpoints with the least numbers first.
+    pub(super) async fn forget(&self, needed: &Needed) -> Result<()> {
         let objects = self.objects().await?;
-        let old = numbered_by(number_of, &objects).into_iter().take_while(|(old, _)| *old < number);
-        let old_rows = numbered_by(number_of_rows, &objects).into_iter().take_while(|(old, _)| *old < rows);
-        for (old, path) in old.chain(old_rows) {
+        let old = numbered_by(number_of, &objects).into_iter().take_while(|(old, _)| *old < needed.from);
+        let rows = |name: &str| number_by_prefix(ROWS_PREFIX, name);
+        let old_rows = numbered_by(rows, &objects).into_iter().take_while(|(old, _)| *old < needed.rows_from);
+        let settled = |name: &str| number_by_prefix(SETTLED_PREFIX, name);
+        let is_old = |(old, _): &(u64, _)| *old <= needed.newest && !needed.settled.contains(old);
+        let old_settled = numbered_by(settled, &objects).into_iter().filter(is_old);
+        for (old, path) in old.chain(old_rows).chain(old_settled) {
             let failed = |cause: object_store::Error| {
                 Error::transient(format!("cannot delete checkpoint {old} in {}", self.place), cause)
             };
@@ -367,14 +417,25 @@ fn file_name(number: u64) -> String {
     format!("{PREFIX}{number:012}{SUFFIX}")
 }
 
-const ROWS_PREFIX: &str = "rows-";
+pub(super) const ROWS_PREFIX: &str = "rows-";
+
+const SETTLED_PREFIX: &str = "windows-";
 
 fn rows_file_name(number: u64) -> String {
-    format!("{ROWS_PREFIX}{number:012}{SUFFIX}")
+    numbered_name(ROWS_PREFIX, number)
 }
 
-fn number_of_rows(name: &str) -> Option<u64> {
-    name.strip_prefix(ROWS_PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
+fn numbered_name(prefix: &str, number: u64) -> String {
+    format!("{prefix}{number:012}{SUFFIX}")
+}
+
+fn number_by_prefix(prefix: &str, name: &str) -> Option<u64> {
+    name.strip_prefix(prefix)?.strip_suffix(SUFFIX)?.parse().ok()
+}
+
+/// The number of what is saved beside a checkpoint.
+pub(super) fn beside_number(name: &str) -> Option<u64> {
+    [ROWS_PREFIX, SETTLED_PREFIX].into_iter().find_map(|prefix| number_by_prefix(prefix, name))
 }
 
 pub(super) fn number_of(name: &str) -> Option<u64> {
@@ -383,7 +444,7 @@ pub(super) fn number_of(name: &str) -> Option<u64> {
 }
 
 /// Those of the objects that have a number by their names, in order.
-fn numbered_by(number_of: fn(&str) -> Option<u64>, objects: &[Path]) -> Vec<(u64, &Path)> {
+fn numbered_by(number_of: impl Fn(&str) -> Option<u64>, objects: &[Path]) -> Vec<(u64, &Path)> {
     let mut numbered: Vec<_> = objects.iter().filter_map(|path| Some((number_of(path.filename()?)?, path))).collect();
     numbered.sort_unstable();
     numbered

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 
-use super::{Checkpoint, CheckpointStore, Described, FORMAT_VERSION, Manifest, State, Writer};
+use super::{Checkpoint, CheckpointStore, Content, Described, FORMAT_VERSION, Manifest, State, Writer};
 use crate::change::TopicPartition;
 use crate::state::{Part, PartitionRows};
+use crate::window::aggregate::{InputId, WindowState};
+use crate::window::settled::Saved;
 
 fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
     let manifest = Manifest {
@@ -29,6 +31,7 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         state_epoch: 0,
         state_number: 0,
         rows: Vec::new(),
+        settled: Vec::new(),
         kept: BTreeSet::new(),
         truncates: Vec::new(),
         discovered: None,
@@ -286,4 +289,82 @@ async fn rows_that_nobody_has_any_more_are_not_built_on() {
     let state = State { keyed: vec![rows], ..State::default() };
     let checkpoint = Checkpoint { state: Some(state), ..checkpoint(1, true) };
     assert!(writer.save(&checkpoint).await.unwrap_err().to_string().contains("internal error"));
+}
+
+/// A checkpoint with these windows that change no more, and one that does.
+async fn save_windows(writer: &mut Writer, epoch: u64, settled: &[(&RecordBatch, &Saved)]) {
+    let settled = settled.iter().map(|(groups, saved)| WindowState {
+        saved: Some((*saved).clone()),
+        ..WindowState::new(0, 60_000, (*groups).clone())
+    });
+    let windows = settled.chain([WindowState::new(0, 60_000, numbers(epoch))]).collect();
+    let state = State { windows: BTreeMap::from([(InputId { pipeline: 2, input: 1 }, windows)]), ..State::default() };
+    writer.save(&Checkpoint { state: Some(state), ..checkpoint(epoch, true) }).await.unwrap();
+}
+
+/// The groups of the windows with which a process goes on, and how many are saved for good.
+async fn windows_of(store: &CheckpointStore) -> (Vec<RecordBatch>, usize) {
+    let state = store.recover().await.unwrap().1.unwrap().with_state.state.unwrap();
+    let windows = &state.windows[&InputId { pipeline: 2, input: 1 }];
+    assert!(windows.iter().all(|window| (window.start, window.end) == (0, Some(60_000))));
+    let saved =
+        windows.iter().filter(|window| window.saved.as_ref().is_some_and(|saved| saved.get().is_some())).count();
+    (windows.iter().map(|window| window.groups.clone()).collect(), saved)
+}
+
+fn windows_files(folder: &Path) -> Vec<String> {
+    files(folder).into_iter().filter(|name| name.starts_with("windows-")).collect()
+}
+
+#[tokio::test]
+async fn windows_that_change_no_more_are_saved_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CheckpointStore::in_folder(folder.path(), "j").unwrap();
+    let mut writer = store.claim(0).await.unwrap();
+    let (first, second) = (numbers(1), numbers(2));
+    let (saved_first, saved_second) = (Saved::default(), Saved::default());
+    save_windows(&mut writer, 1, &[(&first, &saved_first)]).await;
+    for epoch in 2..9 {
+        save_windows(&mut writer, epoch, &[(&first, &saved_first), (&second, &saved_second)]).await;
+    }
+    let both = ["windows-000000000002.hwcp", "windows-000000000003.hwcp"];
+    assert_eq!(windows_files(folder.path()), both);
+    assert_eq!(windows_of(&store).await, (vec![numbers(8), first.clone(), second.clone()], 2));
+    // Who looks sees them, too.
+    let file = store.list().await.unwrap().pop().unwrap();
+    let Content::Checkpoint(outline) = store.inspect(&file, true).await.unwrap().unwrap() else { panic!("no state") };
+    let open = store.open_windows(&file, &outline).await.unwrap().unwrap();
+    let open = &open[&InputId { pipeline: 2, input: 1 }];
+    assert_eq!((open.count, open.groups, open.from, open.to), (1, 3, Some(0), Some(60_000)));
+    let beside = store.beside(&outline.manifest).await.unwrap().unwrap();
+    let names: Vec<_> = beside.iter().map(|(file, parts)| (file.name(), parts.len())).collect();
+    assert_eq!(names, [("windows-000000000002", 1), ("windows-000000000003", 1)]);
+
+    // Another process knows what is saved, and goes on with it.
+    let recovered = store.recover().await.unwrap().1.unwrap();
+    let mut next = store.claim(1).await.unwrap();
+    next.follow(&recovered.with_state.manifest);
+    next.save(&recovered.with_state).await.unwrap();
+    assert_eq!(windows_files(folder.path()), both);
+    assert_eq!(windows_of(&store).await, (vec![numbers(8), first.clone(), second.clone()], 2));
+
+    // Merged, they are one; the two are needed no more when the checkpoints that name them are forgotten.
+    let (merged, saved) = (numbers(3), Saved::default());
+    for (epoch, left) in [(10, 3), (11, 3), (12, 1)] {
+        save_windows(&mut next, epoch, &[(&merged, &saved)]).await;
+        assert_eq!(windows_files(folder.path()).len(), left, "{epoch}");
+    }
+    assert_eq!(windows_of(&store).await, (vec![numbers(12), merged], 1));
+}
+
+#[tokio::test]
+async fn a_checkpoint_whose_windows_are_damaged_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CheckpointStore::in_folder(folder.path(), "j").unwrap();
+    let mut writer = store.claim(0).await.unwrap();
+    let (first, second) = (numbers(1), numbers(2));
+    save_windows(&mut writer, 1, &[(&first, &Saved::default())]).await;
+    save_windows(&mut writer, 2, &[(&second, &Saved::default())]).await;
+    damage_file(folder.path(), "windows-000000000003.hwcp");
+    assert_eq!(windows_of(&store).await, (vec![numbers(1), first], 1));
 }

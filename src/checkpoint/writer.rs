@@ -8,7 +8,7 @@
 //! A number is written once ([`object_store::PutMode::Create`]). Old checkpoints are forgotten in their order, so a number that was taken
 //! and forgotten is known by the one before it, which is gone too.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use super::encoding::{Saved, encode};
 use super::kept_rows::encode_rows;
-use super::store::{CheckpointStore, Put};
+use super::settled_windows::SettledWindow;
+use super::store::{CheckpointStore, Needed, Put};
 use super::{Checkpoint, Manifest, State};
 use crate::error::{Error, Result};
 
@@ -84,11 +85,13 @@ pub struct Writer {
 }
 
 /// A checkpoint with state.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Kept {
     number: u64,
     /// The first kept rows that it needs have this number, or a greater one.
     rows: u64,
+    /// The numbers of the settled windows that it needs.
+    settled: BTreeSet<u64>,
 }
 
 /// Kept rows that are saved.
@@ -112,8 +115,9 @@ impl Writer {
 
     /// Goes on from this checkpoint, which has state.
     pub fn follow(&mut self, with_state: &Manifest) {
-        let Manifest { number, rows, .. } = with_state;
-        self.states = VecDeque::from([Kept { number: *number, rows: rows.first().copied().unwrap_or(*number) }]);
+        let Manifest { number, rows, settled, .. } = with_state;
+        let first_rows = rows.first().copied().unwrap_or(*number);
+        self.states = VecDeque::from([Kept { number: *number, rows: first_rows, settled: numbers_of(settled) }]);
         self.rows = rows.iter().map(|&number| RowsAt { number, epoch: None }).collect();
     }
 
@@ -135,10 +139,16 @@ impl Writer {
             // First, so that a checkpoint has its rows. While the number is not taken by another writer, they are ours.
             store.put_rows(number, encode_rows(store.job(), number, &self.process, &state.keyed)?).await?;
         }
+        let settled = match &checkpoint.state {
+            Some(state) => store.save_settled(number, &self.process, state).await?,
+            None => Vec::new(),
+        };
+        let settled_in = numbers_of(&settled);
         let writer = Some(self.process.clone());
         let numbers = rows.iter().map(|it| it.number).collect();
         let kept = checkpoint.kept_tables().into_iter().map(str::to_owned).collect();
-        let manifest = Manifest { number, writer, state_number, rows: numbers, kept, ..checkpoint.manifest.clone() };
+        let manifest =
+            Manifest { number, writer, state_number, rows: numbers, settled, kept, ..checkpoint.manifest.clone() };
         let bytes = encode(&manifest, checkpoint)?;
         let put = store.put(number, bytes).await?;
         // Since an earlier try this process may have slept.
@@ -148,14 +158,19 @@ impl Writer {
         }
         self.fence.number.store(number, SeqCst);
         if has_state {
-            self.states.push_back(Kept { number, rows: rows.first().map_or(number, |it| it.number) });
+            let first_rows = rows.first().map_or(number, |it| it.number);
+            self.states.push_back(Kept { number, rows: first_rows, settled: settled_in });
             self.rows = rows;
             while self.states.len() > KEPT {
                 self.states.pop_front();
             }
-            let oldest = self.states.iter().map(|it| it.number).min().unwrap_or(number);
-            let oldest_rows = self.states.iter().map(|it| it.rows).min().unwrap_or(number);
-            if let Err(error) = store.forget_before(oldest.min(before), oldest_rows).await {
+            let needed = Needed {
+                from: self.states.iter().map(|it| it.number).min().unwrap_or(number).min(before),
+                rows_from: self.states.iter().map(|it| it.rows).min().unwrap_or(number),
+                settled: self.states.iter().flat_map(|it| &it.settled).copied().collect(),
+                newest: number,
+            };
+            if let Err(error) = store.forget(&needed).await {
                 tracing::warn!("{error}; what is left of old checkpoints is removed with the next ones");
             }
         }
@@ -172,6 +187,10 @@ impl Writer {
         let own = RowsAt { number, epoch: Some(epoch) };
         Ok(self.rows.iter().copied().filter(|it| it.epoch >= since).chain([own]).collect())
     }
+}
+
+fn numbers_of(settled: &[SettledWindow]) -> BTreeSet<u64> {
+    settled.iter().map(|window| window.number).collect()
 }
 
 /// Says whether a job still belongs to a writer.

@@ -393,6 +393,7 @@ impl Job {
             state_epoch: self.state_epoch,
             state_number: 0,
             rows: Vec::new(),
+            settled: Vec::new(),
             kept: BTreeSet::new(),
             truncates,
             replay: self.replay_left(),

@@ -523,6 +523,7 @@ impl Lane {
 
     fn cut(&mut self, epoch: u64, with_state: Option<Save>, closes: bool) -> Result<()> {
         self.epoch = epoch + 1;
+        let began = self.outside.elapsed();
         let mut state = Vec::new();
         let mut held = Vec::new();
         let mut changed = Vec::new();
@@ -554,6 +555,12 @@ impl Lane {
         });
         let partitions = partitions.collect();
         self.holds = closes && !changed.is_empty();
+        if with_state.is_some() {
+            let stood = self.outside.elapsed().saturating_sub(began);
+            metrics::gauge!("highwater_checkpoint_pause_seconds", "lane" => self.number.to_string())
+                .set(stood.as_secs_f64());
+            tracing::debug!("lane {} stood for {stood:?} for the checkpoint of epoch {epoch}", self.number);
+        }
         self.report(FromLane::Cut { lane: self.number, epoch, partitions, state, keyed, held, changed })
     }
 

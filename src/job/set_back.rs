@@ -102,6 +102,7 @@ impl Job {
             state_epoch: self.epoch,
             state_number: 0,
             rows: Vec::new(),
+            settled: Vec::new(),
             kept: BTreeSet::new(),
             truncates: Vec::new(),
             replay: Some(Replay { windows_from: to.time(), until, takes_out: true }),

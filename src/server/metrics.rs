@@ -36,6 +36,7 @@ pub const METRICS: &[Metric] = &[
     value("highwater_open_windows", "windows open on all lanes, at the last cut"),
     value("highwater_open_intents", "blocks that are on their way"),
     value("highwater_checkpoint_saved_seconds", "when the last checkpoint was saved, seconds since 1970"),
+    value("highwater_checkpoint_pause_seconds", "how long a lane stood still for the last checkpoint"),
     value("highwater_waits", "how many of a kind do not answer and are tried again"),
     value("highwater_paused_partitions", "partitions that wait for others to come near"),
     value("highwater_watermark_seconds", "the least watermark of all tables, seconds since 1970"),

@@ -16,6 +16,7 @@ use super::plan::Prepared;
 pub use super::plan::{GroupingSet, WINDOW_COLUMNS, WindowPlan};
 use super::session::Sessions;
 use super::session_state::{Brief, SessionPlan};
+use super::settled::Saved;
 use super::slices::Slices;
 use super::stage::{Rows, Stage, evaluate, run};
 use super::watermark::BEGINNING_OF_TIME;
@@ -90,12 +91,14 @@ pub struct WindowState {
     pub groups: RecordBatch,
     /// The keys of groups that have changed since the window before, where only those are wanted.
     pub changed: Option<RecordBatch>,
+    /// Of a saved state that changes no more, where it is saved; `None` of others.
+    pub saved: Option<Saved>,
 }
 
 impl WindowState {
     /// Groups of a window or pane.
     pub fn new(start: i64, end: i64, groups: RecordBatch) -> Self {
-        Self { start, end: Some(end), groups, changed: None }
+        Self { start, end: Some(end), groups, changed: None, saved: None }
     }
 }
 

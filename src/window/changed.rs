@@ -10,7 +10,7 @@ use super::aggregate::{WindowPlan, WindowState};
 use super::assigner::{PaneKey, Windows};
 use super::frozen::Frozen;
 use super::pane::{Pane, PaneLayout};
-use super::slices::Slices;
+use super::slices::{Slices, merged};
 use super::watermark::BEGINNING_OF_TIME;
 use crate::error::Result;
 
@@ -125,7 +125,8 @@ impl Slices {
                 let mut states = Vec::new();
                 for (start, end) in windows {
                     if let Some(pane) = self.live.get_mut(&PaneKey { slice: start, first_end: end }) {
-                        states.push(WindowState::new(start, end, pane.copy_state()?));
+                        let copies = pane.share_states()?.into_iter();
+                        states.extend(copies.map(|state| WindowState::new(start, end, state)));
                     }
                 }
                 Ok(states)
@@ -168,7 +169,7 @@ impl Slices {
             frozen.map(|(key, state)| (PaneKey { first_end: i64::MIN, ..*key }, state.clone())).collect();
         let bounds = |slice: i64| PaneKey { slice, first_end: i64::MIN };
         for (key, pane) in self.live.range_mut(bounds(from)..bounds(to)) {
-            panes.push((*key, pane.copy_state()?));
+            panes.extend(pane.share_states()?.into_iter().map(|state| (*key, state)));
         }
         panes.sort_by_key(|(key, _)| *key);
         let (mut whole, mut partly) = (Frozen::default(), Vec::new());
@@ -205,7 +206,7 @@ impl Slices {
                 let mut changed = None;
                 while let Some(key) = keys.next_if(|key| key.first_end <= end) {
                     let Some(pane) = self.live.get_mut(&key) else { continue };
-                    let state = pane.copy_state()?;
+                    let state = merged(&layout, pane.share_states()?)?;
                     changed = changed.or((key.first_end == end).then(|| state.clone()));
                     sum.add(&state)?;
                 }

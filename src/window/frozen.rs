@@ -16,7 +16,8 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 
 use super::assigner::PaneKey;
-use super::pane::{Pane, PaneLayout};
+use super::pane::PaneLayout;
+use super::slices::merged;
 use crate::error::Result;
 
 /// Frozen panes in the order of their slices.
@@ -97,11 +98,8 @@ impl Frozen {
         if let Some(state) = self.merged.get(&(level, index)) {
             return Ok(state.clone());
         }
-        let mut pane = Pane::new(layout)?;
-        for half in [2 * index, 2 * index + 1] {
-            pane.merge(&self.stretch(layout, level - 1, half)?)?;
-        }
-        let state = pane.take_state()?;
+        let halves = [2 * index, 2 * index + 1].map(|half| self.stretch(layout, level - 1, half));
+        let state = merged(layout, halves.into_iter().collect::<Result<_>>()?)?;
         self.merged.insert((level, index), state.clone());
         Ok(state)
     }

@@ -8,6 +8,7 @@ pub mod duplicates;
 #[cfg(test)]
 mod duplicates_tests;
 mod frozen;
+mod live_pane;
 pub mod lookup;
 pub mod pane;
 pub mod plan;
@@ -17,6 +18,7 @@ mod session;
 pub mod session_join;
 mod session_points;
 pub mod session_state;
+pub mod settled;
 mod slices;
 pub mod stage;
 pub mod unnest;

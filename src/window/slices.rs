@@ -10,7 +10,8 @@ use super::aggregate::{Held, WindowPlan, WindowState};
 use super::assigner::{PaneKey, Windows};
 use super::changed::Changed;
 use super::frozen::Frozen;
-use super::pane::{Pane, PaneInput};
+use super::live_pane::LivePane;
+use super::pane::{Pane, PaneInput, PaneLayout};
 use super::watermark::BEGINNING_OF_TIME;
 use crate::error::Result;
 
@@ -18,7 +19,7 @@ use crate::error::Result;
 pub(super) struct Slices {
     pub(super) plan: Arc<WindowPlan>,
     /// Panes that still take rows.
-    pub(super) live: BTreeMap<PaneKey, Pane>,
+    pub(super) live: BTreeMap<PaneKey, LivePane>,
     /// Hopping: panes that take none any more, because a window that they are in has closed.
     pub(super) frozen: Frozen,
     /// Cumulating: what the closed windows of a period have, by the period's start.
@@ -44,7 +45,7 @@ impl Slices {
     pub(super) fn held(&self) -> Held {
         let mut held = Held::default();
         for pane in self.live.values() {
-            held += Held { bytes: pane.size(), panes: 1, groups: pane.group_count(), ..Held::default() };
+            held += pane.held();
         }
         for state in self.frozen.states_held().chain(self.carried.values()) {
             held +=
@@ -83,13 +84,13 @@ impl Slices {
         self.pane(key)?.update(input)
     }
 
-    fn pane(&mut self, key: PaneKey) -> Result<&mut Pane> {
+    fn pane(&mut self, key: PaneKey) -> Result<&mut LivePane> {
         if let Some(changed) = &mut self.changed {
             changed.note(key);
         }
         Ok(match self.live.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Pane::new(&self.plan.layout)?),
+            Entry::Vacant(entry) => entry.insert(LivePane::new(&self.plan.layout)?),
         })
     }
 
@@ -105,7 +106,8 @@ impl Slices {
                     if self.plan.closes_at(first_end) > watermark {
                         break;
                     }
-                    closed.push(WindowState::new(slice, first_end, entry.remove().take_state()?));
+                    let states = entry.remove().take_states()?.into_iter();
+                    closed.extend(states.map(|state| WindowState::new(slice, first_end, state)));
                 }
             }
         }
@@ -133,8 +135,8 @@ impl Slices {
             let frozen: Vec<_> =
                 self.live.range(..PaneKey { slice: end, first_end: i64::MIN }).map(|(key, _)| *key).collect();
             for key in frozen.into_iter().filter(|key| key.first_end <= end) {
-                if let Some(mut pane) = self.live.remove(&key) {
-                    self.frozen.push(key, pane.take_state()?);
+                if let Some(pane) = self.live.remove(&key) {
+                    pane.take_states()?.into_iter().for_each(|state| self.frozen.push(key, state));
                 }
             }
             self.frozen.expire(start);
@@ -193,8 +195,9 @@ impl Slices {
 
     fn close_step(&mut self, start: i64, end: i64, on_update: bool, closed: &mut Vec<WindowState>) -> Result<()> {
         let before = self.carried.remove(&start);
-        let fresh =
-            self.live.remove(&PaneKey { slice: start, first_end: end }).map(|mut it| it.take_state()).transpose()?;
+        let fresh = self.live.remove(&PaneKey { slice: start, first_end: end });
+        let fresh = fresh.map(|pane| pane.take_states()).transpose()?;
+        let fresh = fresh.map(|states| merged(&self.plan.layout, states)).transpose()?;
         // Other lanes may have changes of this step, so one without any gives what it has, too.
         let changed = match (on_update, &fresh, &before) {
             (true, Some(fresh), _) => Some(self.keys_of(fresh)?),
@@ -202,12 +205,7 @@ impl Slices {
             _ => None,
         };
         let all = match (before, fresh) {
-            (Some(before), Some(fresh)) => {
-                let mut pane = Pane::new(&self.plan.layout)?;
-                pane.merge(&before)?;
-                pane.merge(&fresh)?;
-                pane.take_state()?
-            }
+            (Some(before), Some(fresh)) => merged(&self.plan.layout, vec![before, fresh])?,
             (Some(one), None) | (None, Some(one)) => one,
             (None, None) => return Ok(()),
         };
@@ -220,11 +218,15 @@ impl Slices {
         Ok(groups.project(&(0..self.plan.layout.key_count()).collect::<Vec<_>>())?)
     }
 
-    /// A copy of all panes.
+    /// A copy of all panes, of which some may have several states.
     pub(super) fn copy_state(&mut self) -> Result<Vec<WindowState>> {
-        let live =
-            self.live.iter_mut().map(|(key, pane)| Ok(WindowState::new(key.slice, key.first_end, pane.copy_state()?)));
-        let mut all = live.collect::<Result<Vec<_>>>()?;
+        let mut all = Vec::new();
+        for (key, pane) in &mut self.live {
+            let states = pane.share()?.into_iter();
+            all.extend(
+                states.map(|(state, saved)| WindowState { saved, ..WindowState::new(key.slice, key.first_end, state) }),
+            );
+        }
         all.extend(self.frozen.panes().map(|(key, state)| WindowState::new(key.slice, key.first_end, state.clone())));
         all.extend(self.carried.iter().map(|(&start, state)| WindowState::new(start, start, state.clone())));
         // All rows may have been taken back.
@@ -239,18 +241,26 @@ impl Slices {
                 None => self.plan.windows.pane_of(state.start, i64::MIN).map_or(i64::MAX, |key| key.first_end),
                 Some(end) if end == state.start => {
                     // What closed windows of a period have had; lanes' shares come together.
-                    let mut pane = Pane::new(&self.plan.layout)?;
-                    if let Some(before) = self.carried.remove(&state.start) {
-                        pane.merge(&before)?;
-                    }
-                    pane.merge(&state.groups)?;
-                    self.carried.insert(state.start, pane.take_state()?);
+                    let all = self.carried.remove(&state.start).into_iter().chain([state.groups.clone()]);
+                    self.carried.insert(state.start, merged(&self.plan.layout, all.collect())?);
                     continue;
                 }
                 Some(end) => end,
             };
-            self.pane(PaneKey { slice: state.start, first_end })?.merge(&state.groups)?;
+            self.pane(PaneKey { slice: state.start, first_end })?.add(state)?;
         }
         Ok(())
     }
+}
+
+/// One state of several of the same window.
+pub(super) fn merged(layout: &Arc<PaneLayout>, mut states: Vec<RecordBatch>) -> Result<RecordBatch> {
+    if states.len() == 1
+        && let Some(only) = states.pop()
+    {
+        return Ok(only);
+    }
+    let mut pane = Pane::new(layout)?;
+    states.iter().try_for_each(|state| pane.merge(state))?;
+    pane.take_state()
 }

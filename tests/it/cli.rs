@@ -327,3 +327,17 @@ fn sigterm_ends_with_everything_delivered_and_what_a_changed_query_may_do() {
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.err.contains("has run to its end"), "{said:?}");
 }
+
+#[test]
+fn the_demo_finds_what_it_generated() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, log) = (folder.path().join("demo"), folder.path().join("log"));
+    // Longer than until the job looks around for new topics, which the demo's mock cluster leaves without an answer.
+    let load = ["--events", "20000", "--seconds", "15", "--folder", place.to_str().unwrap()];
+    let mut demo = Running::start(["demo", "--parquet"].into_iter().chain(load), &log);
+    assert_eq!(demo.wait(), 0);
+    let said = demo.log();
+    for part in ["✓ changelog: 20,000 events, each once", "✓ windows:", "✓ mirror:", "✓ dead letters: none"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}

@@ -47,15 +47,20 @@ pub(super) async fn run(args: &ExportArgs) -> Result<()> {
     let text = format!("{:#}\n", manifest_json(&found.outline.manifest)?);
     std::fs::write(&manifest, &text).map_err(|error| failed(&manifest, error))?;
     written.push(("manifest.json".to_owned(), text.len() as u64));
-    for (place, part) in found.outline.parts.iter().enumerate().filter(|(_, part)| part.bytes > 0) {
-        // Several parts may hold the same: kept rows have one for each partition.
-        let name = format!("{place:04}-{}.arrows", name(part.holds));
+    // Several parts may hold the same: kept rows have one for each partition.
+    let own = found.outline.parts.iter().enumerate();
+    let mut parts: Vec<_> =
+        own.map(|(place, part)| (format!("{place:04}-{}", name(part.holds)), &found.file, part)).collect();
+    let beside = found.store.beside(&found.outline.manifest).await?.map_err(Error::config)?;
+    for (file, of_file) in &beside {
+        let named = of_file.iter().enumerate();
+        parts.extend(named.map(|(place, part)| (format!("{}-{place:04}", file.name()), file, part)));
+    }
+    for (name, file, part) in parts.into_iter().filter(|(_, _, part)| part.bytes > 0) {
+        let name = format!("{name}.arrows");
         let path = folder.join(&name);
-        let mut file = File::create_new(&path).map_err(|error| failed(&path, error))?;
-        found
-            .store
-            .copy(&found.file, part, |bytes| file.write_all(bytes).map_err(|error| failed(&path, error)))
-            .await?;
+        let mut to = File::create_new(&path).map_err(|error| failed(&path, error))?;
+        found.store.copy(file, part, |bytes| to.write_all(bytes).map_err(|error| failed(&path, error))).await?;
         written.push((name, part.bytes));
     }
     if args.json {
