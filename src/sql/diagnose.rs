@@ -211,6 +211,11 @@ fn unknown_function(function: &str, known: &Known) -> String {
              GROUP BY window_start, window_end, or as in Spark GROUP BY window(time_column, '5 minutes')"
         );
     }
+    if function.eq_ignore_ascii_case("proctime") {
+        return "PROCTIME() is no expression of rows: it is the time of a window, FROM TUMBLE(table, PROCTIME(), …), or a column of a table \
+                without WATERMARK, name AS PROCTIME()"
+            .to_owned();
+    }
     format!("function \"{function}\" is not known{}", suggestion(function, known.functions.iter().map(String::as_str)))
 }
 

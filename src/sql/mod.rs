@@ -41,6 +41,7 @@ mod table_options;
 pub mod text;
 mod tokens;
 mod trace;
+mod twins;
 pub mod types;
 mod unnest;
 mod warnings;
