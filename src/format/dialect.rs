@@ -18,6 +18,8 @@ pub(crate) struct Dialect {
     pub(crate) times: Times,
     /// Whether everything is text, so that an integer in it stands for a number, as in CSV.
     pub(crate) untyped: bool,
+    /// Whether objects are columns of text alone, as in Avro.
+    pub(crate) flat: bool,
     /// Whether Debezium's own forms occur: what stands for a value that did not change, decimals with their scale beside
     /// them.
     pub(crate) debezium: bool,
@@ -97,6 +99,7 @@ impl Dialect {
                 }
             },
             untyped: false,
+            flat: false,
             debezium: true,
         })
     }

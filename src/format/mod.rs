@@ -81,6 +81,9 @@ pub fn is_changelog(format: &str) -> bool {
     format.starts_with("debezium-") || matches!(format, "maxwell-json" | "canal-json")
 }
 
+/// Flink's option by which a record without a field is an error.
+const FAIL_ON_MISSING: &str = "json.fail-on-missing-field";
+
 /// The options of all formats: those that a misspelt one is compared with.
 pub const OPTIONS: &[&str] = &[
     "format",
@@ -116,6 +119,11 @@ pub const OPTIONS: &[&str] = &[
     "debezium-json.timestamp-format.standard",
     "json.ignore-parse-errors",
     "json.timestamp-format.standard",
+    FAIL_ON_MISSING,
+    "json.map-null-key.mode",
+    "json.map-null-key.literal",
+    "json.encode.decimal-as-plain-number",
+    "json.decode.json-parser.enabled",
     "maxwell-json.ignore-parse-errors",
     "maxwell-json.timestamp-format.standard",
     "canal-json.ignore-parse-errors",
@@ -158,10 +166,17 @@ fn decoder_on(options: &Options, spec: &DecodeSpec, isa: Isa) -> Result<Box<dyn 
         }
         "maxwell-json" => Box::new(MaxwellJson::new(assembly(Dialect::default())?, isa)),
         "canal-json" => Box::new(CanalJson::new(assembly(Dialect::default())?, isa)),
+        "json" if options.get(FAIL_ON_MISSING) == Some("true") => {
+            return Err(options.invalid(
+                FAIL_ON_MISSING,
+                "true",
+                "'false', and NOT NULL at the columns that a record must have",
+            ));
+        }
         // The filesystem's source turns the rows of Parquet files into lines of JSON.
         "json" | "parquet" => Box::new(PlainJson::new(assembly(Dialect::default())?, isa)),
         "debezium-avro-confluent" | "avro-confluent" | "avro" => {
-            let dialect = Dialect { debezium: format.starts_with("debezium"), ..Dialect::default() };
+            let dialect = Dialect { debezium: format.starts_with("debezium"), flat: true, ..Dialect::default() };
             avro::decoder(options, format, spec, assembly(dialect)?)?
         }
         "csv" => {

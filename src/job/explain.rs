@@ -262,6 +262,11 @@ fn stage_lines(stages: &[Stage]) -> Vec<String> {
                 format!("computes {}", expressions.iter().map(|it| it.to_string()).collect::<Vec<_>>().join(", "))
             }
             Stage::Lookup(lookup) => lookup_line(lookup),
+            Stage::Unnest(unnest) => {
+                let items =
+                    if unnest.keeps_empty { "item of its array, or once with NULL" } else { "item of its array" };
+                format!("gives each row once for each {items}")
+            }
             Stage::Windows(RowWindows { windows, .. }) => {
                 format!("adds the bounds of its window to each row ({windows}), once for each that it is in")
             }

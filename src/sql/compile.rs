@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DFSchema, DFSchemaRef};
+use datafusion::common::{DFSchema, DFSchemaRef, NullHandling};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan};
 use datafusion::optimizer::Optimizer;
@@ -25,12 +25,13 @@ use super::lookup::{Noted, is_small, refuse_alone, refuse_current, sides};
 use super::pipeline::{Feed, Pipeline, Work};
 use super::refusal::{Result, not_row_wise, refuse, refuse_at};
 use super::relation::{Reading, StreamTable};
-use super::trace::{same_instants, trace};
+use super::trace::{passed_by, same_instants, trace};
 use super::window_node::WindowNode;
 use super::windowed;
 use crate::window::assigner::Windows;
 use crate::window::row_windows::RowWindows;
 use crate::window::stage::Stage;
+use crate::window::unnest::Unnest;
 
 /// Compiles the plan of an INSERT's query. `target` is what it fills.
 pub fn compile(
@@ -93,8 +94,9 @@ pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::TableScan(_) => true,
         LogicalPlan::Extension(_)
-            if window_node(plan)
-                .is_some_and(|it| it.duplicates.is_some() || matches!(it.windows, Windows::Session { .. })) =>
+            if window_node(plan).is_some_and(|it| {
+                it.duplicates.is_some() || matches!(it.windows, Windows::Session { .. }) || has_current_rows(&it.input)
+            }) =>
         {
             false
         }
@@ -104,7 +106,16 @@ pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
         | LogicalPlan::Union(_)
         | LogicalPlan::Extension(_) => plan.inputs().into_iter().all(is_row_wise),
         LogicalPlan::Join(join) => sides(join).is_some_and(|sides| is_row_wise(sides.stream)),
+        LogicalPlan::Unnest(_) => row_wise_input(plan).is_some_and(is_row_wise),
         _ => false,
+    }
+}
+
+/// Whether rows of it may be taken back: the rows of their windows are known when these have closed.
+fn has_current_rows(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => stream_table(scan).is_ok_and(|stream| stream.reading == Reading::Table),
+        other => other.inputs().into_iter().any(has_current_rows),
     }
 }
 
@@ -163,11 +174,9 @@ impl RowWise<'_> {
             if stream.reading == Reading::Table {
                 refuse_current::<()>(&branch.stages, &stream.table)?;
             }
-            let has_windows = branch.stages.iter().any(|stage| matches!(stage, Stage::Windows(_)));
-            if stream.reading == Reading::Table && (has_windows || branches.len() > 1) {
-                let what = if has_windows { "a window without an aggregation" } else { "UNION ALL" };
+            if stream.reading == Reading::Table && branches.len() > 1 {
                 return refuse(format!(
-                    "{what} is not for the current rows of a table, here \"{0}\"; read its change events: CHANGES({0})",
+                    "UNION ALL is not for the current rows of a table, here \"{0}\"; read its change events: CHANGES({0})",
                     stream.table.name
                 ));
             }
@@ -196,6 +205,7 @@ impl RowWise<'_> {
                 return Ok(all);
             }
             LogicalPlan::Join(join) => column.and_then(|at| sides(join)?.of_stream(at)),
+            LogicalPlan::Unnest(unnest) => column.and_then(|at| passed_by(unnest, at)),
             LogicalPlan::Projection(projection) => column.and_then(|at| same_instants(projection.expr.get(at)?, plan)),
             LogicalPlan::Extension(_) => {
                 column.filter(|at| window_node(plan).is_some_and(|it| *at < it.input.schema().fields().len()))
@@ -234,6 +244,12 @@ impl RowWise<'_> {
                 Some(Stage::Project(expressions.collect::<Result<_>>()?, schema))
             }
             LogicalPlan::Join(join) => sides(join).map(|sides| self.lookup(&sides)).transpose()?,
+            LogicalPlan::Unnest(unnest) => Some(Stage::Unnest(Unnest {
+                columns: unnest.dependency_indices.clone(),
+                arrays: unnest.list_type_columns.iter().map(|(at, _)| *at).collect(),
+                keeps_empty: unnest.options.null_handling == NullHandling::PreserveAndExpandEmpty,
+                schema: Arc::new(unnest.schema.as_arrow().clone()),
+            })),
             _ => None,
         })
     }
@@ -245,13 +261,20 @@ impl RowWise<'_> {
     }
 }
 
-/// What a filter, a projection, an alias or a join with a small table gets its rows from.
+/// What a filter, a projection, an alias, a join with a small table or UNNEST gets its rows from.
 fn row_wise_input(plan: &LogicalPlan) -> Option<&LogicalPlan> {
     match plan {
         LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) | LogicalPlan::Projection(_) => {
             plan.inputs().into_iter().next()
         }
         LogicalPlan::Join(join) => sides(join).map(|sides| sides.stream),
+        // Arrays, each of one depth.
+        LogicalPlan::Unnest(unnest) => {
+            let is_plain = unnest.struct_type_columns.is_empty()
+                && unnest.list_type_columns.iter().all(|(_, list)| list.depth == 1)
+                && unnest.options.null_handling != NullHandling::Preserve;
+            is_plain.then_some(unnest.input.as_ref())
+        }
         _ => None,
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::sql::sqlparser::ast::{DataType as SqlType, Expr as SqlExpr, Ident};
-use datafusion::sql::sqlparser::tokenizer::{Location, Token};
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, DataType as SqlType, Expr as SqlExpr, Ident, StructBracketKind, StructField,
+};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::catalog::{Table, Watermark};
 use super::computed::Written;
@@ -13,6 +15,7 @@ use super::diagnose::unknown_column;
 use super::interval::interval_millis;
 use super::metadata::{Metadata, MetadataOf, metadata};
 use super::names::Names;
+use super::other_names::cast_to;
 use super::processing_time;
 use super::table_options::check_options;
 use super::tokens::StatementReader;
@@ -39,16 +42,20 @@ impl StatementReader<'_> {
         if self.take_words(&["COMMENT"]) {
             self.string("the table's comment")?;
         }
+        // RisingWave's word for rows that are only added, which the format says here.
+        self.take_words(&["APPEND", "ONLY"]);
         if !self.take_words(&["WITH"]) {
             let message = format!(
-                "expected WITH, found {}; a table says where it is: WITH ('connector' = 'kafka', …)",
+                "expected WITH, found {}; a table says where it is: WITH ('connector' = 'kafka', …); a query with a name is a CREATE VIEW",
                 self.found()
             );
             return Err(self.error(message).into());
         }
         let (options, option_places) = self.options(&name)?;
         let (options, option_places) = self.plain_options(&options, option_places)?;
-        self.end()?;
+        if !self.is_word("AS") {
+            self.end()?;
+        }
         let table = self.checked(definition, name, options, place, option_places)?;
         check_options(&table)?;
         Ok(table)
@@ -96,6 +103,9 @@ impl StatementReader<'_> {
             self.take_words(&["VIRTUAL"]);
             table.metadata.push((name.clone(), key, key_place));
         }
+        if self.take_words(&["GENERATED", "ALWAYS", "AS"]) {
+            return self.generated(table, &name, place, &field);
+        }
         let mut nullable = true;
         loop {
             if self.take_words(&["NOT", "NULL"]) {
@@ -136,18 +146,69 @@ impl StatementReader<'_> {
         Ok(())
     }
 
-    /// The parser's dialect writes MAP(key, value) alone; Flink writes MAP<key, value>.
+    /// After `name type GENERATED ALWAYS AS`: standard SQL's computed column, whose type is declared.
+    fn generated(&mut self, table: &mut TableDefinition, name: &str, place: Location, field: &Field) -> Result<()> {
+        if self.tokens.get(self.at).map(|it| &it.token) != Some(&Token::LParen) {
+            return Err(self.error(format!("expected `(` and an expression, found {}", self.found())).into());
+        }
+        self.computed(table, name, place)?;
+        if let Some(written) = table.written.last_mut().filter(|written| written.name == name) {
+            written.expression = cast_to(&written.expression, &field.data_type().to_string());
+        }
+        let _ = self.take_words(&["STORED"]) || self.take_words(&["VIRTUAL"]);
+        Ok(())
+    }
+
+    /// Nested types, which the parser's dialect writes otherwise: `ARRAY<type>`, `MAP<key, value>`, `ROW<name type, …>` or `STRUCT<…>`.
     fn data_type(&mut self) -> Result<SqlType> {
         let next = self.tokens.get(self.at + 1).map(|next| &next.token);
-        if !self.is_word("MAP") || next != Some(&Token::Lt) {
-            return self.parse(|parser| parser.parse_data_type());
+        let (is_nested, is_row) = (next == Some(&Token::Lt), matches!(next, Some(Token::Lt | Token::LParen)));
+        if is_nested && self.take_words(&["MAP"]) {
+            self.at += 1;
+            let key = self.data_type()?;
+            self.expect(&Token::Comma)?;
+            let value = self.data_type()?;
+            self.close_type()?;
+            return Ok(SqlType::Map(Box::new(key), Box::new(value)));
         }
-        self.at += 2;
-        let key = self.data_type()?;
-        self.expect(&Token::Comma)?;
-        let value = self.data_type()?;
-        self.expect(&Token::Gt)?;
-        Ok(SqlType::Map(Box::new(key), Box::new(value)))
+        if is_nested && self.take_words(&["ARRAY"]) {
+            self.at += 1;
+            let element = self.data_type()?;
+            self.close_type()?;
+            return Ok(SqlType::Array(ArrayElemTypeDef::AngleBracket(Box::new(element))));
+        }
+        if is_row && (self.take_words(&["ROW"]) || self.take_words(&["STRUCT"])) {
+            let is_angle = self.take(&Token::Lt) || !self.take(&Token::LParen);
+            let mut fields = Vec::new();
+            loop {
+                let name = Ident::new(self.name("the name of a field")?);
+                self.take(&Token::Colon);
+                let field_type = self.data_type()?;
+                let _ = self.take_words(&["NOT", "NULL"]) || self.take_words(&["NULL"]);
+                fields.push(StructField { field_name: Some(name), field_type, options: None });
+                if !self.take(&Token::Comma) {
+                    break;
+                }
+            }
+            if is_angle {
+                self.close_type()?
+            } else {
+                self.end_of_list("another field")?
+            }
+            return Ok(SqlType::Struct(fields, StructBracketKind::AngleBrackets));
+        }
+        self.parse(|parser| parser.parse_data_type())
+    }
+
+    /// The `>` at the end of a type; `>>` is two of them.
+    fn close_type(&mut self) -> Result<()> {
+        match self.tokens.get_mut(self.at) {
+            Some(TokenWithSpan { token: token @ Token::ShiftRight, .. }) => {
+                *token = Token::Gt;
+                Ok(())
+            }
+            _ => self.expect(&Token::Gt),
+        }
     }
 
     fn refuse_second_key(&self, table: &TableDefinition, place: Location) -> Result<()> {
@@ -163,7 +224,12 @@ impl StatementReader<'_> {
     fn watermark(&mut self, fields: &[Field]) -> Result<Watermark> {
         let column_place = self.place();
         let column = self.name("the column with the event time")?;
-        self.expect_word("AS")?;
+        if !self.take_words(&["AS"]) {
+            let found = self.found();
+            let message =
+                format!("expected AS, found {found}; say how late rows may come: AS {column} - INTERVAL '5' SECOND");
+            return Err(self.error(message).into());
+        }
         let place = self.place();
         let expression = self.parse(|parser| parser.parse_expr())?;
         let is_known = fields.is_empty() || fields.iter().any(|field| field.name().eq_ignore_ascii_case(&column));
@@ -190,7 +256,7 @@ impl StatementReader<'_> {
         let mut places = BTreeMap::new();
         loop {
             let place = self.place();
-            let name = self.string("an option's name, such as 'connector'")?;
+            let name = self.option_name()?;
             self.expect(&Token::Eq)?;
             let value = self.string("the option's value, in single quotes")?;
             if values.insert(name.clone(), value).is_some() {
@@ -203,6 +269,19 @@ impl StatementReader<'_> {
         }
         self.end_of_list("another option")?;
         Ok((Options::new(table, values), places))
+    }
+
+    /// In quotes, or bare as in PostgreSQL: `connector`, `properties.group.id`.
+    fn option_name(&mut self) -> Result<String> {
+        let what = "an option's name, such as 'connector'";
+        let Some(TokenWithSpan { token: Token::Word(_), .. }) = self.tokens.get(self.at) else {
+            return self.string(what);
+        };
+        let mut name = self.name(what)?;
+        while self.take(&Token::Period) {
+            name = format!("{name}.{}", self.name(what)?);
+        }
+        Ok(name)
     }
 
     /// Checks what a table's parts say of each other.
@@ -345,6 +424,7 @@ fn watermark_delay(expression: &SqlExpr, column: &str) -> Result<i64, String> {
     use datafusion::sql::sqlparser::ast::BinaryOperator::Minus;
     let is_column = |expression: &SqlExpr| matches!(expression, SqlExpr::Identifier(Ident { value, .. }) if value.eq_ignore_ascii_case(column));
     match expression {
+        SqlExpr::Nested(inner) => watermark_delay(inner, column),
         expression if is_column(expression) => Ok(0),
         SqlExpr::BinaryOp { left, op: Minus, right } if is_column(left) => match interval_millis(right)? {
             delay @ 0.. => Ok(delay),

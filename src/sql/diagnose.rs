@@ -137,6 +137,22 @@ fn explain(error: &DataFusionError, known: &Known) -> Explained {
         let operator = operation.split(' ').nth(1).unwrap_or_default();
         return at(operator, format!("cannot compute {}; CAST one side to a type that fits", sql_words(operation)));
     }
+    if let Some((columns, names)) = message
+        .strip_prefix("Source table contains ")
+        .and_then(|rest| rest.strip_suffix(" names given as column alias")?.split_once(" columns but only "))
+    {
+        return named(format!(
+            "the query gives {columns} columns, and {names} names are given for them; name each of them"
+        ));
+    }
+    if message.starts_with("FETCH clause is not supported") {
+        return at(
+            "FETCH",
+            "FETCH is FETCH FIRST n ROWS ONLY; those with equal values too are RANK() OVER (PARTITION BY window_start, window_end \
+             ORDER BY …) and WHERE … <= n"
+                .into(),
+        );
+    }
     if message.starts_with("Aggregate functions are not allowed in the WHERE clause") {
         return at("WHERE", "an aggregate is not known yet in WHERE, which looks at single rows; use HAVING".into());
     }
@@ -194,6 +210,11 @@ fn unknown_function(function: &str, known: &Known) -> String {
             "{function}(…) does not stand in an expression; write FROM TUMBLE(table, time_column, INTERVAL '5' MINUTE) … \
              GROUP BY window_start, window_end, or as in Spark GROUP BY window(time_column, '5 minutes')"
         );
+    }
+    if function.eq_ignore_ascii_case("proctime") {
+        return "PROCTIME() is no expression of rows: it is the time of a window, FROM TUMBLE(table, PROCTIME(), …), or a column of a table \
+                without WATERMARK, name AS PROCTIME()"
+            .to_owned();
     }
     format!("function \"{function}\" is not known{}", suggestion(function, known.functions.iter().map(String::as_str)))
 }

@@ -22,12 +22,13 @@ type Function = fn(&[ArrayRef]) -> Result<ArrayRef>;
 pub(super) fn register(context: &SessionContext) {
     let time = || DataType::Timestamp(TimeUnit::Millisecond, None);
     let (text, number) = (|| DataType::Utf8, || DataType::Int64);
-    let all: [(&str, Vec<DataType>, DataType, Function); 5] = [
+    let all: [(&str, Vec<DataType>, DataType, Function); 6] = [
         ("timestampdiff", vec![text(), time(), time()], number(), difference),
         ("timestampadd", vec![text(), number(), time()], time(), sum),
         ("json_value", vec![text(), text()], text(), |arguments| json(arguments, scalar_text)),
         ("json_query", vec![text(), text()], text(), |arguments| json(arguments, nested_text)),
         ("get_json_object", vec![text(), text()], text(), |arguments| json(arguments, any_text)),
+        ("json_get", vec![text(), text()], text(), |arguments| json(arguments, |value| Some(value.to_string()))),
     ];
     for (name, arguments, result, function) in all {
         context.register_udf(create_udf(name, arguments, result, Volatility::Immutable, columnar(function)));

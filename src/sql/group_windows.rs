@@ -36,6 +36,12 @@ fn rewrite_one(query: &mut Query) -> Result<(), Mistake> {
     let Some(window) = found else { return Ok(()) };
     let mut bounds = Bounds { window };
     for item in &mut select.projection {
+        // The window itself, as a struct.
+        if let SelectItem::UnnamedExpr(expression) | SelectItem::ExprWithAlias { expr: expression, .. } = item
+            && spark_window(expression)?.is_some()
+        {
+            continue;
+        }
         if let SelectItem::UnnamedExpr(expression) = item
             && let Some(column) = bounds.column(expression)
         {
@@ -57,6 +63,9 @@ fn spark_window(group: &mut Expr) -> Result<Option<&'static str>, Mistake> {
     };
     let span = function.name.span();
     let FunctionArguments::List(list) = &mut function.args else { return Ok(None) };
+    if function.over.is_some() {
+        return Ok(None);
+    }
     if list.args.len() != count {
         let usage = match name {
             "HOP" => "HOP(time, INTERVAL '1' MINUTE, INTERVAL '5' MINUTE)",

@@ -159,9 +159,14 @@ impl Unit {
     }
 }
 
-/// `5 minutes`, `1 hour 30 minutes`, `2 months`.
+/// `5 minutes`, `1 hour 30 minutes`, `2 months`, and PostgreSQL's `01:30:00`.
 fn text_span(text: &str) -> Option<Span> {
     let words: Vec<_> = text.split_whitespace().collect();
+    if let [clock] = words.as_slice()
+        && clock.split(':').count() == 3
+    {
+        return text_span(&qualified(clock, "HOUR", "SECOND")?);
+    }
     if words.is_empty() || words.len() % 2 != 0 {
         return None;
     }
@@ -207,6 +212,9 @@ mod tests {
             ("INTERVAL '1-2' YEAR TO MONTH", Some(Span::Months(14))),
             ("INTERVAL '1:2:3' HOUR TO MINUTE", None),
             ("INTERVAL '1' MINUTE TO SECOND", None),
+            ("INTERVAL '01:30:00'", Some(Span::Fixed(5_400_000))),
+            ("INTERVAL '00:00:00.25'", Some(Span::Fixed(250))),
+            ("INTERVAL '01:30'", None),
             ("INTERVAL 'five minutes'", None),
             ("INTERVAL '99999999999999999999' DAY", None),
             ("'5 minutes'", None),

@@ -236,8 +236,18 @@ impl RowWise<'_> {
 /// The small tables that a query has come by.
 pub(super) type Noted = RefCell<Vec<Arc<SmallTable>>>;
 
-/// Refuses the current rows of a table as the stream of such a join.
+/// Refuses the current rows of a table as the stream of such a join, and of what else makes several rows of one.
 pub(super) fn refuse_current<T>(stages: &[Stage], table: &Table) -> Result<Option<T>> {
+    if stages.iter().any(|stage| matches!(stage, Stage::Unnest(_))) {
+        return refuse_at(
+            &["UNNEST"],
+            format!(
+                "UNNEST is not for the current rows of a table, here \"{0}\", which have one row for each key; read its change events: \
+                 CHANGES({0})",
+                table.name
+            ),
+        );
+    }
     let Some(lookup) = stages.iter().find_map(|stage| match stage {
         Stage::Lookup(lookup) => Some(lookup),
         _ => None,

@@ -2,8 +2,26 @@
 
 use std::collections::BTreeSet;
 
+use datafusion::arrow::datatypes::{DataType, Fields};
+
 use super::catalog::{IMAGES, METADATA, Script};
 use crate::window::aggregate::WINDOW_COLUMNS;
+
+/// Adds the names of columns and of the fields inside them.
+fn add<'a>(fields: &'a Fields, names: &mut Vec<&'a str>) {
+    for field in fields {
+        names.push(field.name());
+        match field.data_type() {
+            DataType::Struct(inner) => add(inner, names),
+            DataType::List(item) => {
+                if let DataType::Struct(inner) = item.data_type() {
+                    add(inner, names);
+                }
+            }
+            _ => {}
+        }
+    }
+}
 
 /// A set of defined names.
 #[derive(Debug, Default)]
@@ -18,9 +36,10 @@ impl Names {
     /// All names of tables, views and columns of a script, and those that windows and `CHANGES` add.
     pub(crate) fn of(script: &Script) -> Self {
         let tables = script.tables.values();
-        let columns = tables.flat_map(|table| table.columns.fields().iter().map(|field| field.name().as_str()));
+        let mut columns = Vec::new();
+        tables.for_each(|table| add(table.columns.fields(), &mut columns));
         let relations = script.tables.keys().chain(script.views.iter().map(|view| &view.name)).map(String::as_str);
-        Self::new(columns.chain(relations).chain(METADATA).chain(IMAGES).chain(WINDOW_COLUMNS))
+        Self::new(columns.into_iter().chain(relations).chain(METADATA).chain(IMAGES).chain(WINDOW_COLUMNS))
     }
 
     /// The defined name that `written` means: itself, or the only one that differs in case alone.

@@ -222,6 +222,22 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
             let group = rest.first().cloned().unwrap_or_else(|| number(0));
             Some(call("array_element", span, vec![found, plus(&group, 1)]))
         }
+        ("percentile_disc", Some([fraction])) => percentile_disc(function, fraction, span),
+        ("group_concat", _) => {
+            if let FunctionArguments::List(list) = &mut function.args
+                && list.args.len() == 1
+            {
+                let is_separator =
+                    |clause: &FunctionArgumentClause| matches!(clause, FunctionArgumentClause::Separator(_));
+                let between = match list.clauses.iter().position(is_separator).map(|at| list.clauses.remove(at)) {
+                    Some(FunctionArgumentClause::Separator(between)) => Expr::Value(between),
+                    _ => text(","),
+                };
+                list.args.push(argument(between));
+            }
+            rename(function, "string_agg");
+            None
+        }
         ("mod", Some([left, right])) => {
             let (left, right) = (Box::new(nested(left)), Box::new(nested(right)));
             Some(nested(&Expr::BinaryOp { left, op: BinaryOperator::Modulo, right }))
@@ -265,6 +281,24 @@ fn rewrite_function(expression: &mut Expr) -> Result<(), Mistake> {
     Ok(())
 }
 
+/// The first value at which so many of all have come: `array_agg(v ORDER BY v)[ceil(fraction * count(v))]`.
+fn percentile_disc(function: &Function, fraction: &Expr, span: Span) -> Option<Expr> {
+    let [order] = function.within_group.as_slice() else { return None };
+    let mut values = function.clone();
+    values.within_group = Vec::new();
+    let clauses = vec![FunctionArgumentClause::OrderBy(vec![order.clone()])];
+    values.args = list(vec![argument(order.expr.clone())], clauses);
+    leave_out_nulls(&mut values, &order.expr);
+    let mut count = values.clone();
+    count.args = list(vec![argument(order.expr.clone())], Vec::new());
+    rename(&mut values, "array_agg");
+    rename(&mut count, "count");
+    let (left, right) = (Box::new(nested(fraction)), Box::new(Expr::Function(count)));
+    let place = call("ceil", span, vec![Expr::BinaryOp { left, op: BinaryOperator::Multiply, right }]);
+    let place = cast_to(&call("greatest", span, vec![place, number(1)]), "Int64");
+    Some(call("array_element", span, vec![Expr::Function(values), place]))
+}
+
 /// Spark's aggregates of this kind pass over nulls.
 fn leave_out_nulls(function: &mut Function, value: &Expr) {
     let known = Expr::IsNotNull(Box::new(nested(value)));
@@ -295,7 +329,8 @@ fn list(args: Vec<FunctionArg>, clauses: Vec<FunctionArgumentClause>) -> Functio
     FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses })
 }
 
-fn call(name: &str, span: Span, arguments: Vec<Expr>) -> Expr {
+/// A call of a function.
+pub(super) fn call(name: &str, span: Span, arguments: Vec<Expr>) -> Expr {
     Expr::Function(Function {
         name: ObjectName(vec![ObjectNamePart::Identifier(Ident::with_span(span, name))]),
         uses_odbc_syntax: false,
@@ -308,7 +343,8 @@ fn call(name: &str, span: Span, arguments: Vec<Expr>) -> Expr {
     })
 }
 
-fn text(text: &str) -> Expr {
+/// A text in quotes.
+pub(super) fn text(text: &str) -> Expr {
     Expr::value(Value::SingleQuotedString(text.to_owned()))
 }
 
@@ -351,7 +387,8 @@ fn interval_of(words: &str) -> Expr {
     })
 }
 
-fn cast_to(expression: &Expr, data_type: &str) -> Expr {
+/// `arrow_cast(expression, type)`.
+pub(super) fn cast_to(expression: &Expr, data_type: &str) -> Expr {
     call("arrow_cast", Span::empty(), vec![expression.clone(), text(data_type)])
 }
 

@@ -67,6 +67,7 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
 /// Compiles a script. Where something is still to come (`is_waiting`), there need be no INSERT.
 pub(super) async fn compile_script(mut script: Script, files: &[File], is_waiting: bool) -> Result<Query> {
     processing_time::offer(&mut script);
+    super::twins::tell_apart(&mut script);
     let context = context()?;
     let functions = functions(&context);
     let known = Known { tables: Vec::new(), functions: functions.clone() };

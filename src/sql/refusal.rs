@@ -126,8 +126,7 @@ pub(super) fn without_window<T>(scan: &LogicalPlan, above: Option<&LogicalPlan>)
 pub(super) fn check_above(plan: &LogicalPlan, origins: &Origins<'_>) -> Result<()> {
     let missing = |input: &LogicalPlan, bounds: &[usize]| missing_in_any(bounds, &windows_below(input, origins));
     let by_window = |input: &LogicalPlan, expressions: &[Expr]| {
-        let bounds: Vec<_> = expressions.iter().filter_map(|it| origins.bound_of(input, it)).collect();
-        missing(input, &bounds.iter().map(|it| it.bound).collect::<Vec<_>>())
+        missing(input, &expressions.iter().flat_map(|it| origins.bounds_of(input, it)).collect::<Vec<_>>())
     };
     match plan {
         LogicalPlan::Aggregate(it) => {
@@ -159,8 +158,8 @@ pub(super) fn check_above(plan: &LogicalPlan, origins: &Origins<'_>) -> Result<(
         }
         LogicalPlan::Distinct(it) => {
             let input = it.input();
-            let bounds = (0..input.schema().fields().len()).filter_map(|at| origins.bound(input, at));
-            let bounds = bounds.map(|it| it.bound).collect::<Vec<_>>();
+            let columns = input.schema().columns().into_iter().map(Expr::Column);
+            let bounds: Vec<_> = columns.flat_map(|it| origins.bounds_of(input, &it)).collect();
             if let Some(missing) = missing(input, &bounds) {
                 return refuse_at(
                     &["DISTINCT", "UNION"],
@@ -176,8 +175,12 @@ pub(super) fn check_above(plan: &LogicalPlan, origins: &Origins<'_>) -> Result<(
 
 /// The windows of the inputs below, each kind once.
 fn windows_below(plan: &LogicalPlan, origins: &Origins<'_>) -> Vec<Windows> {
+    windows_below_any(&[plan], origins)
+}
+
+fn windows_below_any(plans: &[&LogicalPlan], origins: &Origins<'_>) -> Vec<Windows> {
     let mut found = Vec::new();
-    let below = inputs_below(plan);
+    let below: Vec<_> = plans.iter().flat_map(|plan| inputs_below(plan)).collect();
     for input in origins.0.iter().filter(|input| below.contains(&input.rows.number())) {
         if !found.contains(&input.windows) {
             found.push(input.windows);
@@ -228,12 +231,14 @@ fn check_join(join: &Join, origins: &Origins<'_>) -> Result<()> {
         _ => None,
     });
     let of = |one: &Expr, other: &Expr| {
-        let (one, other) = (origins.bound_of(&join.left, one)?.bound, origins.bound_of(&join.right, other)?.bound);
-        (one == other).then_some(one)
+        let (one, other) = (origins.bounds_of(&join.left, one), origins.bounds_of(&join.right, other));
+        (one == other && !one.is_empty()).then_some(one)
     };
     let pairs = join.on.iter().map(|(one, other)| (one, other)).chain(in_filter);
-    let bounds: Vec<_> = pairs.filter_map(|(one, other)| of(one, other).or_else(|| of(other, one))).collect();
-    if !has_both(&bounds) {
+    let bounds = pairs.filter_map(|(one, other)| of(one, other).or_else(|| of(other, one)));
+    let bounds: Vec<usize> = bounds.flatten().collect();
+    // Where one column tells windows apart, one is enough.
+    if missing_in_any(&bounds, &windows_below_any(&[&join.left, &join.right], origins)).is_some() {
         return refuse_at(
             &places,
             "a join of windows is of each window with the same window, or it would keep endless state; write \

@@ -89,7 +89,17 @@ fn rewrite_one(query: &mut Query) -> Result<(), Mistake> {
     let Some((data, alias)) = as_argument(table) else {
         return wrong("a window in GROUP BY needs a query over a table, CHANGES(table) or a sub-query");
     };
-    let windowed = window_table(name, data, arguments, &others, start)?;
+    // In the arguments of a table function, its table has no name.
+    let own = alias.as_ref().map(|alias| alias.name.value.clone()).or_else(|| match &data {
+        Expr::Identifier(table) => Some(table.value.clone()),
+        _ => None,
+    });
+    let (mut arguments, mut keys) = (arguments, others.clone());
+    if let Some(table) = own {
+        let _ = arguments.visit(&mut Unqualified { table: &table });
+        let _ = keys.visit(&mut Unqualified { table: &table });
+    }
+    let windowed = window_table(name, data, arguments, &keys, start)?;
     let mut select_from = from.clone();
     select_from.relation = function_table(windowed.0, windowed.1, alias, function.name.span());
     select.from = vec![select_from];
@@ -236,6 +246,25 @@ fn call(name: ObjectName, args: Vec<FunctionArg>) -> Expr {
 fn function_table(name: &str, args: Vec<FunctionArg>, alias: Option<TableAlias>, span: Span) -> TableFactor {
     let name = ObjectName(vec![ObjectNamePart::Identifier(Ident::with_span(span, name))]);
     TableFactor::Function { lateral: false, name, args, with_ordinality: false, alias }
+}
+
+/// Takes a table's name from before its columns.
+struct Unqualified<'a> {
+    table: &'a str,
+}
+
+impl VisitorMut for Unqualified<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expression: &mut Expr) -> ControlFlow<()> {
+        if let Expr::CompoundIdentifier(names) = expression
+            && let [table, column] = names.as_slice()
+            && table.value == self.table
+        {
+            *expression = Expr::Identifier(column.clone());
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Replaces uses of the window by its columns.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::JoinType;
 use datafusion::datasource::DefaultTableSource;
-use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan, Unnest};
 
 use super::closing::{ClosedInput, ClosedRows};
 use super::lookup::sides;
@@ -24,6 +24,10 @@ pub(super) fn trace(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, 
         LogicalPlan::SubqueryAlias(alias) => trace(&alias.input, column),
         LogicalPlan::Filter(filter) => trace(&filter.input, column),
         LogicalPlan::Projection(projection) => trace(&projection.input, passed_on(projection.expr.get(column)?, plan)?),
+        LogicalPlan::Unnest(unnest) => match passed_by(unnest, column) {
+            Some(at) => trace(&unnest.input, at),
+            None => Some((plan, column)),
+        },
         LogicalPlan::Join(join) => match sides(join) {
             Some(sides) => match sides.of_stream(column) {
                 Some(at) => trace(sides.stream, at),
@@ -33,6 +37,14 @@ pub(super) fn trace(plan: &LogicalPlan, column: usize) -> Option<(&LogicalPlan, 
         },
         bottom => (column < bottom.schema().fields().len()).then_some((bottom, column)),
     }
+}
+
+/// The column of the rows with arrays that a column of UNNEST is, if it is no item.
+pub(super) fn passed_by(unnest: &Unnest, column: usize) -> Option<usize> {
+    let at = *unnest.dependency_indices.get(column)?;
+    let is_item =
+        unnest.list_type_columns.iter().any(|(list, _)| *list == at) || unnest.struct_type_columns.contains(&at);
+    (!is_item).then_some(at)
 }
 
 /// The column of a projection's input that an expression of it is.
@@ -111,6 +123,7 @@ impl Origins<'_> {
                 keys => self.bound_of(&it.input, keys.get(column)?),
             },
             LogicalPlan::Projection(it) => self.bound_of(&it.input, it.expr.get(column)?),
+            LogicalPlan::Unnest(it) => self.bound(&it.input, passed_by(it, column)?),
             LogicalPlan::Window(it) if column < it.input.schema().fields().len() => self.bound(&it.input, column),
             LogicalPlan::SubqueryAlias(_)
             | LogicalPlan::Filter(_)
@@ -155,6 +168,10 @@ impl Origins<'_> {
     pub(super) fn bound_of(&self, plan: &LogicalPlan, expression: &Expr) -> Option<Bound> {
         match unaliased(expression) {
             Expr::Column(column) => self.bound(plan, plan.schema().maybe_index_of_column(column)?),
+            Expr::ScalarFunction(function) if function.name() == "get_field" => {
+                let [of, Expr::Literal(name, _)] = function.args.as_slice() else { return None };
+                self.part(plan, of, name.try_as_str()??)
+            }
             other => {
                 let alternatives = coalesced(other)?;
                 let mut bounds = alternatives.into_iter().map(|it| self.bound_of(plan, it));
@@ -170,6 +187,53 @@ impl Origins<'_> {
                 // Each row is of one input at least.
                 Some(Bound { nullable: all.nullable && all.inputs != inputs_below(plan), ..all })
             }
+        }
+    }
+
+    /// The window's columns that an expression over a plan's rows has: of the window as a struct, as in Spark, both.
+    pub(super) fn bounds_of(&self, plan: &LogicalPlan, expression: &Expr) -> Vec<usize> {
+        match self.bound_of(plan, expression) {
+            Some(bound) => vec![bound.bound],
+            None => ["start", "end"].iter().filter_map(|name| Some(self.part(plan, expression, name)?.bound)).collect(),
+        }
+    }
+
+    /// The same of a field of an expression that is a struct.
+    fn part(&self, plan: &LogicalPlan, expression: &Expr, name: &str) -> Option<Bound> {
+        match unaliased(expression) {
+            Expr::Column(column) => self.part_of_column(plan, plan.schema().maybe_index_of_column(column)?, name),
+            Expr::ScalarFunction(function) if function.name() == "named_struct" => {
+                let is_named =
+                    |it: &&[Expr]| matches!(&it[0], Expr::Literal(own, _) if own.try_as_str() == Some(Some(name)));
+                self.bound_of(plan, function.args.chunks_exact(2).find(is_named)?.get(1)?)
+            }
+            _ => None,
+        }
+    }
+
+    fn part_of_column(&self, plan: &LogicalPlan, column: usize, name: &str) -> Option<Bound> {
+        match plan {
+            LogicalPlan::Projection(it) => self.part(&it.input, it.expr.get(column)?, name),
+            LogicalPlan::Aggregate(it) => match it.group_expr.as_slice() {
+                [Expr::GroupingSet(_)] => None,
+                keys => self.part(&it.input, keys.get(column)?, name),
+            },
+            LogicalPlan::Window(it) if column < it.input.schema().fields().len() => {
+                self.part_of_column(&it.input, column, name)
+            }
+            LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Distinct(_) => self.part_of_column(plan.inputs().first()?, column, name),
+            LogicalPlan::Join(it) if it.join_type == JoinType::Inner => {
+                let left = it.left.schema().fields().len();
+                match column < left {
+                    true => self.part_of_column(&it.left, column, name),
+                    false => self.part_of_column(&it.right, column - left, name),
+                }
+            }
+            _ => None,
         }
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
-use datafusion::sql::sqlparser::ast::{ArrayElemTypeDef, DataType as SqlType, ExactNumberInfo, TimezoneInfo};
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, DataType as SqlType, ExactNumberInfo, StructField, TimezoneInfo,
+};
 
 use crate::type_name::with_mark;
 
@@ -11,7 +13,7 @@ use crate::type_name::with_mark;
 const DEFAULT_PRECISION: u64 = 6;
 
 const KNOWN: &str = "use BOOLEAN, TINYINT, SMALLINT, INT, BIGINT (each also UNSIGNED), FLOAT, DOUBLE, DECIMAL(p, s), \
-                     STRING, BYTES, DATE, TIME, TIMESTAMP(p), TIMESTAMP_LTZ(p), BIT(n), UUID, JSON, IPV4, IPV6 or ARRAY<type>";
+                     STRING, BYTES, DATE, TIME, TIMESTAMP(p), TIMESTAMP_LTZ(p), BIT(n), UUID, JSON, IPV4, IPV6, ARRAY<type> or ROW<name type, …>";
 
 /// A column declared with an SQL type, nullable, or why there is none.
 pub fn column(name: impl Into<String>, declared: &SqlType) -> Result<Field, String> {
@@ -64,6 +66,7 @@ fn arrow_type(declared: &SqlType) -> Result<DataType, String> {
         Array(ArrayElemTypeDef::AngleBracket(element) | ArrayElemTypeDef::Parenthesis(element)) => list(element)?,
         Array(ArrayElemTypeDef::SquareBracket(element, _)) => list(element)?,
         Map(key, value) => map(key, value)?,
+        Struct(fields, _) => row(fields)?,
         other => return Err(format!("type {other} is not supported; {KNOWN}")),
     })
 }
@@ -133,6 +136,21 @@ pub(crate) fn parse_column(name: &str, declared: &str) -> Result<Field, String> 
     use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
     let mut parser = Parser::new(&GenericDialect {}).try_with_sql(declared).map_err(|error| error.to_string())?;
     column(name, &parser.parse_data_type().map_err(|error| error.to_string())?)
+}
+
+/// A field's name tells it from the others in any case, as columns are.
+fn row(fields: &[StructField]) -> Result<DataType, String> {
+    let mut row: Vec<Field> = Vec::new();
+    for field in fields {
+        let Some(name) = &field.field_name else {
+            return Err(format!("a field of a ROW needs a name; write ROW<name {}>", field.field_type));
+        };
+        if row.iter().any(|other| other.name().eq_ignore_ascii_case(&name.value)) {
+            return Err(format!("field \"{}\" of a ROW is there twice", name.value));
+        }
+        row.push(column(name.value.as_str(), &field.field_type)?);
+    }
+    Ok(DataType::Struct(row.into()))
 }
 
 fn map(key: &SqlType, value: &SqlType) -> Result<DataType, String> {

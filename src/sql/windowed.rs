@@ -653,7 +653,7 @@ fn used_columns(
                 return used;
             }
             // Its result has columns of its own; which of the window's are used after it is not worth knowing.
-            Stage::Lookup(_) => {
+            Stage::Lookup(_) | Stage::Unnest(_) => {
                 used.extend(width..width + WINDOW_COLUMNS.len());
                 return used;
             }

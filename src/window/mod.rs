@@ -21,6 +21,7 @@ pub mod session_state;
 pub mod settled;
 mod slices;
 pub mod stage;
+pub mod unnest;
 pub mod watermark;
 
 /// Marks a row that has no event time, in arrays of event times (milliseconds since the epoch).

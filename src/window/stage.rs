@@ -12,6 +12,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use super::lookup::Lookup;
 use super::row_windows::RowWindows;
+use super::unnest::Unnest;
 use crate::error::{Error, Result};
 
 /// One row-wise step.
@@ -25,6 +26,8 @@ pub enum Stage {
     Windows(RowWindows),
     /// Joins each row with those of a small table.
     Lookup(Arc<Lookup>),
+    /// Puts the items of arrays into rows of their own.
+    Unnest(Unnest),
 }
 
 /// Rows on their way through the stages, each with its place in the batch that it came from.
@@ -89,7 +92,7 @@ pub fn run(stages: &[Stage], mut rows: Rows) -> Result<Rows> {
                 let mask = mask.as_boolean();
                 if mask.null_count() == 0 { rows.filter(mask)? } else { rows.filter(&prep_null_mask_filter(mask))? }
             }
-            Stage::Project(..) | Stage::Windows(_) | Stage::Lookup(_) => project(stage, rows)?,
+            Stage::Project(..) | Stage::Windows(_) | Stage::Lookup(_) | Stage::Unnest(_) => project(stage, rows)?,
         };
         if rows.is_empty() {
             break;
@@ -106,7 +109,9 @@ pub fn run_projections(stages: &[Stage], rows: Rows) -> Result<Rows> {
 /// The schema after the stages, given the one before.
 pub fn output_schema(stages: &[Stage], input: &SchemaRef) -> SchemaRef {
     let last = stages.iter().rev().find_map(|stage| match stage {
-        Stage::Project(_, schema) | Stage::Windows(RowWindows { schema, .. }) => Some(schema),
+        Stage::Project(_, schema)
+        | Stage::Windows(RowWindows { schema, .. })
+        | Stage::Unnest(Unnest { schema, .. }) => Some(schema),
         Stage::Lookup(lookup) => Some(&lookup.schema),
         Stage::Filter(_) => None,
     });
@@ -118,6 +123,7 @@ fn project(stage: &Stage, rows: Rows) -> Result<Rows> {
         Stage::Project(expressions, schema) => (expressions, schema),
         Stage::Windows(windows) => return windows.add(rows),
         Stage::Lookup(lookup) => return lookup.join(&rows),
+        Stage::Unnest(unnest) => return unnest.expand(&rows),
         Stage::Filter(_) => return Ok(rows),
     };
     let columns = expressions.iter().map(|expression| evaluate(expression, &rows.batch)).collect::<Result<Vec<_>>>()?;

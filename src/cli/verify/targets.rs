@@ -94,7 +94,8 @@ async fn of_files(args: &VerifyArgs) -> Result<Vec<Target>> {
             _ => continue,
         };
         let stages = &feed.stages;
-        let filters = stages.iter().any(|stage| matches!(stage, Stage::Filter(_) | Stage::Lookup(_)));
+        let filters =
+            stages.iter().any(|stage| matches!(stage, Stage::Filter(_) | Stage::Lookup(_) | Stage::Unnest(_)));
         if filters && !is_mirror {
             // Part of the changes are no copy of the rows.
             continue;

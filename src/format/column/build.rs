@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayData, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, ListArray, StringArray, make_array,
+    ArrayData, ArrayRef, BinaryArray, BooleanArray, BooleanBufferBuilder, ListArray, StringArray, StructArray,
+    make_array,
 };
 use datafusion::arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use datafusion::arrow::datatypes::{ArrowNativeType, DataType};
@@ -24,6 +25,11 @@ impl Column {
             let DataType::List(item) = &self.data_type else { return Err(mismatch(&self.data_type)) };
             let items = items.finish()?;
             return Ok(Arc::new(ListArray::try_new(Arc::clone(item), take_ends(ends), items, nulls)?));
+        }
+        if let Values::Row(_, columns) = &mut self.values {
+            let DataType::Struct(fields) = &self.data_type else { return Err(mismatch(&self.data_type)) };
+            let arrays = columns.iter_mut().map(Self::finish).collect::<Result<Vec<_>, _>>()?;
+            return Ok(Arc::new(StructArray::try_new_with_length(fields.clone(), arrays, nulls, rows)?));
         }
         if let Values::Text(ends, bytes) = &mut self.values {
             let (ends, bytes) = (take_ends(ends), Buffer::from_vec(take_vec(bytes)));
@@ -53,7 +59,9 @@ impl Column {
             Values::Float64(vec) => array(fixed(vec), nulls),
             Values::Decimal128(vec, ..) => array(fixed(vec), nulls),
             Values::Decimal256(vec, ..) => array(fixed(vec), nulls),
-            Values::Boolean(_) | Values::Text(..) | Values::Binary(..) | Values::List(..) => Err(mismatch(data_type)),
+            Values::Boolean(_) | Values::Text(..) | Values::Binary(..) | Values::List(..) | Values::Row(..) => {
+                Err(mismatch(data_type))
+            }
         }
     }
 }

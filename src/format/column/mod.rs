@@ -8,11 +8,13 @@ use crate::type_name::{marked_type, sql_name};
 
 pub(crate) use super::dialect::Dialect;
 use super::fault::{Fault, Step};
+use super::json::keys::Keys;
 
 mod build;
 mod bytes;
 mod decimal;
 mod push;
+mod row;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -67,6 +69,8 @@ enum Values {
     Text(Vec<i32>, Vec<u8>),
     Binary(Vec<i32>, Vec<u8>),
     List(Vec<i32>, Box<Column>),
+    /// The fields of an object, each as long as the column.
+    Row(Keys, Vec<Column>),
 }
 
 /// Applies the same to whichever values a column has.
@@ -85,7 +89,7 @@ macro_rules! each_fixed {
             Values::Float64($vec) => $fixed,
             Values::Decimal128($vec, ..) => $fixed,
             Values::Decimal256($vec, ..) => $fixed,
-            Values::Boolean(_) | Values::Text(..) | Values::Binary(..) | Values::List(..) => {}
+            Values::Boolean(_) | Values::Text(..) | Values::Binary(..) | Values::List(..) | Values::Row(..) => {}
         }
     };
 }
@@ -114,8 +118,12 @@ impl Column {
             DataType::Timestamp(unit, _) => Values::Timestamp(Vec::new(), *unit, scale(unit)?),
             DataType::Utf8 => Values::Text(vec![0], Vec::new()),
             DataType::Binary => Values::Binary(vec![0], Vec::new()),
-            DataType::List(item) if !item.data_type().is_nested() && !dialect.untyped => {
+            DataType::List(item) if !dialect.untyped && !(dialect.flat && item.data_type().is_nested()) => {
                 Values::List(vec![0], Box::new(Self::new(item, dialect)?))
+            }
+            DataType::Struct(fields) if !dialect.untyped && !dialect.flat => {
+                let keys = Keys::new(fields.iter().map(|field| field.name().as_str()));
+                Values::Row(keys, fields.iter().map(|field| Self::new(field, dialect)).collect::<Result<_>>()?)
             }
             other => {
                 return Err(Error::config(format!(
@@ -166,6 +174,7 @@ impl Column {
                 ends.truncate(len + 1);
                 items.truncate(ends.last().map_or(0, |&end| end as usize));
             }
+            Values::Row(_, fields) => fields.iter_mut().for_each(|field| field.truncate(len)),
             _ => {}
         }
     }
@@ -179,6 +188,7 @@ impl Column {
                 let end = ends.last().copied().unwrap_or(0);
                 ends.push(end);
             }
+            Values::Row(_, fields) => fields.iter_mut().for_each(Self::push_filler),
             _ => {}
         }
         if self.nullable {

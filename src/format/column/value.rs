@@ -107,6 +107,7 @@ impl Column {
                 }
                 end_value(ends, items.len(), at)?;
             }
+            Values::Row(..) if cursor.peek() == b'{' => return self.read_row(cursor),
             _ => return Err(not_this(cursor, at)),
         }
         self.len += 1;
@@ -184,6 +185,7 @@ impl Column {
                 time => time?,
             }),
             Values::List(..) => return Err(""),
+            Values::Row(..) => return self.read_row_text(text),
         }
         self.len += 1;
         Ok(())

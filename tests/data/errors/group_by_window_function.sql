@@ -1,4 +1,3 @@
 INSERT INTO results
-SELECT tumble(create_date, '5 minutes'), count(*) AS n
-FROM CHANGES(customer)
-GROUP BY tumble(create_date, '5 minutes');
+SELECT tumble(create_date, '5 minutes') AS five, email
+FROM CHANGES(customer);

@@ -1,1 +1,1 @@
-DROP TABLE customer;
+SELEC * FROM customer;

@@ -1,1 +1,1 @@
-CREATE TABLE orders (id INT) WITH (connector = 'blackhole');
+CREATE TABLE orders (id INT) WITH (idle-timeout = '5 s', 'connector' = 'blackhole');

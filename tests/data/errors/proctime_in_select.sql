@@ -1,0 +1,2 @@
+CREATE VIEW v AS SELECT *, PROCTIME() AS p FROM clicks;
+INSERT INTO results SELECT page FROM v;

@@ -1,3 +1,0 @@
-INSERT INTO results
-SELECT window_start, email
-FROM TUMBLE(customer, create_date, INTERVAL '5' MINUTE);
