@@ -41,6 +41,11 @@ impl sink::Guard for Guard {
         if now < *self.until.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(());
         }
+        self.ask().await
+    }
+
+    async fn ask(&self) -> Result<()> {
+        let now = self.outside.elapsed();
         self.fence.check().await?;
         self.confirmed(now);
         Ok(())

@@ -157,8 +157,11 @@ pub struct Written {
 /// Whether this process is still the one that may write.
 #[async_trait]
 pub trait Guard: fmt::Debug + Send + Sync {
-    /// Fails when another process has taken over, and when that cannot be found out.
+    /// Fails when another process has taken over, and when that cannot be found out. An answer counts for a moment.
     async fn check(&self) -> Result<()>;
+
+    /// The same, asked now: for what the tokens of inserts do not guard.
+    async fn ask(&self) -> Result<()>;
 }
 
 /// One output table.

@@ -16,7 +16,7 @@ use super::split::{Part, Parting};
 use super::types::ChType;
 use crate::change::TopicPartition;
 use crate::error::{Error, Result};
-use crate::sink::{Block, OF_RESULTS, TableForm, TakeOut, VERSION, WINDOW_START};
+use crate::sink::{Block, Guard, OF_RESULTS, TableForm, TakeOut, VERSION, WINDOW_START};
 
 /// How often a running insert is looked for.
 const POLL: Duration = Duration::from_millis(200);
@@ -141,17 +141,38 @@ impl Plan {
     }
 
     /// Takes out the rows that a job which was set back makes again, after the inserts of its earlier runs.
-    pub(super) async fn take_out(&self, client: &ClickHouseClient, what: &TakeOut, job: &str) -> Result<()> {
+    ///
+    /// Only out of parts that were there before this process was known to be the one that writes: should it sleep on the way, what its
+    /// successor has inserted meanwhile stays. Parts are merged meanwhile, too, so it looks again until none has such rows.
+    pub(super) async fn take_out(
+        &self,
+        client: &ClickHouseClient,
+        what: &TakeOut,
+        job: &str,
+        guard: Option<&dyn Guard>,
+    ) -> Result<()> {
         let Some(condition) = self.made_again(what, job) else { return Ok(()) };
         wait_for(client, &format!("match(query_id, {})", quote_string(&query_ids_of(job))), true).await?;
         let table = self.name.quoted();
-        let count = client.query_tsv(&format!("SELECT count() FROM {table} WHERE {condition}")).await?;
-        if count.trim() != "0" {
-            tracing::info!("taking {} rows out of {}, which are made again", count.trim(), self.name);
-            let sql = format!("ALTER TABLE {table} DELETE WHERE {condition} SETTINGS mutations_sync = 2");
+        loop {
+            let found = format!("SELECT _part, count() FROM {table} WHERE {condition} GROUP BY 1");
+            let found = client.query_tsv(&found).await?;
+            let parts: Vec<_> = found.lines().filter_map(|line| line.split_once('\t')).collect();
+            if parts.is_empty() {
+                return Ok(());
+            }
+            if let Some(guard) = guard {
+                guard.ask().await?;
+            }
+            let rows: u64 = parts.iter().filter_map(|(_, rows)| rows.parse::<u64>().ok()).sum();
+            tracing::info!("taking {rows} rows out of {}, which are made again", self.name);
+            let parts: Vec<_> = parts.iter().map(|(part, _)| quote_string(part)).collect();
+            let sql = format!(
+                "ALTER TABLE {table} DELETE WHERE ({condition}) AND _part IN ({}) SETTINGS mutations_sync = 2",
+                parts.join(", ")
+            );
             client.query_tsv(&sql).await?;
         }
-        Ok(())
     }
 
     /// In a table that several jobs fill (dead letters) the rows of another job at the same positions prove nothing.

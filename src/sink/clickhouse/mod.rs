@@ -451,7 +451,7 @@ impl Sink for ClickHouseSink {
     }
 
     async fn take_out(&mut self, what: &TakeOut) -> Result<()> {
-        self.plan()?.take_out(&self.client, what, &self.output.job).await
+        self.plan()?.take_out(&self.client, what, &self.output.job, self.guard.as_deref()).await
     }
 
     async fn write(&mut self, block: &Block) -> Result<()> {

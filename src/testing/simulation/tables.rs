@@ -38,6 +38,8 @@ pub(super) type Place = (String, i32, i64);
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     part: Part,
+    /// Which insert of all it came with.
+    landed: usize,
     pub(super) place: Option<Place>,
     epoch: u64,
     made_at: i64,
@@ -56,6 +58,7 @@ impl Row {
 #[derive(Debug, Default)]
 struct Table {
     rows: Vec<Row>,
+    landed: usize,
     remembered: VecDeque<(String, Part)>,
 }
 
@@ -159,7 +162,9 @@ impl Inner {
                     self.dropped += 1;
                     continue;
                 }
-                table.rows.extend(rows);
+                table.landed += 1;
+                let landed = table.landed;
+                table.rows.extend(rows.into_iter().map(|row| Row { landed, ..row }));
                 table.remembered.push_back(token);
                 while table.remembered.len() > window {
                     table.remembered.pop_front();
@@ -209,8 +214,8 @@ impl SimulatedSink {
 }
 
 impl SimulatedSink {
-    /// Removes what is made again, and returns how many rows that were.
-    fn remove(&self, what: &TakeOut) -> usize {
+    /// Removes what is made again, as far as it came with the first inserts, and returns how many rows that were.
+    fn remove(&self, what: &TakeOut, first: usize) -> usize {
         let is_read_again = |row: &Row| {
             let Some((topic, partition, offset)) = &row.place else { return false };
             let is_of = |from: &TopicPartition| &*from.topic == topic && from.partition == *partition;
@@ -220,12 +225,13 @@ impl SimulatedSink {
         let mut inner = self.tables.inner();
         let Some(table) = inner.tables.get_mut(&self.output) else { return 0 };
         let before = table.rows.len();
-        table.rows.retain(|row| match (&self.form, what.after) {
-            (TableForm::Results, Some(after)) => row.epoch <= after.epoch,
-            (TableForm::Results, None) => !of_windows(row),
-            (TableForm::Late, _) => !(is_read_again(row) && of_windows(row)),
-            _ => !is_read_again(row),
-        });
+        let is_made_again = |row: &Row| match (&self.form, what.after) {
+            (TableForm::Results, Some(after)) => row.epoch > after.epoch,
+            (TableForm::Results, None) => of_windows(row),
+            (TableForm::Late, _) => is_read_again(row) && of_windows(row),
+            _ => is_read_again(row),
+        };
+        table.rows.retain(|row| row.landed > first || !is_made_again(row));
         before - table.rows.len()
     }
 }
@@ -264,10 +270,12 @@ impl Sink for SimulatedSink {
         if self.form == TableForm::Mirror {
             return Ok(());
         }
+        let there = tables.inner().tables.get(&self.output).map_or(0, |table| table.landed);
         if let Some(guard) = &self.guard {
-            guard.check().await?;
+            guard.ask().await?;
         }
-        let gone = self.remove(what);
+        world.point("take these out").await;
+        let gone = self.remove(what, there);
         world.note(&format!("{gone} rows are taken out of {}", self.output));
         world.point("taken out").await;
         Ok(())
@@ -414,7 +422,16 @@ fn rows(batches: &[RecordBatch], part: Part, block: &Block) -> Result<Vec<Row>> 
             let window = windows.as_ref().filter(|it| it.is_valid(at));
             let window = window.map(|it| it.as_primitive::<Int64Type>().value(at));
             let columns = batch.schema();
-            rows.push(Row { part, place, epoch: block.epoch, made_at: block.made_at, window, columns, cells });
+            rows.push(Row {
+                part,
+                landed: 0,
+                place,
+                epoch: block.epoch,
+                made_at: block.made_at,
+                window,
+                columns,
+                cells,
+            });
         }
     }
     Ok(rows)
