@@ -16,8 +16,8 @@ pub fn check(query: &Query, job: &str) -> Result<Outputs> {
                 source::open(&feed.table.options)?;
             }
             pipeline.lookups.iter().try_for_each(|small| lookup::check(small))?;
-            input::check(pipeline, &outputs)?;
         }
+        input::check(&query.pipelines, &outputs)?;
         for table in &outputs.tables {
             sink::open(table, true)?;
         }

@@ -329,9 +329,9 @@ fn representable(feeds: &[FeedOf]) -> RangeInclusive<i64> {
     range
 }
 
-/// Whether a query's table can be decoded as it is declared.
-pub fn check(pipeline: &Arc<Pipeline>, outputs: &Outputs) -> Result<()> {
-    for (table, feeds) in by_table(std::slice::from_ref(pipeline)) {
+/// Whether the tables that are read can be decoded as they are declared.
+pub fn check(pipelines: &[Arc<Pipeline>], outputs: &Outputs) -> Result<()> {
+    for (table, feeds) in by_table(pipelines) {
         let plan = InputPlan::new(&table, &feeds, outputs, "check")?;
         plan.decoder()?;
         Keeping::new(&plan)?;

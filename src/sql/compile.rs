@@ -262,7 +262,7 @@ impl RowWise<'_> {
 }
 
 /// What a filter, a projection, an alias, a join with a small table or UNNEST gets its rows from.
-fn row_wise_input(plan: &LogicalPlan) -> Option<&LogicalPlan> {
+pub(super) fn row_wise_input(plan: &LogicalPlan) -> Option<&LogicalPlan> {
     match plan {
         LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) | LogicalPlan::Projection(_) => {
             plan.inputs().into_iter().next()

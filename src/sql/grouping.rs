@@ -144,6 +144,7 @@ pub(super) fn check_window_columns(aggregate: &Aggregate, node: &WindowNode) -> 
     while found.is_none() {
         plan = match plan {
             LogicalPlan::SubqueryAlias(alias) => &alias.input,
+            LogicalPlan::Unnest(unnest) => &unnest.input,
             LogicalPlan::Filter(filter) => {
                 found = computes_with_window([&filter.predicate].into_iter(), &filter.input, width);
                 &filter.input

@@ -31,7 +31,7 @@ use datafusion::physical_expr::utils::collect_columns;
 
 use super::catalog::Table;
 use super::closing::{ClosedInput, ClosedRows, Closing};
-use super::compile::{Branch, RowWise, is_row_wise, refuse_queries, stream_table, window_node};
+use super::compile::{Branch, RowWise, is_row_wise, refuse_queries, row_wise_input, stream_table, window_node};
 use super::duplicates::{refuse_above, refuse_current_duplicates};
 use super::emission::{Emission, EmitClause, row_identity};
 use super::grouping::{Grouping, check_window_columns, computes_with_window, grouping, looks_at_window};
@@ -531,6 +531,7 @@ fn window_below(plan: &LogicalPlan) -> Option<&WindowNode> {
             plan.inputs().first().and_then(|input| window_below(input))
         }
         LogicalPlan::Join(join) => sides(join).and_then(|sides| window_below(sides.stream)),
+        LogicalPlan::Unnest(_) => row_wise_input(plan).and_then(window_below),
         other => window_node(other).filter(|node| node.duplicates.is_none()),
     }
 }
@@ -541,6 +542,7 @@ fn may_collect(plan: &LogicalPlan, node: &WindowNode) -> bool {
     let own: Vec<Expr> = plan.expressions();
     match plan {
         LogicalPlan::SubqueryAlias(it) => may_collect(&it.input, node),
+        LogicalPlan::Unnest(it) => may_collect(&it.input, node),
         LogicalPlan::Filter(_) | LogicalPlan::Projection(_) => plan.inputs().first().is_some_and(|input| {
             let is_known = matches!(node.windows, Windows::Tumble(_));
             (is_known || computes_with_window(own.iter(), input, width).is_none()) && may_collect(input, node)
