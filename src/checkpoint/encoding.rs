@@ -469,7 +469,7 @@ mod tests {
             };
             if version >= 6 {
                 let windows = std::fs::read(windows_file(version)).unwrap();
-                assert_eq!(decode_settled(&windows, 12).unwrap(), [settled.clone()]);
+                assert_eq!(decode_settled(&windows, 12).unwrap(), std::slice::from_ref(&settled));
             }
             assert_eq!(keyed[0].rows, expected.keyed[0].rows, "{version}");
             assert_eq!((keyed[0].part.whole, keyed[0].gone.len()), if version < 5 { (true, 0) } else { (false, 1) });

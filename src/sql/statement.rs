@@ -92,7 +92,7 @@ impl StatementReader<'_> {
         }
         if !columns.is_empty() {
             self.expect_query()?;
-            self.wrap(&name, columns, start);
+            self.wrap(&name, &columns, start);
         }
         let (query, tokens) = self.query(script)?;
         script.views.push(View { name, query, tokens });
@@ -100,7 +100,7 @@ impl StatementReader<'_> {
     }
 
     /// Gives the columns of the query that follows other names: `SELECT * FROM (query) AS name (columns)`.
-    fn wrap(&mut self, name: &str, columns: Vec<(String, Location)>, place: Location) {
+    fn wrap(&mut self, name: &str, columns: &[(String, Location)], place: Location) {
         let made = |token: Token, place: Location| TokenWithSpan { token, span: Span { start: place, end: place } };
         let quoted = |name: &str| Token::make_word(name, Some('"'));
         let before = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM"), Token::LParen];

@@ -118,7 +118,7 @@ impl Column {
             DataType::Timestamp(unit, _) => Values::Timestamp(Vec::new(), *unit, scale(unit)?),
             DataType::Utf8 => Values::Text(vec![0], Vec::new()),
             DataType::Binary => Values::Binary(vec![0], Vec::new()),
-            DataType::List(item) if !dialect.untyped && !(dialect.flat && item.data_type().is_nested()) => {
+            DataType::List(item) if !(dialect.untyped || dialect.flat && item.data_type().is_nested()) => {
                 Values::List(vec![0], Box::new(Self::new(item, dialect)?))
             }
             DataType::Struct(fields) if !dialect.untyped && !dialect.flat => {
