@@ -61,7 +61,7 @@ pub(crate) struct RunArgs {
     /// The memory that the job may take, such as 512MiB: reading waits, kept rows go to disk, and the job ends before its windows take more
     #[arg(long, value_name = "BYTES", value_parser = memory, env = "HIGHWATER_MEMORY")]
     memory: Option<Memory>,
-    /// The memory that kept rows may take, of tables whose events do not say all; more go to disk [default: 256 MiB]
+    /// The memory that kept rows may take, of tables whose events do not say all; more go to disk [default: 1 GiB]
     #[arg(long, value_name = "BYTES", value_parser = bytes, env = "HIGHWATER_STATE_MEMORY")]
     state_memory: Option<usize>,
     /// Where kept rows go that have no room in memory, as long as the job runs

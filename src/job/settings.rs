@@ -10,7 +10,7 @@ use super::set_back::StartingPoint;
 use crate::checkpoint::CheckpointStore;
 
 /// What kept rows may take of memory, if nothing else is said.
-pub const KEPT_ROWS: usize = 256 << 20;
+pub const KEPT_ROWS: usize = 1 << 30;
 
 /// When a run ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::catalog::Script;
-use super::spark::{Mistake, each_query};
+use super::rewrite::{Mistake, each_query};
 
 /// Windows that stand in GROUP BY, and how many arguments they have without a time.
 const WINDOWS: [(&str, usize); 5] = [("window", 1), ("session_window", 1), ("tumble", 1), ("hop", 2), ("session", 1)];

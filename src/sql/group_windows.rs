@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
     Spanned, VisitMut, VisitorMut,
 };
 
-use super::spark::{Mistake, each_query};
+use super::rewrite::{Mistake, each_query};
 
 /// The windows, how many arguments they have, and what Spark calls them.
 const WINDOWS: [(&str, usize, &str); 3] =

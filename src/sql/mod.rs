@@ -31,6 +31,7 @@ pub mod processing_time;
 pub mod query;
 pub mod refusal;
 pub mod relation;
+mod rewrite;
 pub mod small_table;
 mod spark;
 mod standard;

@@ -25,7 +25,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use super::functions::TIME;
 use super::interval::qualified;
 use super::patterns::{of_java, of_postgresql, of_similar};
-use super::spark::Mistake;
+use super::rewrite::Mistake;
 
 /// What is only called otherwise.
 const NAMES: [(&str, &str); 22] = [

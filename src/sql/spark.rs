@@ -11,38 +11,15 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr,
     Ident, Interval, ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Spanned, Subscript, TableAlias,
-    TableFactor, TableWithJoins, Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    TableFactor, Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 
-/// A mistake and its place.
-pub(super) type Mistake = (Location, String);
+use super::rewrite::{Mistake, each_query, subquery};
 
 /// Rewrites the query and those inside it.
 pub(super) fn rewrite(query: &mut Query) -> Result<(), Mistake> {
     each_query(query, rewrite_one)
-}
-
-/// Rewrites a query, then those inside it, up to the first mistake.
-pub(super) fn each_query(
-    query: &mut Query,
-    rewrite: impl FnMut(&mut Query) -> Result<(), Mistake>,
-) -> Result<(), Mistake> {
-    struct Queries<F>(F);
-    impl<F: FnMut(&mut Query) -> Result<(), Mistake>> VisitorMut for Queries<F> {
-        type Break = Mistake;
-
-        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Mistake> {
-            match (self.0)(query) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(mistake) => ControlFlow::Break(mistake),
-            }
-        }
-    }
-    match query.visit(&mut Queries(rewrite)) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(mistake) => Err(mistake),
-    }
 }
 
 /// `window(…)` or `session_window(…)`.
@@ -191,30 +168,12 @@ fn interval(expression: Expr) -> Result<Expr, String> {
 
 /// The rows of a query's table that pass its WHERE, as a sub-query.
 fn filtered(query: &Query, select: &Select, table: &TableFactor, filter: Expr) -> TableFactor {
-    let inner = Select {
-        distinct: None,
-        projection: vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())],
-        from: vec![TableWithJoins { relation: table.clone(), joins: Vec::new() }],
-        selection: Some(filter),
-        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
-        having: None,
-        qualify: None,
-        named_window: Vec::new(),
-        ..select.clone()
-    };
-    let inner = Query {
-        with: None,
-        body: Box::new(SetExpr::Select(Box::new(inner))),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        ..query.clone()
-    };
+    let all = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
     let alias = match table {
         TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } => alias.clone(),
         _ => None,
     };
-    TableFactor::Derived { lateral: false, subquery: Box::new(inner), alias, sample: None }
+    subquery((query, select), all, table.clone(), Some(filter), alias)
 }
 
 /// A table in FROM as the argument of a table function, and its alias.

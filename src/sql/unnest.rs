@@ -9,14 +9,14 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, ObjectNamePart, Query, Select, SelectItem, SetExpr,
-    Spanned, TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectNamePart, Query, Select, SelectItem, SetExpr, Spanned,
+    TableAlias, TableFactor, TableWithJoins, Value, VisitMut, VisitorMut, WildcardAdditionalOptions,
 };
 
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::other_names::call;
-use super::spark::{Mistake, each_query};
+use super::rewrite::{Mistake, each_query, subquery};
 
 /// Rewrites the query and those inside it.
 pub(super) fn rewrite(query: &mut Query) -> Result<(), Mistake> {
@@ -53,31 +53,13 @@ fn take_one(shell: &Query, select: &mut Select) -> Option<()> {
     let function = if keeps_empty { "unnest_outer" } else { "unnest" };
     let items = call(function, alias.name.span, vec![array]);
     let name = name_of(&from.relation);
-    let inner = Select {
-        distinct: None,
-        projection: vec![
-            SelectItem::Wildcard(WildcardAdditionalOptions::default()),
-            SelectItem::ExprWithAlias { expr: items, alias: column.clone() },
-        ],
-        from: vec![TableWithJoins { relation: from.relation.clone(), joins: Vec::new() }],
-        selection: None,
-        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
-        having: None,
-        qualify: None,
-        named_window: Vec::new(),
-        ..select.clone()
-    };
-    let inner = Query {
-        with: None,
-        body: Box::new(SetExpr::Select(Box::new(inner))),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        ..shell.clone()
-    };
+    let projection = vec![
+        SelectItem::Wildcard(WildcardAdditionalOptions::default()),
+        SelectItem::ExprWithAlias { expr: items, alias: column.clone() },
+    ];
     let alias_of = |name: Ident| TableAlias { explicit: true, name, columns: Vec::new(), at: None };
-    select.from[place].relation =
-        TableFactor::Derived { lateral: false, subquery: Box::new(inner), alias: name.map(alias_of), sample: None };
+    let table = from.relation.clone();
+    select.from[place].relation = subquery((shell, select), projection, table, None, name.map(alias_of));
     let _ = select.visit(&mut Items { table: &alias.name.value, column: &column });
     Some(())
 }
