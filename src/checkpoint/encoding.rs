@@ -444,13 +444,13 @@ mod tests {
         let windows_file = |version: u32| folder.join(format!("version-{version}-windows.hwcp"));
         let settled = checkpoint().state.unwrap().windows[&id(1, 0)][1].groups.clone();
         if std::env::var_os("UPDATE_EXPECT").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
             let mut current = checkpoint();
             let writer = Process { id: "1".into(), host: "h".into(), pid: 1, since: 2 };
             let rows = encode_rows("j", 12, &writer, &current.state.as_ref().unwrap().keyed).unwrap();
             std::fs::write(windows_file(FORMAT_VERSION), encode_settled("j", 12, &writer, &[&settled]).unwrap())
                 .unwrap();
             current.manifest.writer = Some(writer);
-            std::fs::create_dir_all(&folder).unwrap();
             std::fs::write(rows_file(FORMAT_VERSION), rows).unwrap();
             std::fs::write(file(FORMAT_VERSION), bytes_of(&current)).unwrap();
         }

@@ -14,7 +14,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use super::Manifest;
 use super::encoding::{CLAIM, Kind, MAGIC, WINDOW_END};
 use super::settled_windows::SettledWindow;
-use super::store::{CheckpointStore, ROWS_PREFIX, beside_number, number_of};
+use super::store::{Beside, CheckpointStore, number_of};
 use super::writer::Claim;
 use crate::error::{Error, Result};
 use crate::window::aggregate::InputId;
@@ -207,13 +207,14 @@ impl CheckpointStore {
 
     /// What is saved beside a checkpoint and goes with its state: kept rows, and windows of many groups. Each file with its parts.
     pub async fn beside(&self, manifest: &Manifest) -> Result<Result<Vec<(Listed, Vec<Part>)>, String>> {
-        let objects = self.listed(beside_number).await?;
+        let number = |name: &str| Beside::ALL.into_iter().find_map(|what| what.number_of(name));
         let mut found = Vec::new();
-        for file in objects {
+        for file in self.listed(number).await? {
+            let is_rows = file.path.filename().is_some_and(|name| Beside::KeptRows.number_of(name).is_some());
             let places: BTreeSet<usize> =
                 manifest.settled.iter().filter(|it| it.number == file.number).map(|it| it.place).collect();
-            let is_rows = file.path.filename().is_some_and(|name| name.starts_with(ROWS_PREFIX));
-            if if is_rows { !manifest.rows.contains(&file.number) } else { places.is_empty() } {
+            let is_named = if is_rows { manifest.rows.contains(&file.number) } else { !places.is_empty() };
+            if !is_named {
                 continue;
             }
             let mut pieces = self.pieces(&file);

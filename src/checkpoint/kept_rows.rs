@@ -19,7 +19,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{Kind, assemble, decode_batches, encode_batches, open};
-use super::store::CheckpointStore;
+use super::store::{Beside, CheckpointStore};
 use super::writer::Process;
 use super::{FORMAT_VERSION, Manifest};
 use crate::change::TopicPartition;
@@ -126,14 +126,15 @@ impl CheckpointStore {
         let damaged = |damage: String| {
             Error::permanent(format!("cannot use the kept rows of checkpoint {number} in {}", self.place()), damage)
         };
-        let bytes = self.load_rows(number).await?.map_err(damaged)?;
+        let bytes = self.load_beside(Beside::KeptRows, number).await?.map_err(damaged)?;
         decode_rows(&bytes, number).map_err(damaged)
     }
 
     /// Whether all rows are there that a checkpoint needs. They may be more than there is memory for: none is kept.
     pub(super) async fn check_rows(&self, manifest: &Manifest) -> Result<Result<(), String>> {
         let look = async |number: u64| -> Result<Option<String>> {
-            let checked = self.load_rows(number).await?.and_then(|bytes| check(&bytes, number, KEPT_ROWS));
+            let checked =
+                self.load_beside(Beside::KeptRows, number).await?.and_then(|bytes| check(&bytes, number, KEPT_ROWS));
             Ok(checked
                 .err()
                 .map(|damage| format!("the kept rows of checkpoint {number}, which it builds on: {damage}")))

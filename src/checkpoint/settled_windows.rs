@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encoding::{Kind, assemble, decode_batches, encode_batches, open};
 use super::kept_rows::{Head, check};
-use super::store::CheckpointStore;
+use super::store::{Beside, CheckpointStore};
 use super::writer::Process;
 use super::{Checkpoint, Manifest, State};
 use crate::error::{Error, Result};
@@ -95,7 +95,7 @@ impl CheckpointStore {
         let fresh: Vec<_> = settled(state).filter(|(_, _, saved)| saved.get().is_none()).collect();
         if !fresh.is_empty() {
             let groups: Vec<_> = fresh.iter().map(|(_, window, _)| &window.groups).collect();
-            self.put_settled(number, encode_settled(self.job(), number, writer, &groups)?).await?;
+            self.put_beside(Beside::Windows, number, encode_settled(self.job(), number, writer, &groups)?).await?;
             for (place, (_, _, saved)) in fresh.into_iter().enumerate() {
                 saved.set(SavedAt { number, place });
             }
@@ -113,7 +113,8 @@ impl CheckpointStore {
             let number = window.number;
             let damaged = |damage| Ok(Err(format!("the windows of checkpoint {number}, which it builds on: {damage}")));
             if let std::collections::btree_map::Entry::Vacant(entry) = objects.entry(number) {
-                match self.load_settled(number).await?.and_then(|bytes| decode_settled(&bytes, number)) {
+                match self.load_beside(Beside::Windows, number).await?.and_then(|bytes| decode_settled(&bytes, number))
+                {
                     Ok(states) => _ = entry.insert(states),
                     Err(damage) => return damaged(damage),
                 }
@@ -123,8 +124,9 @@ impl CheckpointStore {
             };
             let id = InputId { pipeline: window.pipeline, input: window.input };
             let saved = Saved::at(SavedAt { number, place: window.place });
-            let of = WindowState::new(window.start, window.end.unwrap_or(window.start), groups.clone());
-            state.windows.entry(id).or_default().push(WindowState { end: window.end, saved: Some(saved), ..of });
+            let SettledWindow { start, end, .. } = *window;
+            let window = WindowState { start, end, groups: groups.clone(), changed: None, saved: Some(saved) };
+            state.windows.entry(id).or_default().push(window);
         }
         Ok(Ok(()))
     }

@@ -1,6 +1,7 @@
 //! Where checkpoints are kept: a folder or bucket per job, one object per number.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -337,23 +338,14 @@ impl CheckpointStore {
         Ok(put)
     }
 
-    /// Writes the kept rows of a checkpoint that is to be written next; they are durable when this returns.
-    pub(super) async fn put_rows(&self, number: u64, bytes: Vec<u8>) -> Result<()> {
+    /// Writes what belongs beside a checkpoint that is to be written next; it is durable when this returns.
+    pub(super) async fn put_beside(&self, what: Beside, number: u64, bytes: Vec<u8>) -> Result<()> {
         let failed = |cause: object_store::Error| {
-            Error::transient(format!("cannot save the kept rows of checkpoint {number} in {}", self.place), cause)
+            Error::transient(format!("cannot save {what} of checkpoint {number} in {}", self.place), cause)
         };
-        self.store.put(&self.rows_path(number), PutPayload::from(bytes)).await.map_err(failed)?;
-        self.flush(number, rows_file_name(number)).await
-    }
-
-    /// Writes the settled windows of a checkpoint that is to be written next; they are durable when this returns.
-    pub(super) async fn put_settled(&self, number: u64, bytes: Vec<u8>) -> Result<()> {
-        let failed = |cause: object_store::Error| {
-            Error::transient(format!("cannot save the windows of checkpoint {number} in {}", self.place), cause)
-        };
-        let path = self.folder.clone().join(numbered_name(SETTLED_PREFIX, number));
-        self.store.put(&path, PutPayload::from(bytes)).await.map_err(failed)?;
-        self.flush(number, numbered_name(SETTLED_PREFIX, number)).await
+        let name = what.file_name(number);
+        self.store.put(&self.folder.clone().join(name.as_str()), PutPayload::from(bytes)).await.map_err(failed)?;
+        self.flush(number, name).await
     }
 
     async fn flush(&self, number: u64, file: String) -> Result<()> {
@@ -405,22 +397,11 @@ impl CheckpointStore {
         }
     }
 
-    pub(super) async fn load_rows(&self, number: u64) -> Result<Result<bytes::Bytes, String>> {
+    pub(super) async fn load_beside(&self, what: Beside, number: u64) -> Result<Result<bytes::Bytes, String>> {
         let failed = |cause: object_store::Error| {
-            Error::transient(format!("cannot read the kept rows of checkpoint {number} in {}", self.place), cause)
+            Error::transient(format!("cannot read {what} of checkpoint {number} in {}", self.place), cause)
         };
-        match self.store.get(&self.rows_path(number)).await {
-            Ok(found) => Ok(Ok(found.bytes().await.map_err(failed)?)),
-            Err(object_store::Error::NotFound { .. }) => Ok(Err("they are missing".into())),
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    pub(super) async fn load_settled(&self, number: u64) -> Result<Result<bytes::Bytes, String>> {
-        let failed = |cause: object_store::Error| {
-            Error::transient(format!("cannot read the windows of checkpoint {number} in {}", self.place), cause)
-        };
-        match self.store.get(&self.folder.clone().join(numbered_name(SETTLED_PREFIX, number))).await {
+        match self.store.get(&self.folder.clone().join(what.file_name(number))).await {
             Ok(found) => Ok(Ok(found.bytes().await.map_err(failed)?)),
             Err(object_store::Error::NotFound { .. }) => Ok(Err("they are missing".into())),
             Err(error) => Err(failed(error)),
@@ -443,11 +424,10 @@ impl CheckpointStore {
     pub(super) async fn forget(&self, needed: &Needed) -> Result<()> {
         let objects = self.objects().await?;
         let old = numbered_by(number_of, &objects).into_iter().take_while(|(old, _)| *old < needed.from);
-        let rows = |name: &str| number_by_prefix(ROWS_PREFIX, name);
-        let old_rows = numbered_by(rows, &objects).into_iter().take_while(|(old, _)| *old < needed.rows_from);
-        let settled = |name: &str| number_by_prefix(SETTLED_PREFIX, name);
+        let old_rows = numbered_by(|name| Beside::KeptRows.number_of(name), &objects).into_iter();
+        let old_rows = old_rows.take_while(|(old, _)| *old < needed.rows_from);
         let is_old = |(old, _): &(u64, _)| *old <= needed.newest && !needed.settled.contains(old);
-        let old_settled = numbered_by(settled, &objects).into_iter().filter(is_old);
+        let old_settled = numbered_by(|name| Beside::Windows.number_of(name), &objects).into_iter().filter(is_old);
         for (old, path) in old.chain(old_rows).chain(old_settled) {
             let failed = |cause: object_store::Error| {
                 Error::transient(format!("cannot delete checkpoint {old} in {}", self.place), cause)
@@ -462,10 +442,6 @@ impl CheckpointStore {
 
     fn path(&self, number: u64) -> Path {
         self.folder.clone().join(file_name(number))
-    }
-
-    fn rows_path(&self, number: u64) -> Path {
-        self.folder.clone().join(rows_file_name(number))
     }
 
     fn old_path(&self, number: u64) -> Path {
@@ -490,25 +466,41 @@ fn file_name(number: u64) -> String {
     format!("{PREFIX}{number:012}{SUFFIX}")
 }
 
-pub(super) const ROWS_PREFIX: &str = "rows-";
-
-const SETTLED_PREFIX: &str = "windows-";
-
-fn rows_file_name(number: u64) -> String {
-    numbered_name(ROWS_PREFIX, number)
+/// What is saved beside checkpoints, in objects that have the number of the checkpoint with which they were saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    KeptRows,
+    /// Windows that change no more.
+    Windows,
 }
 
-fn numbered_name(prefix: &str, number: u64) -> String {
-    format!("{prefix}{number:012}{SUFFIX}")
+impl Beside {
+    pub(super) const ALL: [Self; 2] = [Self::KeptRows, Self::Windows];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::KeptRows => "rows-",
+            Self::Windows => "windows-",
+        }
+    }
+
+    fn file_name(self, number: u64) -> String {
+        format!("{}{number:012}{SUFFIX}", self.prefix())
+    }
+
+    /// The number in the name of such an object.
+    pub(super) fn number_of(self, name: &str) -> Option<u64> {
+        name.strip_prefix(self.prefix())?.strip_suffix(SUFFIX)?.parse().ok()
+    }
 }
 
-fn number_by_prefix(prefix: &str, name: &str) -> Option<u64> {
-    name.strip_prefix(prefix)?.strip_suffix(SUFFIX)?.parse().ok()
-}
-
-/// The number of what is saved beside a checkpoint.
-pub(super) fn beside_number(name: &str) -> Option<u64> {
-    [ROWS_PREFIX, SETTLED_PREFIX].into_iter().find_map(|prefix| number_by_prefix(prefix, name))
+impl fmt::Display for Beside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KeptRows => "the kept rows",
+            Self::Windows => "the windows",
+        })
+    }
 }
 
 pub(super) fn number_of(name: &str) -> Option<u64> {

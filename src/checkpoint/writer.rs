@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::encoding::{Saved, encode};
 use super::kept_rows::encode_rows;
 use super::settled_windows::SettledWindow;
-use super::store::{CheckpointStore, Needed, Put};
+use super::store::{Beside, CheckpointStore, Needed, Put};
 use super::{Checkpoint, Manifest, State};
 use crate::error::{Error, Result};
 
@@ -141,7 +141,9 @@ impl Writer {
         let rows = rows.transpose()?.unwrap_or_default();
         if let Some(state) = checkpoint.state.as_ref().filter(|state| !state.keyed.is_empty()) {
             // First, so that a checkpoint has its rows. While the number is not taken by another writer, they are ours.
-            store.put_rows(number, encode_rows(store.job(), number, &self.process, &state.keyed)?).await?;
+            store
+                .put_beside(Beside::KeptRows, number, encode_rows(store.job(), number, &self.process, &state.keyed)?)
+                .await?;
         }
         let settled = match &checkpoint.state {
             Some(state) => store.save_settled(number, &self.process, state).await?,

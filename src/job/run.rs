@@ -630,7 +630,6 @@ impl Job {
     /// Whether databases have got tables that the plan does not have.
     fn looks_for_tables(&mut self) -> Result<bool> {
         let Some(discovery) = self.discovery.as_mut().filter(|it| it.may_grow()) else { return Ok(false) };
-        self.looked_around = self.settings.outside.elapsed();
         match block_in_place(|| discovery.look()) {
             Err(error) if error.is_transient() => {
                 tracing::debug!("cannot look for new tables: {error}");
