@@ -154,7 +154,10 @@ impl Inner {
             if pending.lands <= now { due.push(pending) } else { self.pending.push(pending) }
         }
         due.sort_by_key(|pending| pending.lands);
+        // What a server remembers is more than what comes while an insert wanders in the network.
+        let wanders: BTreeSet<usize> = self.pending.iter().filter(|it| !it.runs).map(|it| it.output).collect();
         for pending in due {
+            let remembers_all = wanders.contains(&pending.output);
             let table = self.tables.entry(pending.output).or_default();
             for (part, rows) in pending.pieces {
                 let token = (pending.token.clone(), part);
@@ -166,7 +169,7 @@ impl Inner {
                 let landed = table.landed;
                 table.rows.extend(rows.into_iter().map(|row| Row { landed, ..row }));
                 table.remembered.push_back(token);
-                while table.remembered.len() > window {
+                while table.remembered.len() > window && !remembers_all {
                     table.remembered.pop_front();
                 }
             }
