@@ -26,7 +26,7 @@ use crate::change::{DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, State};
 use crate::error::Result;
 use crate::sink::OF_RESULTS;
-use crate::sql::pipeline::{ClosedWindow, Windowed};
+use crate::sql::plan::pipeline::{ClosedWindow, Windowed};
 use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowPlan, WindowState};
 use crate::window::changed::WindowBounds;

@@ -17,7 +17,7 @@ use crate::change::{Before, ChangeBatch, DeadReason, Op};
 use crate::error::{Error, Result};
 use crate::format::{DecodeSpec, Decoder};
 use crate::source::RawBatch;
-use crate::sql::catalog::Table;
+use crate::sql::define::catalog::Table;
 use crate::window::stage::evaluate;
 
 /// The columns that are added to those of a record.

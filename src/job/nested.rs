@@ -18,7 +18,7 @@ use super::run::Job;
 use crate::change::{DeadReason, TopicPartition};
 use crate::checkpoint::State;
 use crate::error::Result;
-use crate::sql::pipeline::{Bounds, ClosedWindow, Nested, Pipeline, Windowed};
+use crate::sql::plan::pipeline::{Bounds, ClosedWindow, Nested, Pipeline, Windowed};
 use crate::sql::query::Query;
 use crate::window::NO_EVENT_TIME;
 use crate::window::aggregate::{EventTimes, Held, InputId, Refused, Uncounted, WindowAggregate, WindowState};

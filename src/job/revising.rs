@@ -12,7 +12,7 @@ use super::run::Job;
 use super::table_input::TableInput;
 use crate::checkpoint::{Checkpoint, Recovered, State};
 use crate::error::{Error, Result};
-use crate::sql::emission::Emission;
+use crate::sql::plan::emission::Emission;
 use crate::sql::query::Query;
 use crate::window::aggregate::{InputId, WindowState};
 use crate::window::changed::{EVERYTHING, WindowBounds};

@@ -44,7 +44,7 @@ use super::ticker::Ticker;
 use crate::checkpoint::{Checkpoint, Described, Fence, Recovered, Replay, SavedSchemas, Truncate};
 use crate::error::{Error, Result};
 use crate::sink;
-use crate::sql::catalog::Table;
+use crate::sql::define::catalog::Table;
 use crate::sql::query::Query;
 use crate::sql::submission::Submission;
 use crate::state::{Memory, Save};

@@ -13,12 +13,12 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, FunctionArguments};
 
-use super::catalog::{Script, Table, Watermark};
-use super::metadata::{Metadata, MetadataOf};
 use super::pipeline::{Feed, Work};
-use super::refusal::{Result as Refused, refuse, refuse_at};
 use super::relation::{Reading, StreamTable};
-use super::tokens::is_unquoted;
+use crate::sql::define::catalog::{Script, Table, Watermark};
+use crate::sql::define::metadata::{Metadata, MetadataOf};
+use crate::sql::refusal::{Result as Refused, refuse, refuse_at};
+use crate::sql::tokens::is_unquoted;
 
 /// The function's name.
 pub const FUNCTION: &str = "PROCTIME";
@@ -26,22 +26,22 @@ pub const FUNCTION: &str = "PROCTIME";
 pub const HIDDEN: &str = "_proctime";
 
 /// A column of it.
-pub(super) fn field(name: &str) -> Field {
+pub(in crate::sql) fn field(name: &str) -> Field {
     Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false)
 }
 
 /// What a column of it is taken from.
-pub(super) fn metadata() -> Metadata {
+pub(in crate::sql) fn metadata() -> Metadata {
     Metadata { key: format!("{FUNCTION}()"), of: MetadataOf::ProcessingTime, nullable: false }
 }
 
 /// The clock of a table whose column it is.
-pub(super) fn watermark(column: &str) -> Watermark {
+pub(in crate::sql) fn watermark(column: &str) -> Watermark {
     Watermark { column: column.to_owned(), delay: 0, idle_timeout: None }
 }
 
 /// Gives the tables without a clock this one, when some query mentions it.
-pub(super) fn offer(script: &mut Script) {
+pub(in crate::sql) fn offer(script: &mut Script) {
     let views = script.views.iter().map(|view| &view.tokens);
     let mut tokens = script.inserts.iter().map(|insert| &insert.tokens).chain(views).flatten();
     if tokens.any(|it| is_unquoted(&it.token, FUNCTION)) {
@@ -56,7 +56,7 @@ pub(super) fn offer(script: &mut Script) {
 }
 
 /// Whether an argument of a window is `PROCTIME()`, also as a DESCRIPTOR.
-pub(super) fn is_call(argument: &SqlExpr) -> bool {
+pub(in crate::sql) fn is_call(argument: &SqlExpr) -> bool {
     let SqlExpr::Function(function) = argument else { return false };
     match &function.args {
         FunctionArguments::List(list) if function.name.to_string().eq_ignore_ascii_case("DESCRIPTOR") => {

@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 use super::rewrite::{Mistake, each_query, subquery};
 
 /// Rewrites the query and those inside it.
-pub(super) fn rewrite(query: &mut Query) -> Result<(), Mistake> {
+pub(in crate::sql) fn rewrite(query: &mut Query) -> Result<(), Mistake> {
     each_query(query, rewrite_one)
 }
 

@@ -9,13 +9,13 @@ use datafusion::sql::sqlparser::tokenizer::{Location, TokenWithSpan};
 
 use super::computed::{Computed, Written};
 use super::database::{DatabaseMirror, SourceDatabase};
-use super::diagnose::unknown_column;
-use super::emission::EmitClause;
 use super::metadata::Metadata;
 use crate::error::{Place, Result};
 use crate::format::infer::RowSchema;
 use crate::format::is_changelog;
 use crate::options::Options;
+use crate::sql::diagnose::unknown_column;
+use crate::sql::plan::emission::EmitClause;
 
 /// A `CREATE TABLE`.
 #[derive(Debug, Clone)]
@@ -144,11 +144,11 @@ impl Table {
     pub fn fingerprint(&self) -> String {
         let option = |name: &str| self.options.get(name).unwrap_or_default();
         // Where no window is of it, it is nothing that a query depends on.
-        let is_declared = |it: &&Watermark| it.column != super::processing_time::HIDDEN;
+        let is_declared = |it: &&Watermark| it.column != crate::sql::plan::processing_time::HIDDEN;
         let watermark = self.watermark.as_ref().filter(is_declared).map(|it| (&it.column, it.delay));
         let place = [option("topic"), option("topic-pattern"), option("path")].concat();
         let unwrapped = if option("debezium-json.unwrapped") == "true" { " unwrapped" } else { "" };
-        let declared = self.metadata.iter().filter(|(column, _)| *column != super::processing_time::HIDDEN);
+        let declared = self.metadata.iter().filter(|(column, _)| *column != crate::sql::plan::processing_time::HIDDEN);
         let metadata: Vec<_> = declared.map(|(column, it)| format!(" {column} from {}", it.key)).collect();
         let computed: Vec<_> = self.computed.iter().map(|(column, it)| format!(" {column} as {}", it.words)).collect();
         let metadata = [metadata.concat(), computed.concat()].concat();

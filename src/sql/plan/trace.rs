@@ -75,7 +75,7 @@ pub(super) fn same_instants(expression: &Expr, projection: &LogicalPlan) -> Opti
 }
 
 /// The expression without its names.
-pub(super) fn unaliased(expression: &Expr) -> &Expr {
+pub(in crate::sql) fn unaliased(expression: &Expr) -> &Expr {
     match expression {
         Expr::Alias(alias) => unaliased(&alias.expr),
         other => other,
@@ -101,7 +101,7 @@ pub(super) struct Bound {
 }
 
 /// Where the columns of a plan over closed windows come from.
-pub(super) struct Origins<'a>(pub(super) &'a [ClosedInput]);
+pub(in crate::sql) struct Origins<'a>(pub(in crate::sql) &'a [ClosedInput]);
 
 impl Origins<'_> {
     /// Which of the window's columns an output column is, through whatever lies between.
@@ -191,7 +191,7 @@ impl Origins<'_> {
     }
 
     /// The window's columns that an expression over a plan's rows has: of the window as a struct, as in Spark, both.
-    pub(super) fn bounds_of(&self, plan: &LogicalPlan, expression: &Expr) -> Vec<usize> {
+    pub(in crate::sql) fn bounds_of(&self, plan: &LogicalPlan, expression: &Expr) -> Vec<usize> {
         match self.bound_of(plan, expression) {
             Some(bound) => vec![bound.bound],
             None => ["start", "end"].iter().filter_map(|name| Some(self.part(plan, expression, name)?.bound)).collect(),
@@ -288,7 +288,7 @@ fn coalesced(expression: &Expr) -> Option<Vec<&Expr>> {
 }
 
 /// The inputs whose rows a plan over closed windows has.
-pub(super) fn inputs_below(plan: &LogicalPlan) -> BTreeSet<usize> {
+pub(in crate::sql) fn inputs_below(plan: &LogicalPlan) -> BTreeSet<usize> {
     match plan {
         LogicalPlan::TableScan(scan) => closed_input(scan).into_iter().collect(),
         other => other.inputs().into_iter().flat_map(inputs_below).collect(),

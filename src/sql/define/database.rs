@@ -10,11 +10,11 @@ use datafusion::sql::sqlparser::tokenizer::Location;
 use regex::Regex;
 
 use super::catalog::Script;
-use super::tokens::StatementReader;
 use crate::connector::known_options;
 use crate::error::{Error, Place, Result, suggestion};
 use crate::format::infer::RowSchema;
 use crate::options::Options;
+use crate::sql::tokens::StatementReader;
 use crate::type_name::sql_name_of;
 
 /// `CREATE DATABASE name WITH (…)`: topics that match a pattern, each of them a table.
@@ -52,7 +52,7 @@ const USAGE: &str =
 
 impl StatementReader<'_> {
     /// After `CREATE DATABASE`.
-    pub(super) fn database(&mut self, script: &mut Script) -> Result<()> {
+    pub(in crate::sql) fn database(&mut self, script: &mut Script) -> Result<()> {
         self.take_words(&["IF", "NOT", "EXISTS"]);
         let place = self.text.place(self.place());
         let name = self.name("the database's name")?;

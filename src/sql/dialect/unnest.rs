@@ -19,7 +19,7 @@ use super::other_names::call;
 use super::rewrite::{Mistake, each_query, subquery};
 
 /// Rewrites the query and those inside it.
-pub(super) fn rewrite(query: &mut Query) -> Result<(), Mistake> {
+pub(in crate::sql) fn rewrite(query: &mut Query) -> Result<(), Mistake> {
     each_query(query, |query| {
         let shell = query.clone();
         if let SetExpr::Select(select) = query.body.as_mut() {

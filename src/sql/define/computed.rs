@@ -17,12 +17,12 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ExprWithAlias, VisitMut, 
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
 use super::catalog::{Script, Table};
-use super::compile::refuse_queries;
-use super::diagnose::{Known, diagnose};
-use super::names::Names;
-use super::refusal::{Refusal, Result as Planned, refuse};
-use super::text::Text;
 use crate::error::Result;
+use crate::sql::diagnose::{Known, diagnose};
+use crate::sql::names::Names;
+use crate::sql::plan::compile::refuse_queries;
+use crate::sql::refusal::{Refusal, Result as Planned, refuse};
+use crate::sql::text::Text;
 
 /// A computed column as it is written.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub struct Computed {
 }
 
 /// Plans the computed columns of all tables, which have no types before.
-pub(super) fn resolve(script: &mut Script, state: &SessionState, known: &Known) -> Result<()> {
+pub(in crate::sql) fn resolve(script: &mut Script, state: &SessionState, known: &Known) -> Result<()> {
     for table in script.tables.values_mut().filter(|table| !table.written.is_empty()) {
         let table = Arc::make_mut(table);
         for written in table.written.clone() {
@@ -75,7 +75,7 @@ fn plan(table: &Table, written: &Written, state: &SessionState) -> Planned<(Data
     let names = Names::new(others.iter().map(|field| field.name().as_str()));
     let schema = DFSchema::try_from_qualified_schema(table.name.as_str(), &Schema::new(others))?;
     let mut expression = written.expression.clone();
-    if let Err((place, message)) = super::other_names::rewrite(&mut expression) {
+    if let Err((place, message)) = crate::sql::dialect::other_names::rewrite(&mut expression) {
         return Err(Refusal::Place(place, message));
     }
     let _ = expression.visit(&mut Resolving(&names));

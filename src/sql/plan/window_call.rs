@@ -9,17 +9,17 @@ use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, Value};
 
-use super::interval::{fixed, interval_span};
 use super::processing_time;
 use super::relation::{at, relation, time_column};
 use super::window_node::WindowNode;
 use crate::error::suggestion;
+use crate::sql::define::interval::{fixed, interval_span};
 use crate::window::aggregate::WINDOW_COLUMNS;
 use crate::window::assigner::Windows;
 use crate::window::calendar::{Grid, Span};
 
 /// A windowing table function.
-pub(super) struct WindowFunction {
+pub(in crate::sql) struct WindowFunction {
     pub(super) name: &'static str,
     /// Its arguments in order, after the table and its time; the lengths first.
     lengths: &'static [&'static str],
@@ -316,6 +316,6 @@ fn truth(written: &SqlExpr) -> Result<bool> {
 }
 
 /// Whether the name is that of a windowing table function.
-pub(super) fn window_function(name: &str) -> Option<&'static WindowFunction> {
+pub(in crate::sql) fn window_function(name: &str) -> Option<&'static WindowFunction> {
     WINDOW_FUNCTIONS.iter().find(|it| it.name.eq_ignore_ascii_case(name))
 }

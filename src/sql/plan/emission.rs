@@ -11,14 +11,14 @@ use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
-use super::catalog::Table;
-use super::interval::interval_millis;
 use super::pipeline::{ResultColumn, RowIdentity};
-use super::refusal::{Refusal, Result as Planned, refuse_at};
-use super::tokens::{StatementReader, is_unquoted};
 use super::trace::{Origins, closed_input, unaliased};
 use crate::error::Result;
 use crate::options::Options;
+use crate::sql::define::catalog::Table;
+use crate::sql::define::interval::interval_millis;
+use crate::sql::refusal::{Refusal, Result as Planned, refuse_at};
+use crate::sql::tokens::{StatementReader, is_unquoted};
 use crate::window::assigner::Windows;
 
 /// The option that says how long a closed window may still change: of a table that is read, or one that is filled.
@@ -109,7 +109,7 @@ impl Emission {
 
 impl StatementReader<'_> {
     /// Takes an `EMIT …` clause off the end of the statement.
-    pub(super) fn emission(&mut self) -> Result<EmitClause> {
+    pub(in crate::sql) fn emission(&mut self) -> Result<EmitClause> {
         let mut depth = 0_i32;
         let emit = (self.at..self.tokens.len()).find(|&at| {
             match &self.tokens[at].token {

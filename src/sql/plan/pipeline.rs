@@ -6,11 +6,11 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 
-use super::catalog::Table;
 use super::closing::Closing;
 use super::emission::Emission;
 use super::relation::Reading;
-use super::small_table::SmallTable;
+use crate::sql::define::catalog::Table;
+use crate::sql::define::small_table::SmallTable;
 use crate::window::aggregate::WindowPlan;
 use crate::window::duplicates::DuplicatePlan;
 use crate::window::stage::Stage;
@@ -42,7 +42,7 @@ pub struct Feed {
     pub table: Arc<Table>,
     /// How it is read.
     pub reading: Reading,
-    /// The columns of it (and of [`METADATA`](super::catalog::METADATA)) that the query uses.
+    /// The columns of it (and of [`METADATA`](crate::sql::define::catalog::METADATA)) that the query uses.
     pub scan: SchemaRef,
     /// What is done to its rows, each for itself; of a windowed query, before the window.
     pub stages: Vec<Stage>,

@@ -18,12 +18,12 @@ use datafusion::logical_expr::{
 };
 use std::sync::Arc;
 
-use super::catalog::Table;
-use super::compile::window_node;
-use super::interval::text_millis;
-use super::refusal::{Refusal, Result, refuse, refuse_at};
 use super::trace::unaliased;
 use super::window_node::WindowNode;
+use super::window_node::has_windows;
+use crate::sql::define::catalog::Table;
+use crate::sql::define::interval::text_millis;
+use crate::sql::refusal::{Refusal, Result, refuse, refuse_at};
 use crate::window::assigner::Windows;
 use crate::window::duplicates::{DuplicatePlan, Keep};
 
@@ -183,10 +183,6 @@ fn length(bound: &ScalarValue) -> Option<i64> {
         }
         _ => None,
     }
-}
-
-fn has_windows(plan: &LogicalPlan) -> bool {
-    window_node(plan).is_some() || plan.inputs().into_iter().any(has_windows)
 }
 
 /// Rows without duplicates are a stream again: what looks at several of them needs a window.

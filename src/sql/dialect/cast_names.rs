@@ -8,7 +8,7 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawAggregate
 /// DataFusion leaves casts out of names, so that `sum(v)` and `sum(CAST(v AS DOUBLE))` are two columns of one name, which it refuses,
 /// whatever they are called above. This gives arguments with casts a name that has them.
 #[derive(Debug)]
-pub(super) struct CastNames;
+pub(in crate::sql) struct CastNames;
 
 impl ExprPlanner for CastNames {
     fn plan_aggregate(&self, mut aggregate: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {

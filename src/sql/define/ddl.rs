@@ -11,21 +11,21 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::catalog::{Table, Watermark};
 use super::computed::Written;
-use super::diagnose::unknown_column;
 use super::interval::interval_millis;
 use super::metadata::{Metadata, MetadataOf, metadata};
-use super::names::Names;
-use super::other_names::cast_to;
-use super::processing_time;
 use super::table_options::check_options;
-use super::tokens::StatementReader;
 use super::types;
 use crate::error::{Place, Result};
 use crate::options::Options;
+use crate::sql::diagnose::unknown_column;
+use crate::sql::dialect::other_names::cast_to;
+use crate::sql::names::Names;
+use crate::sql::plan::processing_time;
+use crate::sql::tokens::StatementReader;
 
 impl StatementReader<'_> {
     /// After `CREATE TABLE`.
-    pub(super) fn table(&mut self) -> Result<Table> {
+    pub(in crate::sql) fn table(&mut self) -> Result<Table> {
         self.take_words(&["IF", "NOT", "EXISTS"]);
         let place = self.place();
         let name = self.name("the table's name")?;

@@ -6,9 +6,9 @@ use datafusion::logical_expr::{Aggregate, Expr, GroupingSet as SqlGroupingSet, L
 
 use super::lookup::{Sides, sides};
 use super::pipeline::ResultColumn;
-use super::refusal::{Result, refuse_at};
 use super::trace::{unaliased, window_column};
 use super::window_node::WindowNode;
+use crate::sql::refusal::{Result, refuse_at};
 use crate::window::aggregate::GroupingSet;
 use crate::window::assigner::Windows;
 use crate::window::calendar::Span;
@@ -57,7 +57,7 @@ pub(super) fn grouping(aggregate: &Aggregate, node: &WindowNode) -> Result<Group
 }
 
 /// The expressions of each set.
-pub(super) fn sets_of(set: &SqlGroupingSet) -> Vec<Vec<Expr>> {
+pub(in crate::sql) fn sets_of(set: &SqlGroupingSet) -> Vec<Vec<Expr>> {
     match set {
         SqlGroupingSet::GroupingSets(sets) => sets.clone(),
         SqlGroupingSet::Rollup(all) => (0..=all.len()).rev().map(|count| all[..count].to_vec()).collect(),
@@ -117,7 +117,7 @@ fn check_bounds(bounds: &[usize], windows: Windows, place: &str) -> Result<()> {
 }
 
 /// Which of the window's columns would have to be there as well to tell one window from another, and why.
-pub(super) fn missing_bounds(bounds: &[usize], windows: Windows) -> Option<&'static str> {
+pub(in crate::sql) fn missing_bounds(bounds: &[usize], windows: Windows) -> Option<&'static str> {
     let (has_start, has_end) = (bounds.contains(&0), bounds.iter().any(|bound| *bound > 0));
     match windows {
         _ if !has_start && !has_end => Some("window_start and window_end"),

@@ -21,7 +21,7 @@ const WINDOWS: [(&str, usize, &str); 3] =
 const BOUNDS: [(&str, &str); 3] = [("START", "window_start"), ("END", "window_end"), ("ROWTIME", "window_time")];
 
 /// Rewrites the query and those inside it.
-pub(super) fn rewrite(query: &mut Query) -> Result<(), Mistake> {
+pub(in crate::sql) fn rewrite(query: &mut Query) -> Result<(), Mistake> {
     each_query(query, rewrite_one)
 }
 

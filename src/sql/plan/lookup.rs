@@ -23,11 +23,11 @@ use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, LogicalPlanBuilder, TableScan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::catalog::Table;
 use super::compile::{RowWise, stream_table};
-use super::refusal::{Result, not_row_wise, refuse, refuse_at};
 use super::relation::Reading;
-use super::small_table::{CACHE, SmallTable};
+use crate::sql::define::catalog::Table;
+use crate::sql::define::small_table::{CACHE, SmallTable};
+use crate::sql::refusal::{Result, not_row_wise, refuse, refuse_at};
 use crate::window::lookup::{Lookup, LookupKind, SmallRows};
 use crate::window::stage::Stage;
 

@@ -7,8 +7,8 @@ use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::catalog::{Script, Table};
-use super::tokens::{StatementReader, is_unquoted};
 use crate::error::{Error, Result};
+use crate::sql::tokens::{StatementReader, is_unquoted};
 use crate::window::lookup::SmallRows;
 use crate::window::stage::Stage;
 
@@ -85,7 +85,7 @@ impl Table {
 impl StatementReader<'_> {
     /// Takes out Flink's `FOR SYSTEM_TIME AS OF o.proctime`, which says that a small table is joined with as it is now: no other
     /// join with one is known here.
-    pub(super) fn system_time(&mut self, script: &Script) -> Result<()> {
+    pub(in crate::sql) fn system_time(&mut self, script: &Script) -> Result<()> {
         let is = |tokens: &[_], at: usize, word: &str| {
             tokens.get(at).is_some_and(|it: &TokenWithSpan| is_unquoted(&it.token, word))
         };

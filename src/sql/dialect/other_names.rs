@@ -23,9 +23,9 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::functions::TIME;
-use super::interval::qualified;
 use super::patterns::{of_java, of_postgresql, of_similar};
 use super::rewrite::Mistake;
+use crate::sql::define::interval::qualified;
 
 /// What is only called otherwise.
 const NAMES: [(&str, &str); 22] = [
@@ -70,7 +70,7 @@ const PARTS: [(&str, &str); 12] = [
 ];
 
 /// Rewrites those of a query and of the queries inside it, or of an expression.
-pub(super) fn rewrite(part: &mut impl VisitMut) -> Result<(), Mistake> {
+pub(in crate::sql) fn rewrite(part: &mut impl VisitMut) -> Result<(), Mistake> {
     struct Functions;
     impl VisitorMut for Functions {
         type Break = Mistake;
@@ -388,7 +388,7 @@ fn interval_of(words: &str) -> Expr {
 }
 
 /// `arrow_cast(expression, type)`.
-pub(super) fn cast_to(expression: &Expr, data_type: &str) -> Expr {
+pub(in crate::sql) fn cast_to(expression: &Expr, data_type: &str) -> Expr {
     call("arrow_cast", Span::empty(), vec![expression.clone(), text(data_type)])
 }
 

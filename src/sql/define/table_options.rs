@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::catalog::Table;
 use super::small_table::{CACHE, RELOAD};
-use super::tokens::StatementReader;
 use crate::connector::{CONNECTORS, known_options};
 use crate::error::{Error, Place, Result, suggestion};
 use crate::format::FORMATS;
 use crate::options::Options;
+use crate::sql::tokens::StatementReader;
 
 impl StatementReader<'_> {
     /// Flink writes `'value.format'`, and the format's options after `value.`; here they are the same without.

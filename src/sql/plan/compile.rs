@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, DFSchemaRef, NullHandling};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use datafusion::optimizer::Optimizer;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
@@ -19,15 +19,15 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 
-use super::catalog::Table;
 use super::emission::{Emission, EmitClause};
 use super::lookup::{Noted, is_small, refuse_alone, refuse_current, sides};
 use super::pipeline::{Feed, Pipeline, Work};
-use super::refusal::{Result, not_row_wise, refuse, refuse_at};
 use super::relation::{Reading, StreamTable};
 use super::trace::{passed_by, same_instants, trace};
-use super::window_node::WindowNode;
+use super::window_node::{WindowNode, window_node};
 use super::windowed;
+use crate::sql::define::catalog::Table;
+use crate::sql::refusal::{Result, not_row_wise, refuse, refuse_at};
 use crate::window::assigner::Windows;
 use crate::window::row_windows::RowWindows;
 use crate::window::stage::Stage;
@@ -127,14 +127,6 @@ fn tables_below(plan: &LogicalPlan) -> Vec<&Table> {
             streams.map(|stream| stream.table.as_ref()).collect()
         }
         other => other.inputs().into_iter().flat_map(tables_below).collect(),
-    }
-}
-
-/// A node as a window.
-pub(super) fn window_node(plan: &LogicalPlan) -> Option<&WindowNode> {
-    match plan {
-        LogicalPlan::Extension(Extension { node }) => node.as_any().downcast_ref::<WindowNode>(),
-        _ => None,
     }
 }
 
@@ -288,7 +280,7 @@ fn windows_of_rows(node: &WindowNode, schema: &DFSchema) -> Result<Stage> {
 }
 
 /// What DataFusion could not make a join of.
-pub(super) fn refuse_queries(expression: &Expr) -> Result<()> {
+pub(in crate::sql) fn refuse_queries(expression: &Expr) -> Result<()> {
     let is_query = |it: &Expr| {
         Ok(matches!(it, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_) | Expr::SetComparison(_)))
     };

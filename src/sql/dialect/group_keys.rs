@@ -12,14 +12,14 @@ use datafusion::sql::sqlparser::ast::{
     Select, SelectItem, SetExpr, TableFactor, Value,
 };
 
-use super::catalog::Script;
 use super::rewrite::{Mistake, each_query};
+use crate::sql::define::catalog::Script;
 
 /// Windows that stand in GROUP BY, and how many arguments they have without a time.
 const WINDOWS: [(&str, usize); 5] = [("window", 1), ("session_window", 1), ("tumble", 1), ("hop", 2), ("session", 1)];
 
 /// Rewrites the query and those inside it.
-pub(super) fn rewrite(query: &mut Query, script: &Script) -> Result<(), Mistake> {
+pub(in crate::sql) fn rewrite(query: &mut Query, script: &Script) -> Result<(), Mistake> {
     each_query(query, |query| {
         if let SetExpr::Select(select) = query.body.as_mut() {
             rewrite_one(select, script);

@@ -8,11 +8,11 @@
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
-use super::tokens::is_unquoted;
-use super::window_call::window_function;
+use crate::sql::plan::window_call::window_function;
+use crate::sql::tokens::is_unquoted;
 
 /// Rewrites them.
-pub(super) fn rewrite(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+pub(in crate::sql) fn rewrite(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let mut rewritten: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     // For each open parenthesis, whether it is a window's.
     let mut open: Vec<bool> = Vec::new();

@@ -19,11 +19,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::other_names::{call, text};
-use super::window_call::window_function;
+use crate::sql::plan::window_call::window_function;
 use crate::window::aggregate::WINDOW_COLUMNS;
 
 /// Rewrites a query and those inside it.
-pub(super) fn rewrite(query: &mut Query) {
+pub(in crate::sql) fn rewrite(query: &mut Query) {
     let _ = query.visit(&mut Standard);
 }
 

@@ -19,7 +19,7 @@ pub(super) const TIME: &str = "Timestamp(Millisecond, None)";
 type Function = fn(&[ArrayRef]) -> Result<ArrayRef>;
 
 /// Adds them to a session.
-pub(super) fn register(context: &SessionContext) {
+pub(in crate::sql) fn register(context: &SessionContext) {
     let time = || DataType::Timestamp(TimeUnit::Millisecond, None);
     let (text, number) = (|| DataType::Utf8, || DataType::Int64);
     let all: [(&str, Vec<DataType>, DataType, Function); 6] = [

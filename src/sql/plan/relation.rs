@@ -17,11 +17,11 @@ use datafusion::sql::sqlparser::ast::{
     ObjectNamePart, Spanned, TableFactor,
 };
 
-use super::catalog::{AFTER, BEFORE, Script, Table};
-use super::diagnose::unknown_table;
 use super::processing_time::HIDDEN;
 use super::window_call::{WINDOW_FUNCTIONS, window_function};
 use crate::error::suggestion;
+use crate::sql::define::catalog::{AFTER, BEFORE, Script, Table};
+use crate::sql::diagnose::unknown_table;
 
 /// How a query reads a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::catalog::Script;
+use crate::sql::define::catalog::Script;
 
 /// Positions and what has been written are kept by the file's path, so each further table that reads a file gets a path of its own that
 /// leads to it: `a/b.json`, `a/./b.json`, `a/././b.json`, in the order of the tables' names.
-pub(super) fn tell_apart(script: &mut Script) {
+pub(in crate::sql) fn tell_apart(script: &mut Script) {
     let filled: BTreeSet<String> = script.inserts.iter().filter_map(|insert| insert.target.clone()).collect();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for (name, table) in &mut script.tables {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::{DFSchema, DFSchemaRef, plan_err};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::window::aggregate::WINDOW_COLUMNS;
 use crate::window::assigner::Windows;
@@ -110,4 +110,17 @@ impl UserDefinedLogicalNodeCore for WindowNode {
         needed.dedup();
         Some(vec![needed])
     }
+}
+
+/// A node as a window.
+pub(super) fn window_node(plan: &LogicalPlan) -> Option<&WindowNode> {
+    match plan {
+        LogicalPlan::Extension(Extension { node }) => node.as_any().downcast_ref::<WindowNode>(),
+        _ => None,
+    }
+}
+
+/// Whether there is a window in a plan.
+pub(super) fn has_windows(plan: &LogicalPlan) -> bool {
+    window_node(plan).is_some() || plan.inputs().into_iter().any(has_windows)
 }
