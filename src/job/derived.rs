@@ -11,7 +11,7 @@ use datafusion::arrow::compute::{cast, concat, nullif};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::input::Letters;
+use super::letters::Letters;
 use super::scan::ScanColumn;
 use crate::change::{Before, ChangeBatch, DeadReason, Op};
 use crate::error::{Error, Result};

@@ -14,7 +14,7 @@ use super::blocking::block_in_place;
 use super::cycle::InputWindows;
 use super::epoch::EpochRows;
 use super::rows::conform;
-use super::run::Job;
+use super::running::Job;
 use crate::change::{DeadReason, TopicPartition};
 use crate::checkpoint::State;
 use crate::error::Result;

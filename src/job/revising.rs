@@ -8,7 +8,7 @@ use datafusion::arrow::array::RecordBatch;
 use super::emission::{Emitted, Looked, version};
 use super::filling::Filling;
 use super::outputs::Outputs;
-use super::run::Job;
+use super::running::Job;
 use super::table_input::TableInput;
 use crate::checkpoint::{Checkpoint, Recovered, State};
 use crate::error::{Error, Result};

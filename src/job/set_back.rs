@@ -13,7 +13,7 @@ use super::blocking::block_in_place;
 use super::changed_query::{fingerprints, outputs_in_words};
 use super::delivery::Delivery;
 use super::message::{ReadBefore, ToLane};
-use super::run::Job;
+use super::running::Job;
 use super::table_input::TableInput;
 use crate::change::TopicPartition;
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, Position, Recovered, Replay, State};
