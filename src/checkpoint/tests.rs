@@ -28,6 +28,7 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         positions: Vec::new(),
         watermarks: BTreeMap::new(),
         closed: BTreeMap::new(),
+        closed_before: BTreeMap::new(),
         intents: Vec::new(),
         state_epoch: 0,
         state_number: 0,

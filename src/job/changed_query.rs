@@ -98,6 +98,7 @@ pub(super) fn renumber(recovered: &mut Recovered, query: &Query) {
         let manifest = &mut checkpoint.manifest;
         manifest.fingerprints = fingerprints(query);
         manifest.closed = by_place(std::mem::take(&mut manifest.closed), &places);
+        manifest.closed_before = by_place(std::mem::take(&mut manifest.closed_before), &places);
         if let Some(state) = checkpoint.state.take() {
             let place = |id: InputId| Some(InputId { pipeline: places.get(id.pipeline).copied().flatten()?, ..id });
             let windows = state.windows.into_iter().filter_map(|(id, windows)| Some((place(id)?, windows)));

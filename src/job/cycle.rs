@@ -48,6 +48,8 @@ pub(super) enum Step {
         looked: BTreeMap<usize, Looked>,
         /// How far event time has come in each pipeline.
         watermarks: BTreeMap<usize, i64>,
+        /// How far each had been closed before.
+        earlier: BTreeMap<usize, i64>,
     },
     Done,
 }
@@ -245,7 +247,7 @@ impl Job {
         });
         looked.retain(|pipeline, _| closing.contains_key(pipeline));
         let moved = |input: &TableInput| Some(input.watermark()).filter(|it| *it > of(&before, input.name()));
-        let waiting = self.order_close(moved, &closing, &peeks(&looked));
+        let waiting = self.order_close(moved, |id| closing.get(&id.pipeline).copied(), &peeks(&looked));
         // Lanes with windows that may be looked at stand until they hear that nobody does.
         let may_stand = |lanes: &&Lanes| self.revising.any() && lanes.numbers().all(|lane| !waiting.contains(&lane));
         self.groups.iter().filter(may_stand).for_each(|lanes| lanes.order(|| ToLane::ReadOn));
@@ -255,7 +257,7 @@ impl Job {
         }
         let nothing_to_close = waiting.is_empty();
         let (closed, peeked, neighbours) = Default::default();
-        self.step = Step::Closing { waiting, state, closed, neighbours, peeked, looked, watermarks };
+        self.step = Step::Closing { waiting, state, closed, neighbours, peeked, looked, watermarks, earlier };
         if nothing_to_close { self.complete().await } else { Ok(()) }
     }
 
@@ -286,12 +288,12 @@ impl Job {
         self.closed_to.iter().filter(is_other).map(|(pipeline, closed)| (*pipeline, *closed)).collect()
     }
 
-    /// Tells the lanes which watermarks have `moved`, and has the windows of these pipelines closed; returns the lanes that will
-    /// answer.
+    /// Tells the lanes which watermarks have `moved`, and has the windows of inputs closed up to where `closing` says; returns the
+    /// lanes that will answer.
     pub(super) fn order_close(
         &self,
         moved: impl Fn(&TableInput) -> Option<i64>,
-        closing: &BTreeMap<usize, i64>,
+        closing: impl Fn(InputId) -> Option<i64>,
         peek: &Arc<BTreeMap<usize, Vec<WindowBounds>>>,
     ) -> BTreeSet<usize> {
         let mut orders = vec![Close { peek: Arc::clone(peek), ..Close::default() }; self.groups.len()];
@@ -300,8 +302,8 @@ impl Job {
             order.tables.extend(moved(input).map(|watermark| input.closing(watermark)));
             for id in input.plan.pipelines.iter().filter_map(LanePipeline::input) {
                 let windowed = self.query.pipelines.get(id.pipeline).and_then(|pipeline| pipeline.windowed());
-                let watermark = windowed.zip(closing.get(&id.pipeline));
-                let watermark = watermark.map(|(it, watermark)| (id, it.watermark(id.input, *watermark)));
+                let watermark = windowed.zip(closing(id));
+                let watermark = watermark.map(|(it, watermark)| (id, it.watermark(id.input, watermark)));
                 order.inputs.extend(watermark.filter(|it| !order.inputs.contains(it)));
             }
         }
@@ -316,7 +318,8 @@ impl Job {
     /// All windows have come in: makes the epoch's blocks and hands them over.
     pub(super) async fn complete(&mut self) -> Result<()> {
         let step = std::mem::replace(&mut self.step, Step::Gathering);
-        let Step::Closing { mut state, closed, mut neighbours, peeked, mut looked, watermarks, .. } = step else {
+        let Step::Closing { mut state, closed, mut neighbours, peeked, mut looked, watermarks, earlier, .. } = step
+        else {
             return Ok(());
         };
         self.progress.set_open_windows(self.held().values().map(|held| held.panes).sum());
@@ -381,6 +384,7 @@ impl Job {
                 .collect(),
             watermarks: self.watermarks(),
             closed: self.closed_beside_tables(),
+            closed_before: if state.is_some() { earlier } else { BTreeMap::new() },
             intents,
             state_epoch: self.state_epoch,
             state_number: 0,

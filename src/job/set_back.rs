@@ -107,6 +107,7 @@ impl Job {
             positions,
             watermarks: BTreeMap::new(),
             closed,
+            closed_before: BTreeMap::new(),
             intents: Vec::new(),
             state_epoch: self.epoch,
             state_number: 0,
