@@ -39,7 +39,7 @@ use super::resting::{KeptSaves, Resting};
 use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
-use super::takeover::{Passed, recover, take_over};
+use super::takeover::{Passed, look_up, recover, take_over};
 use super::ticker::Ticker;
 use crate::checkpoint::{Checkpoint, Described, Fence, Recovered, Replay, SavedSchemas, Truncate};
 use crate::error::{Error, Result};
@@ -163,7 +163,7 @@ pub async fn submit(
         settings.checkpoints.clear(settings.outside.now()).await?;
     }
     let saved = match submission.is_open() {
-        true => settings.checkpoints.recover().await?.1,
+        true => look_up(&settings).await?.1,
         false => None,
     };
     let mut discovery = Discovery::new(submission, saved.as_ref().map(|it| &it.last.manifest))?;

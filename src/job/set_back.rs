@@ -147,11 +147,12 @@ impl Job {
 }
 
 impl TableInput {
-    /// Where its partitions are set back to: not behind where they stand.
+    /// Where its partitions are set back to: not behind where they stand, unless the records there are gone.
     fn positions_at(&mut self, to: StartingPoint, old: Option<&Manifest>) -> Result<Vec<Position>> {
         let partitions = self.partitions()?;
+        let first = self.first_of(&partitions)?;
         let offsets = match to {
-            StartingPoint::Earliest => self.first_of(&partitions)?,
+            StartingPoint::Earliest => first.clone(),
             StartingPoint::Time(time) => self.written_from(&partitions, time)?,
         };
         let ids = self.ask_topic_ids(&partitions)?;
@@ -163,7 +164,17 @@ impl TableInput {
                 let why = format!("nobody knows which records of {partition} were written then");
                 return Err(refused(to, &why));
             };
-            let offset = stood.map_or(*offset, |stood| (*offset).min(stood.from));
+            let mut offset = stood.map_or(*offset, |stood| (*offset).min(stood.from));
+            if let Some((stood, &first)) = stood.zip(first.get(&partition)).filter(|(_, first)| offset < **first) {
+                offset = first;
+                if stood.offset < first {
+                    tracing::warn!(
+                        "records {} to {} of {partition} were deleted before they were read, and are missing in the tables",
+                        stood.offset,
+                        first - 1
+                    );
+                }
+            }
             Ok(Position {
                 table: name.clone(),
                 topic: partition.topic.to_string(),

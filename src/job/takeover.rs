@@ -3,6 +3,7 @@
 use super::blocking::block_in_place;
 use super::changed_query;
 use super::outputs::Outputs;
+use super::set_back::StartingPoint;
 use super::settings::Settings;
 use super::table_input::TableInput;
 use crate::checkpoint::{Manifest, Recovered, Writer};
@@ -17,7 +18,7 @@ pub(super) type Found = (u64, Option<Recovered>);
 pub(super) type Known<'a> = Option<(&'a Query, &'a Outputs)>;
 
 pub(super) async fn recover(known: Known<'_>, settings: &Settings) -> Result<Found> {
-    let found = settings.checkpoints.recover().await?;
+    let found = look_up(settings).await?;
     let Some(recovered) = found.1.as_ref().filter(|_| settings.set_back.is_none()) else { return Ok(found) };
     if let Some((query, outputs)) = known {
         changed_query::check(recovered, query, &outputs.tables, settings)?;
@@ -31,6 +32,14 @@ pub(super) async fn recover(known: Known<'_>, settings: &Settings) -> Result<Fou
         )));
     }
     Ok(found)
+}
+
+/// The newest number and checkpoint. Who reads everything again needs none.
+pub(super) async fn look_up(settings: &Settings) -> Result<Found> {
+    match settings.set_back {
+        Some(StartingPoint::Earliest) => settings.checkpoints.recover_if_whole().await,
+        _ => settings.checkpoints.recover().await,
+    }
 }
 
 /// What a job needs to go on from a checkpoint that is not its newest.
