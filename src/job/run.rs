@@ -39,7 +39,7 @@ use super::resting::{KeptSaves, Resting};
 use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
-use super::takeover::{Passed, look_up, recover, take_over};
+use super::takeover::{Passed, look_up, recover, take_over, warn_of_emptied};
 use super::ticker::Ticker;
 use crate::checkpoint::{Checkpoint, Described, Fence, Recovered, Replay, SavedSchemas, Truncate};
 use crate::error::{Error, Result};
@@ -312,13 +312,14 @@ impl Job {
         let known = (!is_same).then_some((&query, &outputs));
         let passed = Passed { sinks: &mut sinks, inputs: &mut inputs };
         let (writer, recovered) = take_over(found, known, &settings, passed).await?;
+        let described = described(&query, &outputs);
+        warn_of_emptied(recovered.as_ref(), &settings, &described, &sinks);
         let (fence, claim) = (writer.fence(), writer.number());
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
         let revising = Revising::new(&query, &outputs, now)?;
         let nested = NestedWindows::new(&query)?;
         let kept_saves = KeptSaves::new(settings.renew_after);
-        let described = described(&query, &outputs);
         let mut job = Self {
             query,
             closed_to: BTreeMap::new(),

@@ -6,7 +6,7 @@ use super::outputs::Outputs;
 use super::set_back::StartingPoint;
 use super::settings::Settings;
 use super::table_input::TableInput;
-use crate::checkpoint::{Manifest, Recovered, Writer};
+use crate::checkpoint::{Described, Manifest, Recovered, Writer};
 use crate::error::{Error, Result};
 use crate::sink::Sink;
 use crate::sql::query::Query;
@@ -97,6 +97,25 @@ pub(super) async fn take_over(
         }
     }
     Ok((writer, recovered))
+}
+
+/// Says which tables the job had filled, and that are not there any more.
+pub(super) fn warn_of_emptied(
+    recovered: Option<&Recovered>,
+    settings: &Settings,
+    described: &Described,
+    sinks: &[Box<dyn Sink>],
+) {
+    let Some(recovered) = recovered.filter(|_| settings.set_back != Some(StartingPoint::Earliest)) else { return };
+    let manifest = &recovered.last.manifest;
+    let created = described.tables.iter().zip(sinks).filter(|(_, sink)| sink.was_created());
+    for (table, _) in created.filter(|(table, _)| manifest.described.tables.contains(table)) {
+        tracing::warn!(
+            "table {table} was there when checkpoint {} was made, and has now been created anew: what had been delivered to it is not in \
+             it; to make that again, run once with --from earliest",
+            manifest.number
+        );
+    }
 }
 
 impl Passed<'_> {

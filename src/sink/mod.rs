@@ -173,6 +173,11 @@ pub trait Sink: Send {
     /// Creates the table when it is missing, or checks that it fits. Called once, before the first block.
     async fn prepare(&mut self) -> Result<()>;
 
+    /// Whether [`Self::prepare`] has created the table.
+    fn was_created(&self) -> bool {
+        false
+    }
+
     /// What the columns of the prepared table cannot hold. Rows with such values are refused before they are cut into blocks.
     fn limits(&self) -> limits::Limits {
         limits::Limits::default()

@@ -127,10 +127,8 @@ impl Plan {
         let of_job = column("_job").then(|| format!("_job = {}", quote_string(job)));
         // Of rows that were there before the table got these columns nobody knows more than their positions.
         let of_job_or_nobody = says(Extra::Job).then(|| format!("_job IN ({}, '')", quote_string(job)));
-        let of_epochs = what
-            .after
-            .filter(|_| says(Extra::Epoch))
-            .map(|after| format!("(_epoch > {} OR _epoch = 0)", after.epoch));
+        let of_epochs =
+            what.after.filter(|_| says(Extra::Epoch)).map(|after| format!("(_epoch > {} OR _epoch = 0)", after.epoch));
         let own = match (self.identity, &self.form, what.after) {
             (Identity::Positions(_), TableForm::DeadLetters, _) => {
                 [Some(refused(what, column("_epoch"))), of_job, None, of_epochs]
