@@ -254,11 +254,8 @@ impl CheckpointStore {
         misses
     }
 
-    /// Forgets everything. Who still writes is kept from it.
+    /// Forgets everything. Who still writes is kept from it. What is left says that this was wanted.
     pub async fn clear(&self, now: i64) -> Result<()> {
-        if self.numbers().await?.is_empty() {
-            return Ok(());
-        }
         let writer = self.claim_as(now, true).await?;
         self.forget(&Needed::nothing_before(writer.number())).await
     }

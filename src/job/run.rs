@@ -39,7 +39,7 @@ use super::resting::{KeptSaves, Resting};
 use super::revising::Revising;
 use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
-use super::takeover::{Passed, look_up, recover, take_over, warn_of_emptied};
+use super::takeover::{Passed, check_afresh, look_up, recover, take_over, warn_of_emptied};
 use super::ticker::Ticker;
 use crate::checkpoint::{Checkpoint, Described, Fence, Recovered, Replay, SavedSchemas, Truncate};
 use crate::error::{Error, Result};
@@ -292,6 +292,8 @@ impl Job {
         let mut sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
+        let described = described(&query, &outputs);
+        check_afresh(&found, &settings, &described, &mut sinks).await?;
         if let Some(to) = settings.set_back {
             sinks.iter().try_for_each(|sink| sink.check_take_out(to.time()))?;
         }
@@ -312,7 +314,6 @@ impl Job {
         let known = (!is_same).then_some((&query, &outputs));
         let passed = Passed { sinks: &mut sinks, inputs: &mut inputs };
         let (writer, recovered) = take_over(found, known, &settings, passed).await?;
-        let described = described(&query, &outputs);
         warn_of_emptied(recovered.as_ref(), &settings, &described, &sinks);
         let (fence, claim) = (writer.fence(), writer.number());
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));

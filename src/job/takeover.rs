@@ -4,7 +4,7 @@ use super::blocking::block_in_place;
 use super::changed_query;
 use super::outputs::Outputs;
 use super::set_back::StartingPoint;
-use super::settings::Settings;
+use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
 use crate::checkpoint::{Described, Manifest, Recovered, Writer};
 use crate::error::{Error, Result};
@@ -26,7 +26,7 @@ pub(super) async fn recover(known: Known<'_>, settings: &Settings) -> Result<Fou
     let manifest = &recovered.last.manifest;
     if manifest.finished && manifest.intents.is_empty() {
         return Err(Error::config(format!(
-            "job \"{}\" has run to its end (checkpoint in {}); run it under another --name, or start afresh with --reset-state",
+            "job \"{}\" has run to its end (checkpoint in {}); run it under another --name, or read everything again with --from earliest",
             settings.name,
             settings.checkpoints.place()
         )));
@@ -97,6 +97,38 @@ pub(super) async fn take_over(
         }
     }
     Ok((writer, recovered))
+}
+
+/// Whether the job may start from nothing. Without checkpoints, such as in a folder that is not the right one, it would write all once
+/// more beside what it has written.
+pub(super) async fn check_afresh(
+    found: &Found,
+    settings: &Settings,
+    described: &Described,
+    sinks: &mut [Box<dyn Sink>],
+) -> Result<()> {
+    if found.0 > 0 || settings.set_back.is_some() {
+        return Ok(());
+    }
+    for (sink, table) in sinks.iter_mut().zip(&described.tables) {
+        if !sink.has_rows_of_job().await? {
+            continue;
+        }
+        let (job, place) = (&settings.name, settings.checkpoints.place());
+        if settings.ending == Ending::Bounded {
+            tracing::warn!(
+                "table {table} has rows of an earlier run of job \"{job}\"; what this one makes again is there twice: with --from \
+                 earliest the earlier rows are taken out first"
+            );
+            return Ok(());
+        }
+        return Err(Error::config(format!(
+            "there are no checkpoints of job \"{job}\" in {place}, but table {table} has rows of it, which would be there twice; is \
+             --checkpoint-dir right? If the checkpoints are lost, run once with --from earliest, which takes the job's rows out of its \
+             tables and makes them again; or with --reset-state, which leaves them where they are; or give the job another --name"
+        )));
+    }
+    Ok(())
 }
 
 /// Says which tables the job had filled, and that are not there any more.

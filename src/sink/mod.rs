@@ -178,6 +178,11 @@ pub trait Sink: Send {
         false
     }
 
+    /// Whether there are rows that say they are of this job, and do not fold with others.
+    async fn has_rows_of_job(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// What the columns of the prepared table cannot hold. Rows with such values are refused before they are cut into blocks.
     fn limits(&self) -> limits::Limits {
         limits::Limits::default()

@@ -183,3 +183,53 @@ fn a_view_that_fails_and_a_table_that_somebody_has_dropped_are_told() {
     assert_eq!(run(&["--from", "earliest"]).code, Some(0));
     assert_eq!(database.ask("SELECT count(), uniqExact(id) FROM {db}.x"), "20\t20");
 }
+
+/// Such as in a container whose volume is not mounted.
+#[test]
+fn a_job_without_checkpoints_does_not_start_beside_its_rows() {
+    let topic = Topic::create("volume", 1);
+    let database = Database::new("volume");
+    let text = query(&topic.name, &database.0, "id >= 0");
+    let [mounted, empty] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let run = |folder: &Path, more: &[&str]| highwater(arguments(folder, "volume", &text, more));
+    let count = || database.ask("SELECT count(), uniqExact(id) FROM {db}.x");
+    send(&topic, 0..100);
+    assert_eq!(run(mounted.path(), &[]).code, Some(0));
+    let said = run(empty.path(), &[]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("is --checkpoint-dir right?") && said.err.contains("--from earliest"), "{said:?}");
+    assert_eq!(count(), "100\t100");
+    send(&topic, 100..110);
+    assert_eq!(run(mounted.path(), &[]).code, Some(0));
+    assert_eq!(count(), "110\t110");
+    assert_eq!(run(empty.path(), &["--from", "earliest"]).code, Some(0));
+    assert_eq!(count(), "110\t110");
+    // Whoever wants it.
+    let afresh = tempfile::tempdir().unwrap();
+    assert_eq!(run(afresh.path(), &["--reset-state"]).code, Some(0));
+    assert_eq!(count(), "220\t110");
+}
+
+/// Results that were on their way, of windows that are not made again.
+#[test]
+fn what_was_on_its_way_is_delivered_before_a_job_is_set_back() {
+    let topic = Topic::create("waiting", 1);
+    let (database, folder) = (Database::new("waiting"), tempfile::tempdir().unwrap());
+    let text = query(&topic.name, &database.0, "id >= 0");
+    let run = |more: &[&str]| highwater(arguments(folder.path(), "waiting", &text, more));
+    let windows = || database.ask("SELECT count(), sum(n), uniqExact(window_start) FROM {db}.w");
+    send(&topic, 0..100);
+    assert_eq!(run(&[]).code, Some(0));
+    assert_eq!(windows(), "1\t60\t1");
+    database.ask("ALTER TABLE {db}.w ADD CONSTRAINT c CHECK n < 0");
+    send(&topic, 100..400);
+    assert_eq!(run(&[]).code, Some(3));
+    database.ask("ALTER TABLE {db}.w DROP CONSTRAINT c");
+    // Windows that begin before stay as they are: four of them are only in the checkpoint.
+    let said = run(&["--from", "2026-01-01T00:05:00Z"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    send(&topic, 400..500);
+    assert_eq!(run(&[]).code, Some(0));
+    assert_eq!(windows(), "8\t480\t8");
+    assert_eq!(database.ask("SELECT count(), uniqExact(id) FROM {db}.x"), "500\t500");
+}

@@ -119,16 +119,17 @@ impl Plan {
     /// Which rows are made again; `None` where they fold by their versions, or nothing tells them from others.
     fn made_again(&self, what: &TakeOut, job: &str) -> Option<String> {
         let column = |name: &str| self.has(name);
-        let says = |extra: Extra| self.columns.iter().any(|column| column.from == From::Extra(extra));
         let of_windows = what
             .windows_from
             .filter(|_| column(WINDOW_START))
             .map(|from| format!("{} >= fromUnixTimestamp64Milli({from}, 'UTC')", quote_identifier(WINDOW_START)));
         let of_job = column("_job").then(|| format!("_job = {}", quote_string(job)));
         // Of rows that were there before the table got these columns nobody knows more than their positions.
-        let of_job_or_nobody = says(Extra::Job).then(|| format!("_job IN ({}, '')", quote_string(job)));
-        let of_epochs =
-            what.after.filter(|_| says(Extra::Epoch)).map(|after| format!("(_epoch > {} OR _epoch = 0)", after.epoch));
+        let of_job_or_nobody = self.says(Extra::Job).then(|| format!("_job IN ({}, '')", quote_string(job)));
+        let of_epochs = what
+            .after
+            .filter(|_| self.says(Extra::Epoch))
+            .map(|after| format!("(_epoch > {} OR _epoch = 0)", after.epoch));
         let own = match (self.identity, &self.form, what.after) {
             (Identity::Positions(_), TableForm::DeadLetters, _) => {
                 [Some(refused(what, column("_epoch"))), of_job, None, of_epochs]
@@ -184,13 +185,29 @@ impl Plan {
         }
     }
 
+    /// Whether there are rows that say they are of a job, and stay beside others like them.
+    pub(super) async fn has_rows_of(&self, client: &ClickHouseClient, job: &str) -> Result<bool> {
+        if self.form.keeps_versions() || !self.says_job() {
+            return Ok(false);
+        }
+        let sql = format!("SELECT 1 FROM {} WHERE _job = {} LIMIT 1", self.name.quoted(), quote_string(job));
+        Ok(!client.query_tsv(&sql).await?.trim().is_empty())
+    }
+
     /// The rows of another job, or of a topic that had the same name, prove nothing by being at the same positions.
     fn own(&self, condition: String, job: &str, block: &Block) -> String {
-        let says = |extra: Extra| self.columns.iter().any(|column| column.from == From::Extra(extra));
-        let of_job = (says(Extra::Job) || self.form == TableForm::DeadLetters && self.has("_job"))
-            .then(|| format!("_job = {}", quote_string(job)));
-        let of_epoch = says(Extra::Epoch).then(|| format!("_epoch = {}", block.epoch));
+        let of_job = self.says_job().then(|| format!("_job = {}", quote_string(job)));
+        let of_epoch = self.says(Extra::Epoch).then(|| format!("_epoch = {}", block.epoch));
         [Some(format!("({condition})")), of_job, of_epoch].into_iter().flatten().collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn says(&self, extra: Extra) -> bool {
+        self.columns.iter().any(|column| column.from == From::Extra(extra))
+    }
+
+    /// Whether rows say of which job they are; dead letters do by themselves.
+    fn says_job(&self) -> bool {
+        self.says(Extra::Job) || self.form == TableForm::DeadLetters && self.has("_job")
     }
 
     fn has(&self, column: &str) -> bool {

@@ -442,7 +442,8 @@ impl Sink for ClickHouseSink {
         let columns = check(&self.output, &name, self.client.place(), &existing)?;
         self.check_deduplication(&name, &existing).await?;
         let identity = self.identity(&columns);
-        if matches!(identity, Identity::Positions(_)) && !columns.iter().any(|it| it.from == From::Extra(Extra::Epoch)) {
+        if matches!(identity, Identity::Positions(_)) && !columns.iter().any(|it| it.from == From::Extra(Extra::Epoch))
+        {
             tracing::info!(
                 "rows of the ClickHouse table {name} do not say of which job and epoch they are: only one job may fill it, from topics that are \
                  not created anew; to have them say it, run ALTER TABLE {} ADD COLUMN IF NOT EXISTS `_job` LowCardinality(String), ADD COLUMN IF \
@@ -472,6 +473,10 @@ impl Sink for ClickHouseSink {
 
     fn was_created(&self) -> bool {
         self.created
+    }
+
+    async fn has_rows_of_job(&mut self) -> Result<bool> {
+        self.plan()?.has_rows_of(&self.client, &self.output.job).await
     }
 
     fn take_repeats(&mut self) -> u64 {
