@@ -39,7 +39,7 @@ pub(super) fn check(recovered: &Recovered, query: &Query, outputs: &[OutputTable
     let refuse = |why: String| {
         Err(Error::config(format!(
             "the query of job \"{}\" is not the one of its checkpoint {} in {} any more: {why}. Run it under another \
-             --name, or start afresh with --reset-state",
+             --name and into other tables, read everything again with --from earliest, or start afresh with --reset-state and empty tables",
             settings.name,
             manifest.number,
             settings.checkpoints.place()

@@ -270,7 +270,7 @@ impl Emitted {
     pub fn restore(&mut self, saved: &RecordBatch) -> Result<()> {
         let damaged = || {
             Error::config(
-                "what a checkpoint says of the results written so far cannot be read; start afresh with --reset-state",
+                "what a checkpoint says of the results written so far cannot be read; run once with --from earliest, or start afresh with --reset-state and empty tables",
             )
         };
         let first = saved.columns().get(..5).ok_or_else(damaged)?;

@@ -153,7 +153,7 @@ impl Job {
                 FromLane::Drifted(drift) => {
                     return Err(Error::config(format!(
                         "the records of {} are no longer what they were when checkpoint {} was made: offset {} has other columns; \
-                         start afresh with --reset-state",
+                         run once with --from earliest, which takes the job's rows out of its tables and makes them again",
                         drift.source, to.epoch, drift.offset
                     )));
                 }
@@ -259,7 +259,8 @@ fn check_repeats(last: &Manifest, repeated: &[(usize, Block)]) -> Result<()> {
         if rows != Some(intent.rows) {
             return Err(Error::config(format!(
                 "checkpoint {} has an insert of {} rows on its way (\"{}\"), but reading its records again gives {}: the topic or \
-                 the query is no longer what it was; start afresh with --reset-state",
+                 the query is no longer what it was; run once with --from earliest, which takes the job's rows out of its tables and makes \
+                 them again",
                 last.epoch,
                 intent.rows,
                 intent.token,

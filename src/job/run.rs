@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::report::WaitsFor;
 use super::running::{Job, Outcome, told};
 use super::settings::{Ending, Settings};
+use super::takeover::look_up;
 use crate::error::{Error, Result};
 use crate::sql::query::Query;
 use crate::sql::submission::Submission;
@@ -39,7 +40,7 @@ pub async fn submit(
         settings.checkpoints.clear(settings.outside.now()).await?;
     }
     let saved = match submission.is_open() {
-        true => settings.checkpoints.recover().await?.1,
+        true => look_up(&settings).await?.1,
         false => None,
     };
     let mut discovery = Discovery::new(submission, saved.as_ref().map(|it| &it.last.manifest))?;

@@ -25,7 +25,7 @@ use super::resting::{KeptSaves, Resting};
 use super::revising::Revising;
 use super::running::Job;
 use super::settings::{Ending, Settings};
-use super::takeover::{Passed, recover, take_over};
+use super::takeover::{Passed, check_afresh, recover, take_over, warn_of_emptied};
 use crate::checkpoint::Recovered;
 use crate::error::Result;
 use crate::sink;
@@ -60,6 +60,8 @@ impl Job {
         let mut sinks: Vec<Box<dyn sink::Sink>> =
             futures::stream::iter(prepared).buffered(PREPARED_AT_ONCE).try_collect().await?;
         sinks.iter().enumerate().for_each(|(number, sink)| outputs.set_limits(number, sink.limits()));
+        let described = described(&query, &outputs);
+        check_afresh(&found, &settings, &described, &mut sinks).await?;
         if let Some(to) = settings.set_back {
             sinks.iter().try_for_each(|sink| sink.check_take_out(to.time()))?;
         }
@@ -80,13 +82,13 @@ impl Job {
         let known = (!is_same).then_some((&query, &outputs));
         let passed = Passed { sinks: &mut sinks, inputs: &mut inputs };
         let (writer, recovered) = take_over(found, known, &settings, passed).await?;
+        warn_of_emptied(recovered.as_ref(), &settings, &described, &sinks);
         let (fence, claim) = (writer.fence(), writer.number());
         let deliverer = Deliverer::start(&settings, writer, sinks, outputs.tables.clone(), Arc::clone(&progress));
         let (now, clock) = (settings.outside.now(), settings.outside.elapsed());
         let revising = Revising::new(&query, &outputs, now)?;
         let nested = NestedWindows::new(&query)?;
         let kept_saves = KeptSaves::new(settings.renew_after);
-        let described = described(&query, &outputs);
         let mut job = Self {
             query,
             closed_to: BTreeMap::new(),

@@ -68,6 +68,8 @@ fn ddl_of_a_log() {
          \x20   `_topic` LowCardinality(String),\n\
          \x20   `_partition` Int32,\n\
          \x20   `_offset` Int64,\n\
+         \x20   `_job` LowCardinality(String) COMMENT 'the Highwater job that made the row',\n\
+         \x20   `_epoch` UInt64 COMMENT 'the checkpoint epoch that the row belongs to',\n\
          \x20   INDEX `_offset_range` `_offset` TYPE minmax GRANULARITY 1\n\
          )\nENGINE = MergeTree\nPARTITION BY toYYYYMM(`create_date`)\nORDER BY (`customer_id`, `_partition`, `_offset`)\n\
          SETTINGS allow_nullable_key = 1, non_replicated_deduplication_window = 10000\nCOMMENT 'what it\\'s for'"
