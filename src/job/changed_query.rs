@@ -10,9 +10,9 @@ use super::settings::Settings;
 use crate::checkpoint::{Manifest, Recovered, State};
 use crate::error::{Error, Result};
 use crate::sink::OutputTable;
-use crate::sql::pipeline::{Pipeline, Work};
+use crate::sql::plan::pipeline::{Pipeline, Work};
+use crate::sql::plan::relation::Reading;
 use crate::sql::query::Query;
-use crate::sql::relation::Reading;
 use crate::window::aggregate::InputId;
 
 /// Where each pipeline of a checkpoint is now, by its number then; `None` when it is gone.

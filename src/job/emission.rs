@@ -22,7 +22,7 @@ use datafusion::arrow::row::{RowConverter, SortField};
 use super::rows::conform;
 use crate::error::{Error, Result};
 use crate::sink::{IS_DELETED, IS_FINAL, REVISION, ROW_NUMBER, VERSION};
-use crate::sql::pipeline::RowIdentity;
+use crate::sql::plan::pipeline::RowIdentity;
 use crate::window::assigner::Windows;
 use crate::window::changed::{EVERYTHING, WindowBounds};
 

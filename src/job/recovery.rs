@@ -10,7 +10,7 @@ use super::cycle::{InputWindows, by_pipeline};
 use super::delivery::Delivery;
 use super::epoch::{Cut, EpochRows, blocks, inline_blocks, is_inline};
 use super::message::{Course, FromLane, KeptRows, Takes, ToLane};
-use super::run::Job;
+use super::running::Job;
 use super::table_input::TableInput;
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered};

@@ -14,13 +14,13 @@ use super::changed_query::{fingerprints, outputs_in_words};
 use super::delivery::Delivery;
 use super::epoch::inline_blocks;
 use super::message::{ReadBefore, ToLane};
-use super::run::Job;
+use super::running::Job;
 use super::table_input::TableInput;
 use crate::change::TopicPartition;
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, Position, Recovered, Replay, State};
 use crate::error::{Error, Result};
-use crate::sql::pipeline::Pipeline;
-use crate::sql::relation::Reading;
+use crate::sql::plan::pipeline::Pipeline;
+use crate::sql::plan::relation::Reading;
 use crate::window::assigner::Windows;
 use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME};
 

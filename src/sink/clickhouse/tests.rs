@@ -508,7 +508,8 @@ fn types_of_the_documentation() {
         let [_, _, declared, arrow, created, fitting] = cells[..] else { continue };
         let Some(declared) = quoted(declared).into_iter().next() else { continue };
         rows += 1;
-        let field = crate::sql::types::parse_column("x", &declared).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let field =
+            crate::sql::define::types::parse_column("x", &declared).unwrap_or_else(|error| panic!("{line}: {error}"));
         assert_eq!(vec![field.data_type().to_string()], quoted(arrow), "{line}");
         let target = of_field(&field.clone().with_nullable(false), true, false).expect(line);
         assert_eq!(vec![target.to_string()], quoted(created), "{line}");
