@@ -248,9 +248,17 @@ impl WindowAggregate {
         match &mut self.open {
             Open::Sessions(sessions, _) if !wanted.is_empty() => {
                 sessions.has_changed = false;
-                Ok((closed, sessions.copy_state()?))
+                Ok((closed, sessions.copy()?))
             }
             _ => Ok((closed, peeked)),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn sessions(&mut self) -> &mut Sessions {
+        match &mut self.open {
+            Open::Sessions(sessions, _) => sessions,
+            Open::Slices(_) => panic!("these are no sessions"),
         }
     }
 
@@ -266,7 +274,7 @@ impl WindowAggregate {
     pub fn copy_state(&mut self) -> Result<Vec<WindowState>> {
         match &mut self.open {
             Open::Slices(slices) => slices.copy_state(),
-            Open::Sessions(sessions, _) => sessions.copy_state(),
+            Open::Sessions(sessions, _) => sessions.share(),
         }
     }
 

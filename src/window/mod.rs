@@ -15,9 +15,15 @@ pub mod plan;
 pub mod retract;
 pub mod row_windows;
 mod session;
+mod session_fragments;
+mod session_groups;
 pub mod session_join;
+mod session_merge;
 mod session_points;
+mod session_restore;
 pub mod session_state;
+#[cfg(test)]
+mod session_tests;
 pub mod settled;
 mod slices;
 pub mod stage;

@@ -1,17 +1,21 @@
 //! Fragments of sessions as columns: what leaves a lane, and what a checkpoint holds.
+//!
+//! What leaves a lane has all of its fragments. Of many fragments checkpoints have settled batches ([`super::session_groups`]) instead, each with
+//! what has changed since the one before; the last row of a number is how it is.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, StringDictionaryBuilder,
+    UInt64Array,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, UInt64Type};
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::pane::PaneLayout;
-use super::session::Fragment;
+use super::session_fragments::Fragment;
 use super::session_points::Point;
 use crate::change::TopicPartition;
 use crate::error::{Error, Result};
@@ -29,6 +33,9 @@ const DESCRIPTION: [(&str, DataType); 8] = [
 ];
 
 const HAS_GROUP: usize = DESCRIPTION.len() - 1;
+const TOPIC: usize = 1;
+/// The last column of settled batches: the number that the groups are under, where the first has that of the fragment.
+const UNIT: &str = "session_unit";
 
 /// Those that describe the point of a row, after them: only where rows are taken back.
 const POINT: [(&str, DataType); 3] =
@@ -47,6 +54,8 @@ pub struct SessionPlan {
     pub closed: Arc<PaneLayout>,
     key_types: Vec<DataType>,
     state: SchemaRef,
+    /// The columns of settled batches.
+    settled: SchemaRef,
 }
 
 impl SessionPlan {
@@ -70,8 +79,14 @@ impl SessionPlan {
         let keyed =
             keyed.map(|(number, data_type)| Field::new(format!("session_key{number}"), data_type.clone(), true));
         let grouped = groups.state_schema().fields().iter().map(|field| field.as_ref().clone());
-        let state = Arc::new(Schema::new(described.chain(keyed).chain(grouped).collect::<Vec<_>>()));
-        Ok(Self { keys, gap, fragments, closed, key_types, state })
+        let mut fields: Vec<Field> = described.chain(keyed).chain(grouped).collect();
+        let state = Arc::new(Schema::new(fields.clone()));
+        // All rows have one of few.
+        let topics = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        fields[TOPIC] = Field::new(DESCRIPTION[TOPIC].0, topics, false);
+        fields.push(Field::new(UNIT, DataType::UInt64, false));
+        let settled = Arc::new(Schema::new(fields));
+        Ok(Self { keys, gap, fragments, closed, key_types, state, settled })
     }
 
     /// Whether rows are taken back.
@@ -97,12 +112,33 @@ impl SessionPlan {
 
     /// The state of fragments, a row per group.
     pub(super) fn state(&self, rows: &[FragmentRow<'_>], groups: &[ArrayRef], keys: &KeyRows) -> Result<RecordBatch> {
+        let topics = StringArray::from_iter_values(rows.iter().map(|row| &row.source.topic));
+        let columns = self.columns(rows, Arc::new(topics), groups, keys)?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.state), columns)?)
+    }
+
+    /// A settled batch of these rows, which are in the order of their units.
+    pub(super) fn settled(&self, rows: &[FragmentRow<'_>], groups: &[ArrayRef], keys: &KeyRows) -> Result<RecordBatch> {
+        let mut topics = StringDictionaryBuilder::<Int32Type>::new();
+        rows.iter().for_each(|row| topics.append_value(&row.source.topic));
+        let mut columns = self.columns(rows, Arc::new(topics.finish()), groups, keys)?;
+        columns.push(Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.unit))));
+        Ok(RecordBatch::try_new(Arc::clone(&self.settled), columns)?)
+    }
+
+    fn columns(
+        &self,
+        rows: &[FragmentRow<'_>],
+        topics: ArrayRef,
+        groups: &[ArrayRef],
+        keys: &KeyRows,
+    ) -> Result<Vec<ArrayRef>> {
         let numbers = |value: fn(&FragmentRow<'_>) -> i64| -> ArrayRef {
             Arc::new(Int64Array::from_iter_values(rows.iter().map(value)))
         };
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.number))),
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.source.topic))),
+            topics,
             Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.source.partition))),
             numbers(|row| row.fragment.start),
             numbers(|row| row.fragment.last),
@@ -120,7 +156,67 @@ impl SessionPlan {
         }
         columns.extend(keys.columns(rows.iter().map(|row| row.key))?);
         columns.extend(groups.iter().cloned());
-        Ok(RecordBatch::try_new(Arc::clone(&self.state), columns)?)
+        Ok(columns)
+    }
+
+    /// The columns of settled batches.
+    pub(super) fn settled_schema(&self) -> &SchemaRef {
+        &self.settled
+    }
+
+    /// Whether a state is a settled batch.
+    pub(super) fn is_settled(&self, state: &RecordBatch) -> bool {
+        state.schema_ref().fields().last().is_some_and(|field| field.name() == UNIT)
+    }
+
+    /// Which column says whether a row has a group.
+    pub(super) fn has_group_column(&self) -> usize {
+        HAS_GROUP
+    }
+
+    /// Which columns of a settled batch are groups.
+    pub(super) fn settled_groups(&self) -> Range<usize> {
+        self.described() + self.key_types.len()..self.settled.fields().len() - 1
+    }
+
+    /// The rows of a settled batch.
+    pub(super) fn settled_rows<'a>(&self, batch: &'a RecordBatch) -> Result<SettledRows<'a>> {
+        if batch.num_columns() != self.settled.fields().len() {
+            return Err(damaged());
+        }
+        let numbers = |column: usize| {
+            let values = batch.column(column).as_primitive_opt::<UInt64Type>().ok_or_else(damaged)?;
+            Ok::<_, Error>(&values.values()[..])
+        };
+        let times = |column: usize| {
+            let values = batch.column(column).as_primitive_opt::<Int64Type>().ok_or_else(damaged)?;
+            Ok::<_, Error>(&values.values()[..])
+        };
+        let topics = batch.column(TOPIC).as_dictionary_opt::<Int32Type>().ok_or_else(damaged)?;
+        batch.column(HAS_GROUP).as_boolean_opt().ok_or_else(damaged)?;
+        let first = DESCRIPTION.len();
+        let points = match self.takes_back() {
+            true => Some([times(first)?, times(first + 1)?, times(first + 2)?]),
+            false => None,
+        };
+        Ok(SettledRows {
+            numbers: numbers(0)?,
+            units: numbers(batch.num_columns() - 1)?,
+            topics: topics.keys().values(),
+            topic_names: topics.values().as_string_opt::<i32>().ok_or_else(damaged)?,
+            partitions: batch.column(2).as_primitive_opt::<Int32Type>().ok_or_else(damaged)?.values(),
+            starts: times(3)?,
+            lasts: times(4)?,
+            reaches: times(5)?,
+            since: times(6)?,
+            points,
+        })
+    }
+
+    /// The keys of the rows of a settled batch.
+    pub(super) fn settled_keys(&self, batch: &RecordBatch, keys: &KeyRows) -> Result<KeyBytes> {
+        let first = self.described();
+        keys.convert(&batch.columns()[first..first + self.key_types.len()], batch.num_rows())
     }
 
     /// The fragments of a state.
@@ -181,7 +277,7 @@ impl SessionPlan {
     }
 }
 
-fn damaged() -> Error {
+pub(super) fn damaged() -> Error {
     Error::internal("saved sessions do not have the columns of sessions")
 }
 
@@ -189,6 +285,8 @@ fn damaged() -> Error {
 pub(super) struct FragmentRow<'a> {
     /// Tells fragments of one state apart; the rows of one stand together.
     pub(super) number: u64,
+    /// Of a settled batch, the number that the groups are under.
+    pub(super) unit: u64,
     pub(super) source: &'a TopicPartition,
     pub(super) key: &'a [u8],
     pub(super) fragment: &'a Fragment,
@@ -197,6 +295,46 @@ pub(super) struct FragmentRow<'a> {
     pub(super) point: Option<(i64, Point)>,
     /// Whether the row has a group, or stands for a fragment or a time without any.
     pub(super) has_group: bool,
+}
+
+/// The columns of a settled batch.
+pub(super) struct SettledRows<'a> {
+    /// The fragments.
+    pub(super) numbers: &'a [u64],
+    /// The numbers that the groups are under, ascending.
+    pub(super) units: &'a [u64],
+    topics: &'a [i32],
+    topic_names: &'a StringArray,
+    partitions: &'a [i32],
+    pub(super) starts: &'a [i64],
+    pub(super) lasts: &'a [i64],
+    reaches: &'a [i64],
+    since: &'a [i64],
+    points: Option<[&'a [i64]; 3]>,
+}
+
+impl SettledRows<'_> {
+    /// Which partition a row is of: equal for equal ones.
+    pub(super) fn place(&self, row: usize) -> (i32, i32) {
+        (self.topics[row], self.partitions[row])
+    }
+
+    /// The partition of a row.
+    pub(super) fn source(&self, row: usize) -> Result<TopicPartition> {
+        let (topic, partition) = self.place(row);
+        let topic = usize::try_from(topic).ok().filter(|at| *at < self.topic_names.len()).ok_or_else(damaged)?;
+        Ok(TopicPartition { topic: self.topic_names.value(topic).into(), partition })
+    }
+
+    pub(super) fn reach(&self, row: usize) -> Reach {
+        Reach { start: self.reaches[row], since: self.since[row] }
+    }
+
+    /// Its point, under the number that it has there.
+    pub(super) fn point(&self, row: usize) -> Option<(i64, Point)> {
+        let [times, rows, since] = self.points?;
+        Some((times[row], Point { id: self.units[row], rows: rows[row], since: since[row] }))
+    }
 }
 
 /// A fragment of a state.
