@@ -5,6 +5,7 @@ pub mod assigner;
 pub mod calendar;
 pub mod changed;
 pub mod duplicates;
+mod duplicates_saved;
 #[cfg(test)]
 mod duplicates_tests;
 mod frozen;
