@@ -7,7 +7,7 @@
 //! Of each key there is the time of its last row, until that is further back than the time; of *last* also the row. Checkpoints have of many keys
 //! what is new ([`super::duplicates_saved`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
@@ -149,12 +149,15 @@ pub struct Duplicates {
     pub(super) converter: RowConverter,
     pub(super) seen: HashMap<Arc<[u8]>, Seen>,
     pub(super) saved: SavedKeys,
-    /// No key has been there longer ago.
-    pub(super) earliest: i64,
-    /// What is before has been forgotten.
+    /// Each key once, by the start of the slice in which it was when it got here: it may have been there again since.
+    queue: BTreeMap<i64, Vec<Arc<[u8]>>>,
+    /// Keys have been forgotten as of this watermark.
     pub(super) swept_to: i64,
     /// The memory of the keys and of their rows.
     pub(super) bytes: usize,
+    /// How many keys have been looked at to find those to forget.
+    #[cfg(test)]
+    pub(super) looked_at: usize,
 }
 
 /// Rows of a slice of time: its start, its end, and the rows with their count, which is 1.
@@ -168,15 +171,17 @@ impl Duplicates {
             plan,
             seen: HashMap::new(),
             saved: SavedKeys::default(),
-            earliest: i64::MAX,
+            queue: BTreeMap::new(),
             swept_to: BEGINNING_OF_TIME,
             bytes: 0,
+            #[cfg(test)]
+            looked_at: 0,
         })
     }
 
     /// What is known of keys.
     pub fn held(&self) -> Held {
-        let entries = self.seen.len() * size_of::<(Arc<[u8]>, Seen)>();
+        let entries = self.seen.len() * size_of::<(Arc<[u8]>, Seen, Arc<[u8]>)>();
         Held { bytes: entries + self.bytes + self.saved.size(), panes: 0, groups: self.seen.len(), closes_next: None }
     }
 
@@ -230,7 +235,6 @@ impl Duplicates {
         let (mut first, keep, rows) = (Vec::new(), self.plan.keep, Rows::new(own));
         for row in order {
             let (key, place) = (keys.row(row as usize), place(row));
-            self.earliest = self.earliest.min(place.0);
             let kept = (keep == Keep::Last).then(|| (Arc::clone(&rows), row));
             let now = Seen { place, row: kept, settled: None };
             self.bytes += now.bytes();
@@ -240,6 +244,7 @@ impl Duplicates {
                     self.bytes += key.data().len();
                     let key: Arc<[u8]> = key.data().into();
                     self.saved.note(Arc::clone(&key));
+                    self.enqueue(&key, place.0);
                     self.seen.insert(key, now)
                 }
             };
@@ -278,30 +283,34 @@ impl Duplicates {
         (i128::from(now) - i128::from(time)) * self.plan.unit() > i128::from(self.plan.within) * 1_000_000
     }
 
-    /// Forgets the keys that no row to come has anything to do with.
+    /// Notes when a key may be forgotten.
+    pub(super) fn enqueue(&mut self, key: &Arc<[u8]>, time: i64) {
+        self.queue.entry(self.slice_of(time)).or_default().push(Arc::clone(key));
+    }
+
+    /// Forgets the keys that no row to come has anything to do with. Those that have been there again wait for their turn once more.
     fn sweep(&mut self, watermark: i64, staying: &mut Vec<(Place, Row)>) {
-        // First rows have been written: what is forgotten later costs nothing but memory, and the sweep time.
-        let more = if self.plan.keep == Keep::First { i128::from(self.plan.within / 8) * 1_000_000 } else { 0 };
-        let (known, unit, within) = (self.known(watermark), self.plan.unit(), i128::from(self.plan.within) * 1_000_000);
-        let is_over = |time: i64, more: i128| known - i128::from(time) * unit > within + more;
         self.swept_to = self.swept_to.max(watermark);
-        if self.seen.is_empty() || !is_over(self.earliest, more) {
-            return;
-        }
-        let Self { seen, saved, earliest, bytes, .. } = self;
-        *earliest = i64::MAX;
-        seen.retain(|key, seen| {
-            let stays = !is_over(seen.place.0, 0);
-            match stays {
-                true => *earliest = (*earliest).min(seen.place.0),
-                false => {
-                    *bytes = bytes.saturating_sub(key.len() + seen.bytes());
-                    seen.settled.into_iter().for_each(|settled| saved.leave(settled));
-                    staying.extend(seen.row.take().map(|row| (seen.place, row)));
+        let (known, within) = (self.known(watermark), i128::from(self.plan.within) * 1_000_000);
+        let mut again = Vec::new();
+        while let Some(slice) = self.queue.first_entry().filter(|it| known - i128::from(*it.key()) * 1_000_000 > within)
+        {
+            for key in slice.remove() {
+                #[cfg(test)]
+                {
+                    self.looked_at += 1;
+                }
+                let Some(time) = self.seen.get(&key).map(|seen| seen.place.0) else { continue };
+                if !self.is_over(time, watermark) {
+                    again.push((key, time));
+                } else if let Some(seen) = self.seen.remove(&key) {
+                    self.bytes = self.bytes.saturating_sub(key.len() + seen.bytes());
+                    seen.settled.into_iter().for_each(|settled| self.saved.leave(settled));
+                    staying.extend(seen.row.map(|row| (seen.place, row)));
                 }
             }
-            stays
-        });
+        }
+        again.into_iter().for_each(|(key, time)| self.enqueue(&key, time));
     }
 
     /// The start of the slice of a time, milliseconds.

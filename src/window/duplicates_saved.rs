@@ -217,7 +217,6 @@ impl Duplicates {
                 settled.into_iter().for_each(|settled| self.saved.leave(settled));
                 continue;
             }
-            self.earliest = self.earliest.min(time);
             let (partition, offset) =
                 places.map_or((0, 0), |(partitions, offsets)| (partitions.value(row), offsets.value(row)));
             let row = rows.as_ref().map(|rows| (Arc::clone(rows), row as u32));
@@ -227,7 +226,9 @@ impl Duplicates {
                 Some(before) => Some(std::mem::replace(before, seen)),
                 None => {
                     self.bytes += bytes.data().len();
-                    self.seen.insert(bytes.data().into(), seen)
+                    let key: Arc<[u8]> = bytes.data().into();
+                    self.enqueue(&key, time);
+                    self.seen.insert(key, seen)
                 }
             };
             if let Some(before) = before {

@@ -55,7 +55,7 @@ fn written(states: &[WindowState]) -> usize {
 #[test]
 fn checkpoints_write_what_is_new() {
     for keep in [Keep::First, Keep::Last] {
-        let plan = DuplicatePlan { keys: vec![1], time: 0, keep, within: 1_000_000, rows: rows_schema() };
+        let plan = DuplicatePlan { keys: vec![1], time: 0, keep, within: 300_000, rows: rows_schema() };
         let mut duplicates = Duplicates::new(Arc::new(plan)).unwrap();
         let (open, rounds) = (3_000, 400);
         let all: Vec<_> = (0..open).map(|number| (number, (Some(number as i64), 0, 0))).collect();
@@ -75,6 +75,7 @@ fn checkpoints_write_what_is_new() {
             most = most.max(saved.iter().map(|state| state.groups.num_rows()).sum());
         }
         assert!(rows < 4 * 10 * rounds, "{keep:?}: {rows} rows were written");
+        assert!(duplicates.looked_at < 4 * 10 * rounds + open, "{keep:?}: {} were looked at", duplicates.looked_at);
         assert!(most < 2 * (open + 5 * rounds) + 100, "{keep:?}: {most} rows are needed");
     }
 }

@@ -22,6 +22,7 @@ pub mod session_join;
 mod session_merge;
 mod session_points;
 mod session_restore;
+mod session_settled;
 pub mod session_state;
 #[cfg(test)]
 mod session_tests;

@@ -13,6 +13,7 @@
 //! Where rows are also taken back, a fragment knows its times, and groups are kept per time: without a row it may be shorter, two, or none.
 //! A row is taken back out of a fragment that is not past; else it is late.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, UInt64Array};
@@ -238,26 +239,41 @@ impl Sessions {
         if all.is_empty() { Ok(Vec::new()) } else { Ok(vec![self.state_of(all, false)?]) }
     }
 
-    /// All fragments, for a checkpoint: as one state if they are few; else what has settled, which is shared, and what has changed since.
+    /// All fragments, for a checkpoint: as one state if they are few; else what has settled, which is shared.
     pub(super) fn share(&mut self) -> Result<Vec<WindowState>> {
         self.groups.tidy()?;
-        self.settle()?;
-        if !self.groups.has_settled() {
+        if !self.groups.has_settled() && !self.groups.settles(self.fragments.touched()) {
+            self.join_groups()?;
             return self.copy();
         }
-        let pane = self.groups.take_pane()?;
-        let changed = self.changed(&pane)?;
-        self.groups.merge(&pane)?;
-        let states = self.groups.share(changed, self.fragments.len())?;
+        // Also if it is little: the checkpoints that follow have it already.
+        self.settle_changed()?;
+        let states = self.groups.share(self.fragments.len())?;
         self.groups.tidy()?;
         Ok(states)
     }
 
-    /// Groups of a large pane stay as they are from now on.
-    fn settle(&mut self) -> Result<()> {
-        if !self.groups.settles(self.fragments.touched()) {
+    /// Gives groups of fragments that have joined others the numbers of these. All are in the pane.
+    fn join_groups(&mut self) -> Result<()> {
+        let mut joined = HashMap::new();
+        self.fragments
+            .each(|it| joined.extend(std::mem::take(&mut it.joined).into_iter().map(|unit| (unit, it.number))));
+        if joined.is_empty() {
             return Ok(());
         }
+        let pane = self.groups.take_pane()?;
+        let number = |unit| joined.get(&unit).copied().unwrap_or(unit);
+        let units: UInt64Array = pane.column(0).as_primitive::<UInt64Type>().unary(number);
+        let columns = std::iter::once(Arc::new(units) as ArrayRef).chain(pane.columns()[1..].iter().cloned());
+        self.groups.merge(&RecordBatch::try_new(pane.schema(), columns.collect())?)
+    }
+
+    /// Groups of a large pane stay as they are from now on.
+    fn settle(&mut self) -> Result<()> {
+        if self.groups.settles(self.fragments.touched()) { self.settle_changed() } else { Ok(()) }
+    }
+
+    fn settle_changed(&mut self) -> Result<()> {
         let pane = self.groups.take_pane()?;
         let changed = self.changed(&pane)?;
         self.fragments.forget_changes();

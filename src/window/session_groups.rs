@@ -238,24 +238,20 @@ impl Groups {
         Ok(())
     }
 
-    /// What a checkpoint has of so many fragments: the settled batches, what has changed since, and which rows are dead.
-    pub(super) fn share(&self, changed: Option<RecordBatch>, fragments: usize) -> Result<Vec<WindowState>> {
+    /// What a checkpoint has of so many fragments, all of which have settled: the batches, and which rows are dead.
+    pub(super) fn share(&self, fragments: usize) -> Result<Vec<WindowState>> {
         let state = |it: &SettledGroups| WindowState {
             saved: Some(it.saved.clone()),
             ..WindowState::new(it.bounds.0, it.bounds.1, it.rows.clone())
         };
-        let changed = changed
-            .map(|rows| SettledGroups::new(&self.plan, rows, 0, Dead::default(), Saved::default()))
-            .transpose()?;
-        let batches = || self.settled.iter().chain(&changed);
-        let bases = UInt64Array::from_iter_values(batches().map(|it| it.base));
-        let dead = BinaryArray::from_iter_values(batches().map(|it| it.dead.to_bytes()));
+        let bases = UInt64Array::from_iter_values(self.settled.iter().map(|it| it.base));
+        let dead = BinaryArray::from_iter_values(self.settled.iter().map(|it| it.dead.to_bytes()));
         let fields = [Field::new(BASE, DataType::UInt64, false), Field::new(DEAD, DataType::Binary, false)];
         let about = [(SESSIONS.to_owned(), fragments.to_string())].into();
         let schema = Schema::new(fields.to_vec()).with_metadata(about);
         let said = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(bases), Arc::new(dead)])?;
         let said = WindowState { saved: Some(Saved::default()), ..WindowState::new(0, 0, said) };
-        Ok(batches().map(state).chain([said]).collect())
+        Ok(self.settled.iter().map(state).chain([said]).collect())
     }
 }
 

@@ -168,3 +168,27 @@ async fn a_checkpoint_writes_what_is_new_and_goes_on_in_other_lanes() {
     one.close(END_OF_TIME, &mut elsewhere);
     assert_eq!(found, elsewhere);
 }
+
+/// Fragments that join it would each leave their groups beside its own.
+#[tokio::test]
+async fn a_session_that_goes_on_does_not_grow() {
+    let mut lane = Lane::new().await;
+    lane.push(0, &(1..10).map(|key| (key, 0)).collect::<Vec<_>>());
+    let rounds = 300;
+    for round in 0..rounds {
+        let from = round as i64 * 2 * GAP;
+        lane.push(0, &[(0, from), (0, from + 3 * GAP / 2)]);
+        lane.push(0, &[(0, from + 3 * GAP / 4), (0, from + 7 * GAP / 4)]);
+        lane.save(round as u64);
+    }
+    assert!(lane.windows.held().groups < 60, "{} groups", lane.windows.held().groups);
+    let (states, _) = lane.save(rounds as u64);
+    let mut other = lane.another();
+    other.windows.restore(&states, &|_| true).unwrap();
+    let (mut found, mut elsewhere) = (Found::new(), Found::new());
+    lane.close(END_OF_TIME, &mut found);
+    other.close(END_OF_TIME, &mut elsewhere);
+    let end = (rounds as i64 - 1) * 2 * GAP + 7 * GAP / 4 + GAP;
+    assert_eq!(found[&(0, end, "key 0".to_owned())], 4 * rounds as i64);
+    assert_eq!(found, elsewhere);
+}
