@@ -66,6 +66,7 @@ test-fast: setup ## Tests that need no services
 .PHONY: soak
 soak: setup ## An hour of new random lives, queries, histories and kills, of which make test tries a few
 	@PORT_BASE=$(TEST_PORT_BASE) HIGHWATER_LIVES=$(or $(HIGHWATER_LIVES),20000) HIGHWATER_SEEDS=$(or $(HIGHWATER_SEEDS),20000) \
+	HIGHWATER_QUERIES=$(or $(HIGHWATER_QUERIES),3000) \
 	PROPTEST_CASES=$(or $(PROPTEST_CASES),3000) HIGHWATER_KILLS=$(or $(HIGHWATER_KILLS),300) \
 	scripts/test.sh -- testing:: model mirror_tests retract:: crash:: faults:: fencing:: replay::
 

@@ -3,7 +3,7 @@
 use crate::format;
 use crate::sink::{blackhole, clickhouse, file as file_sink, kafka as kafka_sink, print};
 use crate::source::{file as file_source, kafka};
-use crate::sql::small_table;
+use crate::sql::define::small_table;
 
 /// All connectors.
 pub const CONNECTORS: [&str; 5] = ["kafka", "filesystem", "clickhouse", "print", "blackhole"];

@@ -313,6 +313,7 @@ mod tests {
                 }],
                 watermarks: BTreeMap::from([("t".into(), i64::MAX)]),
                 closed: BTreeMap::from([(4, 17)]),
+                closed_before: BTreeMap::from([(4, 16)]),
                 intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
                 state_epoch: 7,
                 state_number: 12,

@@ -37,6 +37,7 @@ fn manifest() -> Manifest {
         positions: vec![position(0), position(1)],
         watermarks: BTreeMap::new(),
         closed: BTreeMap::new(),
+        closed_before: BTreeMap::new(),
         intents: vec![Intent { output: 0, token: "k".into(), made_at: 5, rows: 2, inline: true }],
         state_epoch: 7,
         state_number: 0,

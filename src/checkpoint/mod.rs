@@ -105,6 +105,10 @@ pub struct Manifest {
     /// How far the windows of each pipeline have been closed, where that is not what its tables say.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub closed: BTreeMap<usize, i64>,
+    /// How far the windows of each pipeline had been closed before this cut. Its state is of then: it has what this cut closed, and
+    /// what other windows need of those before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub closed_before: BTreeMap<usize, i64>,
     /// The blocks of this epoch.
     pub intents: Vec<Intent>,
     /// The epoch whose checkpoint has the open windows from which this one follows.

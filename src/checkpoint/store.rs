@@ -80,7 +80,9 @@ impl CheckpointStore {
         };
         std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| failed(error.into()))?;
-        Ok(Self { local: Some(folder.join(job)), ..Self::in_store(Arc::new(store), place, job) })
+        // Of a name with signs that are special somewhere, the store writes them in another way.
+        let local = Some(folder.join(Path::from(job).as_ref()));
+        Ok(Self { local, ..Self::in_store(Arc::new(store), place, job) })
     }
 
     /// Checkpoints at a place as people write it: a folder, or the URL of one in an object store (`s3://bucket/folder`, `gs://…`,
@@ -172,8 +174,28 @@ impl CheckpointStore {
     }
 
     /// The newest number that is taken (0 when none is), and the newest checkpoint that is whole, with its state. Damaged ones are
-    /// passed over with a warning, and so are those that are missing among the others.
+    /// passed over with a warning, and so are those that are missing among the others. It is an error when there are some, and none
+    /// can be used.
     pub async fn recover(&self) -> Result<(u64, Option<Recovered>)> {
+        match self.look_for_newest().await? {
+            (newest, found, 0) => Ok((newest, found)),
+            // To start from nothing would write everything once more.
+            (.., count) => Err(Error::config(format!(
+                "none of the {count} checkpoints in {} can be used; put back the files from a copy, or run once with --from earliest, \
+                 which takes the job's rows out of its tables and makes them again, or start afresh with --reset-state and empty \
+                 tables, or under another --name",
+                self.place
+            ))),
+        }
+    }
+
+    /// The same for who needs none: nothing is found when none can be used.
+    pub async fn recover_if_whole(&self) -> Result<(u64, Option<Recovered>)> {
+        self.look_for_newest().await.map(|(newest, found, _)| (newest, found))
+    }
+
+    /// And how many there are when none of them can be used.
+    async fn look_for_newest(&self) -> Result<(u64, Option<Recovered>, u64)> {
         loop {
             let numbers = self.numbers().await?;
             let newest = numbers.last().copied().unwrap_or(0);
@@ -217,16 +239,9 @@ impl CheckpointStore {
             if let Some(mut recovered) = usable {
                 let is_newest = damaged == 0 && from.is_none();
                 recovered.passed_over = if is_newest { 0 } else { newest - recovered.last.manifest.number };
-                return Ok((newest, Some(recovered)));
+                return Ok((newest, Some(recovered), 0));
             }
-            return match damaged {
-                0 => Ok((newest, None)),
-                // To start from nothing would write everything once more.
-                count => Err(Error::config(format!(
-                    "none of the {count} checkpoints in {} can be used; start afresh with --reset-state, or under another --name",
-                    self.place
-                ))),
-            };
+            return Ok((newest, None, damaged));
         }
     }
 
@@ -239,11 +254,8 @@ impl CheckpointStore {
         misses
     }
 
-    /// Forgets everything. Who still writes is kept from it.
+    /// Forgets everything. Who still writes is kept from it. What is left says that this was wanted.
     pub async fn clear(&self, now: i64) -> Result<()> {
-        if self.numbers().await?.is_empty() {
-            return Ok(());
-        }
         let writer = self.claim_as(now, true).await?;
         self.forget(&Needed::nothing_before(writer.number())).await
     }

@@ -28,6 +28,7 @@ fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
         positions: Vec::new(),
         watermarks: BTreeMap::new(),
         closed: BTreeMap::new(),
+        closed_before: BTreeMap::new(),
         intents: Vec::new(),
         state_epoch: 0,
         state_number: 0,
@@ -466,4 +467,29 @@ async fn those_of_a_newer_version_are_refused() {
     std::fs::write(&file, bytes).unwrap();
     let error = store.recover().await.unwrap_err();
     assert!(!error.is_transient() && error.to_string().contains("of a newer Highwater"), "{error}");
+}
+
+#[tokio::test]
+async fn a_job_may_have_any_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["orders~v2", "o'x\"; DROP", "a%2Fb", "100% [new] #1", "größe?"] {
+        let store = CheckpointStore::in_folder(folder.path(), name).unwrap();
+        save(&mut store.claim(0).await.unwrap(), 1, true).await;
+        assert_eq!(newest(&store).await, Some((2, 1)), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn checkpoints_that_somebody_has_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CheckpointStore::in_folder(folder.path(), "j").unwrap();
+    let mut writer = store.claim(0).await.unwrap();
+    save(&mut writer, 1, true).await;
+    std::fs::remove_dir_all(folder.path().join("j")).unwrap();
+    let message = writer.save(&checkpoint(2, false)).await.unwrap_err().to_string();
+    assert!(message.contains("are gone, somebody has removed them"), "{message}");
+    // What it has written last keeps the next one from starting afresh in silence.
+    let message = store.recover().await.unwrap_err().to_string();
+    assert!(message.contains("none of the 1 checkpoints") && message.contains("--from earliest"), "{message}");
+    assert!(store.recover_if_whole().await.unwrap().1.is_none());
 }

@@ -108,7 +108,7 @@ struct RowsAt {
 
 impl Writer {
     pub(super) fn new(store: CheckpointStore, process: Process, number: u64) -> Self {
-        let fence = Fence { store, number: Arc::new(AtomicU64::new(number)) };
+        let fence = Fence { store, number: Arc::new(AtomicU64::new(number)), process: process.id.clone() };
         Self { fence, process, states: VecDeque::new(), rows: Vec::new() }
     }
 
@@ -204,6 +204,8 @@ fn numbers_of(settled: &[SettledWindow]) -> BTreeSet<u64> {
 pub struct Fence {
     store: CheckpointStore,
     number: Arc<AtomicU64>,
+    /// The writer itself.
+    process: String,
 }
 
 impl Fence {
@@ -220,7 +222,8 @@ impl Fence {
             Err(error) => error,
             Ok(None) => Error::config(format!(
                 "the checkpoints of job \"{job}\" in {place} are gone, somebody has removed them; this process stops and writes nothing \
-                 more: what it has delivered since is not known to the next run"
+                 more. Put them back, or run once with --from earliest, which takes the job's rows out of its tables and makes them again: \
+                 otherwise the next run does not know what is in the tables"
             )),
             Ok(Some((number, who))) => Error::config(format!(
                 "job \"{job}\" was taken over by {who}, as checkpoint {number} in {place} says; this process stops and writes nothing \
@@ -240,6 +243,10 @@ impl Fence {
                 Ok(Saved::Checkpoint(checkpoint)) => checkpoint.manifest.writer,
                 Err(_) => None,
             };
+            // What it has written beside nothing: those before were gone.
+            if writer.as_ref().is_some_and(|it| it.id == self.process) {
+                return Ok(None);
+            }
             // Unless it has been forgotten meanwhile.
             if writer.is_some() || self.store.exists(number).await? {
                 return Ok(Some((number, writer.map_or("another process".to_owned(), |it| it.to_string()))));

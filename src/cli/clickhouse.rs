@@ -2,11 +2,12 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::sink::clickhouse::ClickHouseClient;
 
@@ -31,6 +32,17 @@ impl ClickHouseArgs {
     /// Whether the arguments say where it is.
     pub(super) fn is_given(&self) -> bool {
         self.clickhouse.is_some()
+    }
+
+    /// The error of a ClickHouse that does not answer, and that nobody has named.
+    pub(super) fn say_where(&self, error: Error, files: &[PathBuf]) -> Error {
+        if self.is_given() || !files.is_empty() || !error.is_transient() {
+            return error;
+        }
+        Error::transient(
+            format!("nobody says where ClickHouse is (--clickhouse, CLICKHOUSE_URL, or --file), and at {CLICKHOUSE}"),
+            error,
+        )
     }
 
     /// A client: what the arguments do not say is as the options of a table do.

@@ -53,7 +53,7 @@ pub(crate) struct DeliveryArgs {
 
 /// Runs the command. Rows that are there twice are no error: the exit code says so.
 pub(crate) async fn run(args: &DeliveryArgs) -> Result<ExitCode> {
-    let (client, tables) = tables(args).await?;
+    let (client, tables) = tables(args).await.map_err(|error| args.clickhouse.say_where(error, &args.files))?;
     if tables.is_empty() {
         return Err(Error::config(format!(
             "ClickHouse at {} has no table with positions or epochs{}; name some with --table, or the query files with --file",

@@ -15,7 +15,7 @@ use crate::checkpoint::CheckpointStore;
 use crate::error::{Error, Result};
 use crate::job::memory::Memory;
 use crate::job::progress::Progress;
-use crate::job::run::Outcome;
+use crate::job::running::Outcome;
 use crate::job::set_back::StartingPoint;
 use crate::job::settings::{Ending, Settings};
 use crate::options::{parse_bytes, parse_duration};

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::connect::ConnectSchema;
 use super::tests::{options, raw, spec_of};
 use super::*;
-use crate::sql::catalog::Script;
+use crate::sql::define::catalog::Script;
 use crate::sql::statement::read_statements;
 use crate::sql::text::{Text, Variables};
 use crate::type_name::sql_name_of;
@@ -176,7 +176,7 @@ fn postgres_by_declared_columns() {
 fn what_has_no_timestamp_is_a_dead_letter_with_its_column() {
     let columns = declared("postgres.sql");
     let fields = columns.fields().iter().map(|field| match field.name().as_str() {
-        "tstz" => crate::sql::types::parse_column("tstz", "TIMESTAMP_LTZ(6)").unwrap(),
+        "tstz" => crate::sql::define::types::parse_column("tstz", "TIMESTAMP_LTZ(6)").unwrap(),
         _ => field.as_ref().clone(),
     });
     let columns = Schema::new(fields.collect::<Vec<_>>());
@@ -214,7 +214,7 @@ fn by_the_columns_that_the_records_schemas_say() {
 fn every_type_that_a_schema_gives_has_a_name_that_declares_it() {
     for file in ["mysql_jsonschema", "mariadb_jsonschema", "postgres_jsonschema"] {
         for field in inferred(file).fields() {
-            let again = crate::sql::types::parse_column(field.name(), &sql_name_of(field)).unwrap();
+            let again = crate::sql::define::types::parse_column(field.name(), &sql_name_of(field)).unwrap();
             assert_eq!((again.data_type(), sql_name_of(&again)), (field.data_type(), sql_name_of(field)), "{field:?}");
         }
     }

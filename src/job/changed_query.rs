@@ -10,9 +10,9 @@ use super::settings::Settings;
 use crate::checkpoint::{Manifest, Recovered, State};
 use crate::error::{Error, Result};
 use crate::sink::OutputTable;
-use crate::sql::pipeline::{Pipeline, Work};
+use crate::sql::plan::pipeline::{Pipeline, Work};
+use crate::sql::plan::relation::Reading;
 use crate::sql::query::Query;
-use crate::sql::relation::Reading;
 use crate::window::aggregate::InputId;
 
 /// Where each pipeline of a checkpoint is now, by its number then; `None` when it is gone.
@@ -39,7 +39,7 @@ pub(super) fn check(recovered: &Recovered, query: &Query, outputs: &[OutputTable
     let refuse = |why: String| {
         Err(Error::config(format!(
             "the query of job \"{}\" is not the one of its checkpoint {} in {} any more: {why}. Run it under another \
-             --name, or start afresh with --reset-state",
+             --name and into other tables, read everything again with --from earliest, or start afresh with --reset-state and empty tables",
             settings.name,
             manifest.number,
             settings.checkpoints.place()
@@ -98,6 +98,7 @@ pub(super) fn renumber(recovered: &mut Recovered, query: &Query) {
         let manifest = &mut checkpoint.manifest;
         manifest.fingerprints = fingerprints(query);
         manifest.closed = by_place(std::mem::take(&mut manifest.closed), &places);
+        manifest.closed_before = by_place(std::mem::take(&mut manifest.closed_before), &places);
         if let Some(state) = checkpoint.state.take() {
             let place = |id: InputId| Some(InputId { pipeline: places.get(id.pipeline).copied().flatten()?, ..id });
             let windows = state.windows.into_iter().filter_map(|(id, windows)| Some((place(id)?, windows)));

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 
-use super::input::{LaneWork, Letters, OutputRef};
+use super::input::{LaneWork, OutputRef};
 use super::keeping::ForRows;
 use super::lane::Lane;
+use super::letters::Letters;
 use super::message::{Course, ReadBefore};
 use super::retraction::{Signed, Signing};
 use super::{limits, rows};

@@ -11,13 +11,13 @@ use datafusion::arrow::compute::{cast, concat, nullif};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 
-use super::input::Letters;
+use super::letters::Letters;
 use super::scan::ScanColumn;
 use crate::change::{Before, ChangeBatch, DeadReason, Op};
 use crate::error::{Error, Result};
 use crate::format::{DecodeSpec, Decoder};
 use crate::source::RawBatch;
-use crate::sql::catalog::Table;
+use crate::sql::define::catalog::Table;
 use crate::window::stage::evaluate;
 
 /// The columns that are added to those of a record.

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::format::infer::{RowSchema, Sample, infer};
 use crate::options::Options;
 use crate::source::{self, RawBatch};
-use crate::sql::catalog::Table;
+use crate::sql::define::catalog::Table;
 use crate::sql::query::Query;
 use crate::sql::submission::{Discovered, Submission};
 
@@ -259,7 +259,11 @@ fn saved(found: &Discovered) -> SavedSchemas {
 
 /// The definition of a table with the columns that it leaves out.
 fn text_of(table: &Table, rows: &RowSchema) -> String {
-    crate::sql::database::create_table(&crate::sql::database::quoted(&table.name), rows, &table.options.shown())
+    crate::sql::define::database::create_table(
+        &crate::sql::define::database::quoted(&table.name),
+        rows,
+        &table.options.shown(),
+    )
 }
 
 /// The last records of each topic of a table, but for those of `known` topics.

@@ -22,7 +22,7 @@ use datafusion::arrow::row::{RowConverter, SortField};
 use super::rows::conform;
 use crate::error::{Error, Result};
 use crate::sink::{IS_DELETED, IS_FINAL, REVISION, ROW_NUMBER, VERSION};
-use crate::sql::pipeline::RowIdentity;
+use crate::sql::plan::pipeline::RowIdentity;
 use crate::window::assigner::Windows;
 use crate::window::changed::{EVERYTHING, WindowBounds};
 
@@ -270,7 +270,7 @@ impl Emitted {
     pub fn restore(&mut self, saved: &RecordBatch) -> Result<()> {
         let damaged = || {
             Error::config(
-                "what a checkpoint says of the results written so far cannot be read; start afresh with --reset-state",
+                "what a checkpoint says of the results written so far cannot be read; run once with --from earliest, or start afresh with --reset-state and empty tables",
             )
         };
         let first = saved.columns().get(..5).ok_or_else(damaged)?;

@@ -145,7 +145,7 @@ impl Filling {
     pub(super) fn restore(&mut self, saved: &RecordBatch) -> Result<()> {
         let damaged = || {
             Error::config(
-                "what a checkpoint says of the groups to be filled in cannot be read; start afresh with --reset-state",
+                "what a checkpoint says of the groups to be filled in cannot be read; run once with --from earliest, or start afresh with --reset-state and empty tables",
             )
         };
         let keys = self.plan.layout.key_count();

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use datafusion::arrow::array::{RecordBatch, UInt32Array};
 
-use super::input::{InputPlan, LaneWork, Letters};
+use super::input::{InputPlan, LaneWork};
+use super::letters::Letters;
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, Op, TopicPartition};
 use crate::error::{Error, Result};
 use crate::options::Options;

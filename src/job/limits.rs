@@ -8,7 +8,8 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBat
 use datafusion::arrow::compute::{cast, filter_record_batch, kernels::zip::zip};
 use datafusion::arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMillisecondType, UInt8Type, UInt64Type};
 
-use super::input::{Letters, OutputRef};
+use super::input::OutputRef;
+use super::letters::Letters;
 use crate::error::Result;
 use crate::sink::limits::Limits;
 use crate::sink::{IS_DELETED, POSITION, VERSION};

@@ -23,8 +23,8 @@ use crate::error::{Error, Result};
 use crate::options::Options;
 use crate::sink::clickhouse::lookup as clickhouse;
 use crate::source::{self, RawBatch, Source, SourceReader, text};
+use crate::sql::define::small_table::SmallTable;
 use crate::sql::query::Query;
-use crate::sql::small_table::SmallTable;
 use crate::window::stage::{Rows, run};
 
 /// How long a poll waits for records, and so how late a thread sees that the job has ended.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::run::Job;
+use super::running::Job;
 use crate::error::{Error, Result};
 use crate::window::aggregate::{Held, InputId};
 

@@ -11,7 +11,7 @@ use datafusion::arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
 use datafusion::arrow::row::{RowConverter, SortField};
 
 use crate::error::{Error, Result};
-use crate::sql::pipeline::{Bounds, ClosedWindow};
+use crate::sql::plan::pipeline::{Bounds, ClosedWindow};
 use crate::window::aggregate::{GroupingSet, WindowPlan, WindowState};
 use crate::window::pane::{Pane, PaneLayout};
 

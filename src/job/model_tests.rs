@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use super::merge::{Merged, merge, merge_sessions};
 use crate::change::TopicPartition;
-use crate::sql::closing::Closing;
-use crate::sql::pipeline::{Pipeline, Windowed};
+use crate::sql::plan::closing::Closing;
+use crate::sql::plan::pipeline::{Pipeline, Windowed};
 use crate::sql::query::load_texts;
 use crate::sql::text::Variables;
 use crate::testing::properties::properties;

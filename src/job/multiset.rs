@@ -7,7 +7,7 @@ use datafusion::arrow::compute::{concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::row::{RowConverter, SortField};
 
-use super::input::Letters;
+use super::letters::Letters;
 use super::rows::{conform, positions, run_or_refuse};
 use super::scan::Scan;
 use crate::change::{ChangeBatch, DeadReason, Op};

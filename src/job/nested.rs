@@ -14,11 +14,11 @@ use super::blocking::block_in_place;
 use super::cycle::InputWindows;
 use super::epoch::EpochRows;
 use super::rows::conform;
-use super::run::Job;
+use super::running::Job;
 use crate::change::{DeadReason, TopicPartition};
 use crate::checkpoint::State;
 use crate::error::Result;
-use crate::sql::pipeline::{Bounds, ClosedWindow, Nested, Pipeline, Windowed};
+use crate::sql::plan::pipeline::{Bounds, ClosedWindow, Nested, Pipeline, Windowed};
 use crate::sql::query::Query;
 use crate::window::NO_EVENT_TIME;
 use crate::window::aggregate::{EventTimes, Held, InputId, Refused, Uncounted, WindowAggregate, WindowState};
@@ -143,6 +143,12 @@ impl NestedWindows {
             }
         }
         Ok(left_out)
+    }
+
+    /// The windows of a pipeline that share panes had been closed up to here, by their inputs, before they were saved.
+    pub(super) fn stand_at(&mut self, pipeline: usize, closed_to: impl Fn(usize) -> i64) -> Result<()> {
+        let own = self.windows.iter_mut().filter(|(id, windows)| id.pipeline == pipeline && windows.shares_panes());
+        own.map(|(id, windows)| windows.close(closed_to(id.input)).map(drop)).collect()
     }
 
     fn close(&mut self, id: InputId, watermark: i64) -> Result<Vec<WindowState>> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::outputs::Outputs;
 use super::report::{QuerySeen, Seen, WaitsFor};
-use super::run::Job;
+use super::running::Job;
 use super::table_input::TableInput;
 use crate::checkpoint::{Described, DescribedQuery};
 use crate::error::Error;

@@ -10,7 +10,7 @@ use super::cycle::{InputWindows, by_pipeline};
 use super::delivery::Delivery;
 use super::epoch::{Cut, EpochRows, blocks, inline_blocks, is_inline};
 use super::message::{Course, FromLane, KeptRows, Takes, ToLane};
-use super::run::Job;
+use super::running::Job;
 use super::table_input::TableInput;
 use crate::change::{OffsetRange, TopicPartition};
 use crate::checkpoint::{Checkpoint, Manifest, Position, Recovered};
@@ -50,6 +50,7 @@ impl Job {
         for (&id, windows) in state.into_iter().flat_map(|state| &state.windows) {
             self.restore(id, windows)?;
         }
+        self.stand_where_closed(with_state).await?;
         if !state_is_last {
             self.replay(last, |position| position.from, true, false).await?;
         }
@@ -152,7 +153,7 @@ impl Job {
                 FromLane::Drifted(drift) => {
                     return Err(Error::config(format!(
                         "the records of {} are no longer what they were when checkpoint {} was made: offset {} has other columns; \
-                         start afresh with --reset-state",
+                         run once with --from earliest, which takes the job's rows out of its tables and makes them again",
                         drift.source, to.epoch, drift.offset
                     )));
                 }
@@ -170,14 +171,27 @@ impl Job {
         bounds
     }
 
-    /// Closes the windows that had been closed by the last cut. Their results are in place, or in the checkpoint.
-    async fn forget_closed(&mut self, last: &Manifest) -> Result<()> {
-        let watermark = |table: &str| last.watermarks.get(table).copied().unwrap_or(BEGINNING_OF_TIME);
-        let moved = |input: &TableInput| input.has_windows().then(|| watermark(input.name()));
-        let mut watermarks = self.watermarks_of_pipelines(|table| (watermark(table), false));
-        watermarks.extend(last.closed.iter().filter(|(pipeline, _)| **pipeline < self.query.pipelines.len()));
-        self.closed_to = watermarks.clone();
-        let mut waiting = self.order_close(moved, &watermarks, &Arc::default());
+    /// Windows that share panes had been closed before the state was saved, with panes that others still need: they are not to come
+    /// again. Fragments of sessions that had been closed are not in it; those that are, wait.
+    async fn stand_where_closed(&mut self, with_state: &Manifest) -> Result<()> {
+        let mut before = with_state.closed_before.clone();
+        before.retain(|pipeline, _| *pipeline < self.query.pipelines.len());
+        let waiting = {
+            let has_panes = |id: InputId| self.plan_of(id).is_some_and(|plan| plan.sessions.is_none());
+            let closed_before = |id: InputId| before.get(&id.pipeline).copied().filter(|_| has_panes(id));
+            self.order_close(|_| None, closed_before, &Arc::default())
+        };
+        self.closed_by(waiting).await?;
+        for (&pipeline, &watermark) in &before {
+            if let Some(windowed) = self.query.pipelines[pipeline].windowed() {
+                self.nested.stand_at(pipeline, |input| windowed.watermark(input, watermark))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The windows that these lanes have been told to close.
+    async fn closed_by(&mut self, mut waiting: BTreeSet<usize>) -> Result<InputWindows> {
         let mut closed = InputWindows::new();
         while !waiting.is_empty() {
             if let FromLane::Closed { lane, windows, .. } = self.next_report().await? {
@@ -185,6 +199,18 @@ impl Job {
                 windows.into_iter().for_each(|(id, states)| closed.entry(id).or_default().extend(states));
             }
         }
+        Ok(closed)
+    }
+
+    /// Closes the windows that had been closed by the last cut. Their results are in place, or in the checkpoint.
+    async fn forget_closed(&mut self, last: &Manifest) -> Result<()> {
+        let watermark = |table: &str| last.watermarks.get(table).copied().unwrap_or(BEGINNING_OF_TIME);
+        let moved = |input: &TableInput| input.has_windows().then(|| watermark(input.name()));
+        let mut watermarks = self.watermarks_of_pipelines(|table| (watermark(table), false));
+        watermarks.extend(last.closed.iter().filter(|(pipeline, _)| **pipeline < self.query.pipelines.len()));
+        self.closed_to = watermarks.clone();
+        let waiting = self.order_close(moved, |id| watermarks.get(&id.pipeline).copied(), &Arc::default());
+        let closed = self.closed_by(waiting).await?;
         for (&pipeline, &watermark) in &watermarks {
             self.revising.stand_at(pipeline, watermark);
             // Which groups were there is known from the windows that have been closed since the state was saved.
@@ -233,7 +259,8 @@ fn check_repeats(last: &Manifest, repeated: &[(usize, Block)]) -> Result<()> {
         if rows != Some(intent.rows) {
             return Err(Error::config(format!(
                 "checkpoint {} has an insert of {} rows on its way (\"{}\"), but reading its records again gives {}: the topic or \
-                 the query is no longer what it was; start afresh with --reset-state",
+                 the query is no longer what it was; run once with --from earliest, which takes the job's rows out of its tables and makes \
+                 them again",
                 last.epoch,
                 intent.rows,
                 intent.token,

@@ -6,8 +6,9 @@
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::compute::interleave_record_batch;
 
-use super::input::{EventTimeColumn, InputPlan, Letters};
+use super::input::{EventTimeColumn, InputPlan};
 use super::keeping::Keeping;
+use super::letters::Letters;
 use super::scan::event_times;
 use crate::change::{ChangeBatch, DeadReason, NO_TIME, Op, TopicPartition};
 use crate::error::Result;

@@ -9,7 +9,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 
-use super::input::Letters;
+use super::letters::Letters;
 use super::scan::{Scan, partition, topic};
 use crate::change::{ChangeBatch, DeadLetter, DeadReason, NO_TIME, TopicPartition};
 use crate::error::{Error, Result};

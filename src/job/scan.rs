@@ -13,8 +13,8 @@ use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
 use crate::change::{ChangeBatch, NO_TIME, Op, TopicPartition};
 use crate::error::{Error, Result};
 use crate::format::DecodeSpec;
-use crate::sql::catalog::{AFTER, BEFORE, TRANSACTION_ID, TRANSACTION_PATH, Table};
-use crate::sql::metadata::MetadataOf;
+use crate::sql::define::catalog::{AFTER, BEFORE, TRANSACTION_ID, TRANSACTION_PATH, Table};
+use crate::sql::define::metadata::MetadataOf;
 
 /// The columns of one query's scan, each with where it comes from.
 #[derive(Debug)]

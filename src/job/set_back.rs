@@ -12,14 +12,15 @@ use std::sync::Arc;
 use super::blocking::block_in_place;
 use super::changed_query::{fingerprints, outputs_in_words};
 use super::delivery::Delivery;
+use super::epoch::inline_blocks;
 use super::message::{ReadBefore, ToLane};
-use super::run::Job;
+use super::running::Job;
 use super::table_input::TableInput;
 use crate::change::TopicPartition;
 use crate::checkpoint::{Checkpoint, FORMAT_VERSION, Manifest, Position, Recovered, Replay, State};
 use crate::error::{Error, Result};
-use crate::sql::pipeline::Pipeline;
-use crate::sql::relation::Reading;
+use crate::sql::plan::pipeline::Pipeline;
+use crate::sql::plan::relation::Reading;
 use crate::window::assigner::Windows;
 use crate::window::watermark::{BEGINNING_OF_TIME, END_OF_TIME};
 
@@ -46,11 +47,20 @@ impl Job {
     /// Sets the job back, and returns the checkpoint to go on from. It is durable.
     pub(super) async fn set_back(&mut self, found: Option<Recovered>, to: StartingPoint) -> Result<Recovered> {
         let checkpoint = self.checkpoint_at(found.as_ref(), to)?;
+        let waiting = found.filter(|_| to.time().is_some()).map(|found| found.last);
+        if let Some(last) = waiting.filter(|last| last.manifest.intents.iter().any(|intent| intent.inline)) {
+            // Results and late rows of windows that stay as they are: nobody makes them again.
+            let blocks = inline_blocks(&last);
+            self.hand_over(Delivery { checkpoint: last, blocks, again: true, takes_out: Vec::new() }).await?;
+        }
         let saved = checkpoint.clone();
-        let delivery = Delivery { checkpoint: saved, blocks: Vec::new(), again: false, takes_out: Vec::new() };
-        self.deliverer.deliver(delivery).await?;
-        self.deliverer.delivered().await?;
+        self.hand_over(Delivery { checkpoint: saved, blocks: Vec::new(), again: false, takes_out: Vec::new() }).await?;
         Ok(Recovered { last: checkpoint.clone(), with_state: checkpoint, between: Vec::new(), passed_over: 0 })
+    }
+
+    async fn hand_over(&mut self, delivery: Delivery) -> Result<()> {
+        self.deliverer.deliver(delivery).await?;
+        self.deliverer.delivered().await.map(drop)
     }
 
     fn checkpoint_at(&mut self, found: Option<&Recovered>, to: StartingPoint) -> Result<Checkpoint> {
@@ -62,6 +72,14 @@ impl Job {
                 return Err(refused(
                     to,
                     "its newest checkpoint cannot be used; run it once without being set back before",
+                ));
+            }
+            let is_another = |old: &Manifest| old.outputs != outputs_in_words(&self.outputs.tables);
+            if old.is_some_and(|old| old.intents.iter().any(|intent| intent.inline) && is_another(old)) {
+                return Err(refused(
+                    to,
+                    "results were on their way when it ended, and it fills other tables now; run it once with the query that it had, \
+                     without being set back",
                 ));
             }
             for (number, pipeline) in self.query.pipelines.iter().enumerate() {
@@ -107,6 +125,7 @@ impl Job {
             positions,
             watermarks: BTreeMap::new(),
             closed,
+            closed_before: BTreeMap::new(),
             intents: Vec::new(),
             state_epoch: self.epoch,
             state_number: 0,
@@ -147,11 +166,12 @@ impl Job {
 }
 
 impl TableInput {
-    /// Where its partitions are set back to: not behind where they stand.
+    /// Where its partitions are set back to: not behind where they stand, unless the records there are gone.
     fn positions_at(&mut self, to: StartingPoint, old: Option<&Manifest>) -> Result<Vec<Position>> {
         let partitions = self.partitions()?;
+        let first = self.first_of(&partitions)?;
         let offsets = match to {
-            StartingPoint::Earliest => self.first_of(&partitions)?,
+            StartingPoint::Earliest => first.clone(),
             StartingPoint::Time(time) => self.written_from(&partitions, time)?,
         };
         let ids = self.ask_topic_ids(&partitions)?;
@@ -163,7 +183,26 @@ impl TableInput {
                 let why = format!("nobody knows which records of {partition} were written then");
                 return Err(refused(to, &why));
             };
-            let offset = stood.map_or(*offset, |stood| (*offset).min(stood.from));
+            let mut offset = stood.map_or(*offset, |stood| (*offset).min(stood.from));
+            if let Some((stood, &first)) = stood.zip(first.get(&partition)).filter(|(_, first)| offset < **first) {
+                offset = first;
+                let last = first - 1;
+                if stood.offset < first {
+                    tracing::warn!(
+                        "records {} to {last} of {partition} were deleted before they were read, and are missing in the tables",
+                        stood.offset
+                    );
+                }
+                let was_sending = old.is_some_and(|old| old.intents.iter().any(|intent| !intent.inline));
+                if was_sending && stood.from < stood.offset {
+                    tracing::warn!(
+                        "rows of records {} to {} of {partition} were on their way, and cannot be made again: what had not arrived is \
+                         missing in the tables",
+                        stood.from,
+                        last.min(stood.offset - 1)
+                    );
+                }
+            }
             Ok(Position {
                 table: name.clone(),
                 topic: partition.topic.to_string(),

@@ -15,8 +15,8 @@ use crate::change::{ChangeBatch, Op};
 use crate::error::{Error, Result};
 use crate::format::{self, DecodeSpec};
 use crate::options::Options;
-use crate::sql::catalog::Table;
-use crate::sql::small_table::{SmallTable, nullable};
+use crate::sql::define::catalog::Table;
+use crate::sql::define::small_table::{SmallTable, nullable};
 
 /// How the records of a small table are decoded.
 pub(super) struct Decoding {

@@ -3,9 +3,10 @@
 use super::blocking::block_in_place;
 use super::changed_query;
 use super::outputs::Outputs;
-use super::settings::Settings;
+use super::set_back::StartingPoint;
+use super::settings::{Ending, Settings};
 use super::table_input::TableInput;
-use crate::checkpoint::{Manifest, Recovered, Writer};
+use crate::checkpoint::{Described, Manifest, Recovered, Writer};
 use crate::error::{Error, Result};
 use crate::sink::Sink;
 use crate::sql::query::Query;
@@ -17,7 +18,7 @@ pub(super) type Found = (u64, Option<Recovered>);
 pub(super) type Known<'a> = Option<(&'a Query, &'a Outputs)>;
 
 pub(super) async fn recover(known: Known<'_>, settings: &Settings) -> Result<Found> {
-    let found = settings.checkpoints.recover().await?;
+    let found = look_up(settings).await?;
     let Some(recovered) = found.1.as_ref().filter(|_| settings.set_back.is_none()) else { return Ok(found) };
     if let Some((query, outputs)) = known {
         changed_query::check(recovered, query, &outputs.tables, settings)?;
@@ -25,12 +26,20 @@ pub(super) async fn recover(known: Known<'_>, settings: &Settings) -> Result<Fou
     let manifest = &recovered.last.manifest;
     if manifest.finished && manifest.intents.is_empty() {
         return Err(Error::config(format!(
-            "job \"{}\" has run to its end (checkpoint in {}); run it under another --name, or start afresh with --reset-state",
+            "job \"{}\" has run to its end (checkpoint in {}); run it under another --name, or read everything again with --from earliest",
             settings.name,
             settings.checkpoints.place()
         )));
     }
     Ok(found)
+}
+
+/// The newest number and checkpoint. Who reads everything again needs none.
+pub(super) async fn look_up(settings: &Settings) -> Result<Found> {
+    match settings.set_back {
+        Some(StartingPoint::Earliest) => settings.checkpoints.recover_if_whole().await,
+        _ => settings.checkpoints.recover().await,
+    }
 }
 
 /// What a job needs to go on from a checkpoint that is not its newest.
@@ -88,6 +97,57 @@ pub(super) async fn take_over(
         }
     }
     Ok((writer, recovered))
+}
+
+/// Whether the job may start from nothing. Without checkpoints, such as in a folder that is not the right one, it would write all once
+/// more beside what it has written.
+pub(super) async fn check_afresh(
+    found: &Found,
+    settings: &Settings,
+    described: &Described,
+    sinks: &mut [Box<dyn Sink>],
+) -> Result<()> {
+    if found.0 > 0 || settings.set_back.is_some() {
+        return Ok(());
+    }
+    for (sink, table) in sinks.iter_mut().zip(&described.tables) {
+        if !sink.has_rows_of_job().await? {
+            continue;
+        }
+        let (job, place) = (&settings.name, settings.checkpoints.place());
+        if settings.ending == Ending::Bounded {
+            tracing::warn!(
+                "table {table} has rows of an earlier run of job \"{job}\"; what this one makes again is there twice: with --from \
+                 earliest the earlier rows are taken out first"
+            );
+            return Ok(());
+        }
+        return Err(Error::config(format!(
+            "there are no checkpoints of job \"{job}\" in {place}, but table {table} has rows of it, which would be there twice; is \
+             --checkpoint-dir right? If the checkpoints are lost, run once with --from earliest, which takes the job's rows out of its \
+             tables and makes them again; or with --reset-state, which leaves them where they are; or give the job another --name"
+        )));
+    }
+    Ok(())
+}
+
+/// Says which tables the job had filled, and that are not there any more.
+pub(super) fn warn_of_emptied(
+    recovered: Option<&Recovered>,
+    settings: &Settings,
+    described: &Described,
+    sinks: &[Box<dyn Sink>],
+) {
+    let Some(recovered) = recovered.filter(|_| settings.set_back != Some(StartingPoint::Earliest)) else { return };
+    let manifest = &recovered.last.manifest;
+    let created = described.tables.iter().zip(sinks).filter(|(_, sink)| sink.was_created());
+    for (table, _) in created.filter(|(table, _)| manifest.described.tables.contains(table)) {
+        tracing::warn!(
+            "table {table} was there when checkpoint {} was made, and has now been created anew: what had been delivered to it is not in \
+             it; to make that again, run once with --from earliest",
+            manifest.number
+        );
+    }
 }
 
 impl Passed<'_> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::emission::version;
-use super::run::Job;
+use super::running::Job;
 use super::table_input::TableInput;
 use crate::change::TopicPartition;
 use crate::checkpoint::{Manifest, Replay};

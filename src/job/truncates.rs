@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::message::ToLane;
 use super::report::WaitsFor;
-use super::run::Job;
+use super::running::Job;
 use super::settings::Ending;
 use crate::error::Result;
 

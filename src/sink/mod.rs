@@ -173,6 +173,16 @@ pub trait Sink: Send {
     /// Creates the table when it is missing, or checks that it fits. Called once, before the first block.
     async fn prepare(&mut self) -> Result<()>;
 
+    /// Whether [`Self::prepare`] has created the table.
+    fn was_created(&self) -> bool {
+        false
+    }
+
+    /// Whether there are rows that say they are of this job, and do not fold with others.
+    async fn has_rows_of_job(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// What the columns of the prepared table cannot hold. Rows with such values are refused before they are cut into blocks.
     fn limits(&self) -> limits::Limits {
         limits::Limits::default()

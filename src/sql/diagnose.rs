@@ -6,7 +6,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
-use super::catalog::{IMAGES, METADATA};
+use super::define::catalog::{IMAGES, METADATA};
 use super::refusal::Refusal;
 use super::text::Text;
 use crate::error::{SqlError, suggestion};

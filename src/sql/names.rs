@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use datafusion::arrow::datatypes::{DataType, Fields};
 
-use super::catalog::{IMAGES, METADATA, Script};
+use super::define::catalog::{IMAGES, METADATA, Script};
 use crate::window::aggregate::WINDOW_COLUMNS;
 
 /// Adds the names of columns and of the fields inside them.

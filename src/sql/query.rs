@@ -16,16 +16,16 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
-use super::cast_names::CastNames;
-use super::catalog::{IMAGES, Insert, Script, Table};
-use super::compile;
-use super::computed;
+use super::define::catalog::{IMAGES, Insert, Script, Table};
+use super::define::computed;
 use super::diagnose::{Known, diagnose, unknown_column, unknown_table};
-use super::functions;
-use super::pipeline::{Feed, Pipeline, Work};
-use super::processing_time;
+use super::dialect::cast_names::CastNames;
+use super::dialect::functions;
+use super::plan::compile;
+use super::plan::pipeline::{Feed, Pipeline, Work};
+use super::plan::processing_time;
+use super::plan::relation::{StreamRelations, StreamTable};
 use super::refusal::Refusal;
-use super::relation::{StreamRelations, StreamTable};
 use super::submission::{Discovered, File, Submission};
 use super::text::{Text, Variables};
 use crate::error::{Error, Place, Result};
@@ -65,9 +65,9 @@ pub async fn load_texts(texts: Vec<(String, String)>, variables: &Variables) -> 
 }
 
 /// Compiles a script. Where something is still to come (`is_waiting`), there need be no INSERT.
-pub(super) async fn compile_script(mut script: Script, files: &[File], is_waiting: bool) -> Result<Query> {
+pub(in crate::sql) async fn compile_script(mut script: Script, files: &[File], is_waiting: bool) -> Result<Query> {
     processing_time::offer(&mut script);
-    super::twins::tell_apart(&mut script);
+    super::plan::twins::tell_apart(&mut script);
     let context = context()?;
     let functions = functions(&context);
     let known = Known { tables: Vec::new(), functions: functions.clone() };

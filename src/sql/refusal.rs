@@ -6,8 +6,8 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, Join, LogicalPlan, Operator};
 use datafusion::sql::sqlparser::tokenizer::Location;
 
-use super::grouping::{missing_bounds, sets_of};
-use super::trace::{Origins, inputs_below, unaliased};
+use super::plan::grouping::{missing_bounds, sets_of};
+use super::plan::trace::{Origins, inputs_below, unaliased};
 use crate::error::SqlError;
 use crate::window::assigner::Windows;
 
@@ -123,7 +123,7 @@ pub(super) fn without_window<T>(scan: &LogicalPlan, above: Option<&LogicalPlan>)
 }
 
 /// Above the windows, rows are looked at a window at a time: what groups, numbers or joins them must say so.
-pub(super) fn check_above(plan: &LogicalPlan, origins: &Origins<'_>) -> Result<()> {
+pub(in crate::sql) fn check_above(plan: &LogicalPlan, origins: &Origins<'_>) -> Result<()> {
     let missing = |input: &LogicalPlan, bounds: &[usize]| missing_in_any(bounds, &windows_below(input, origins));
     let by_window = |input: &LogicalPlan, expressions: &[Expr]| {
         missing(input, &expressions.iter().flat_map(|it| origins.bounds_of(input, it)).collect::<Vec<_>>())

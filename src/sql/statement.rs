@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::ast::Query as SqlQuery;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
-use super::catalog::{Insert, Script, View};
+use super::define::catalog::{Insert, Script, View};
 use super::names::Names;
 use super::syntax::tokenizer_message;
 use super::text::Text;
@@ -182,7 +182,7 @@ impl StatementReader<'_> {
     /// The rest of the statement as a query. Unquoted names are put in the case in which they were defined.
     fn query(&mut self, script: &Script) -> Result<(Box<SqlQuery>, Vec<TokenWithSpan>)> {
         self.system_time(script)?;
-        let rewritten = super::window_words::rewrite(&self.tokens[self.at..]);
+        let rewritten = super::dialect::window_words::rewrite(&self.tokens[self.at..]);
         self.tokens.splice(self.at.., rewritten);
         let names = Names::of(script);
         for token in &mut self.tokens[self.at..] {
@@ -194,12 +194,14 @@ impl StatementReader<'_> {
         }
         let tokens = self.tokens[self.at..].to_vec();
         let mut query = self.parse(|parser| parser.parse_query())?;
-        super::unnest::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
-        super::standard::rewrite(&mut query);
-        super::other_names::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
-        super::group_keys::rewrite(&mut query, script).map_err(|(place, message)| self.text.error(place, message))?;
-        super::group_windows::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
-        super::spark::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
+        super::dialect::unnest::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
+        super::dialect::standard::rewrite(&mut query);
+        super::dialect::other_names::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
+        super::dialect::group_keys::rewrite(&mut query, script)
+            .map_err(|(place, message)| self.text.error(place, message))?;
+        super::dialect::group_windows::rewrite(&mut query)
+            .map_err(|(place, message)| self.text.error(place, message))?;
+        super::dialect::spark::rewrite(&mut query).map_err(|(place, message)| self.text.error(place, message))?;
         self.end()?;
         Ok((query, tokens))
     }

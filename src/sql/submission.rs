@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::catalog::{Script, Table};
-use super::database::{DatabaseMirror, SourceDatabase};
+use super::define::catalog::{Script, Table};
+use super::define::database::{DatabaseMirror, SourceDatabase};
 use super::query::{Query, compile_script};
 use super::statement::read_statements;
 use super::text::{Text, Variables};

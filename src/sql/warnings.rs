@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::catalog::Table;
-use super::metadata::MetadataOf;
-use super::pipeline::{Feed, Pipeline};
-use super::relation::Reading;
+use super::define::catalog::Table;
+use super::define::metadata::MetadataOf;
+use super::plan::pipeline::{Feed, Pipeline};
+use super::plan::relation::Reading;
 use crate::connector::SNAPSHOT;
 use crate::options::Options;
 

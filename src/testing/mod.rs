@@ -6,6 +6,8 @@
 
 #[cfg(test)]
 mod aligned_test;
+#[cfg(test)]
+mod batch;
 pub mod case;
 #[cfg(test)]
 mod cases_test;

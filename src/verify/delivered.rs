@@ -63,7 +63,7 @@ pub struct Positions {
     pub first: i64,
     /// The last offset.
     pub last: i64,
-    /// Rows that are there more than once, less one each: equal in all columns.
+    /// Rows that are there more than once, less one each: equal in all columns but the epoch in which they were made.
     pub repeats: u64,
     /// How many stretches of offsets there are without a row.
     pub gaps: u64,
@@ -123,10 +123,12 @@ impl Delivered {
             }
         }
         let place = format!("{}.{}", quote_identifier(database), quote_identifier(&table));
-        let own = job.filter(|_| there.has(&["_job"])).map(|job| format!("_job = {}", quote_string(job)));
+        // Rows with positions that were there before their table said of which job they are may be anybody's.
+        let nobody = if there.has(&POSITION) { ", ''" } else { "" };
+        let own = job.filter(|_| there.has(&["_job"])).map(|job| format!("_job IN ({}{nobody})", quote_string(job)));
         let look = Look { client, place, own: own.unwrap_or_else(|| "1".to_owned()) };
         let found = match () {
-            () if there.has(&POSITION) => Found::Positions(look.positions().await?),
+            () if there.has(&POSITION) => Found::Positions(look.positions(there.has(&["_epoch"])).await?),
             () if there.has(&[VERSION]) => look.versions(&there).await?,
             () if there.has(&["_job", "_epoch"]) => Found::Results(look.results(&there).await?),
             () => Found::Nothing { rows: look.number("count()").await? },
@@ -134,18 +136,18 @@ impl Delivered {
         Ok(delivered(&table, found))
     }
 
-    /// The names of all tables whose rows have positions, or epochs of the job.
+    /// The names of all tables whose rows have positions or epochs; of those that say of which job their rows are, the job's.
     pub async fn tables(client: &ClickHouseClient, job: Option<&str>) -> Result<Vec<String>> {
         let [topic, partition, offset] = POSITION.map(quote_string);
         let sql = format!(
-            "SELECT concat(database, '.', table), countIf(name IN ({topic}, {partition}, {offset})) = 3 FROM system.columns \
+            "SELECT concat(database, '.', table), countIf(name = '_job') = 1 FROM system.columns \
              WHERE database NOT IN ('system', 'INFORMATION_SCHEMA', 'information_schema') GROUP BY database, table \
              HAVING countIf(name IN ({topic}, {partition}, {offset})) = 3 OR countIf(name IN ('_job', '_epoch')) = 2 ORDER BY 1"
         );
         let mut names = Vec::new();
         for row in client.query_rows(&sql).await? {
             let mut row = row.into_iter().map(Option::unwrap_or_default);
-            let (name, has_positions) = (row.next().unwrap_or_default(), row.next().unwrap_or_default() == "1");
+            let (name, says_job) = (row.next().unwrap_or_default(), row.next().unwrap_or_default() == "1");
             let (database, table) = parts_of(&name);
             let of_job = async |job: &str| {
                 let place = format!("{}.{}", quote_identifier(database), quote_identifier(table));
@@ -153,7 +155,7 @@ impl Delivered {
                 look.number("count()").await
             };
             match job {
-                Some(job) if !has_positions && of_job(job).await? == 0 => {}
+                Some(job) if says_job && of_job(job).await? == 0 => {}
                 _ => names.push(name),
             }
         }
@@ -173,7 +175,7 @@ struct Look<'a> {
 type Cells = Vec<Option<String>>;
 
 impl Look<'_> {
-    async fn positions(&self) -> Result<Vec<Positions>> {
+    async fn positions(&self, have_epochs: bool) -> Result<Vec<Positions>> {
         let sql = format!(
             "SELECT toString(_topic), _partition, count(), min(_offset), max(_offset) FROM {} WHERE {} \
              GROUP BY _topic, _partition ORDER BY 1, 2",
@@ -189,14 +191,14 @@ impl Look<'_> {
                 last: parsed(&cells, 4)?,
                 ..Positions::default()
             };
-            self.compare(&mut positions).await?;
+            self.compare(&mut positions, have_epochs).await?;
             partitions.push(positions);
         }
         Ok(partitions)
     }
 
     /// Compares the rows of a partition, a range of offsets after the other.
-    async fn compare(&self, of: &mut Positions) -> Result<()> {
+    async fn compare(&self, of: &mut Positions, have_epochs: bool) -> Result<()> {
         let ranges = of.rows.div_ceil(AT_ONCE).max(1) as i64;
         let width = ((of.last - of.first) / ranges + 1).max(1);
         let mut before: Option<i64> = None;
@@ -223,7 +225,8 @@ impl Look<'_> {
                 before = Some(last);
                 of.records += records;
                 if rows > records {
-                    let distinct = "uniqExact(_offset, sipHash64(formatRowNoNewline('TSV', *)))";
+                    let columns = if have_epochs { "* EXCEPT (_epoch)" } else { "*" };
+                    let distinct = format!("uniqExact(_offset, sipHash64(formatRowNoNewline('TSV', {columns})))");
                     let sql = format!("SELECT count() - {distinct} FROM {} WHERE {condition}", self.place);
                     of.repeats += parsed::<u64>(&self.one(&sql).await?, 0)?;
                 }

@@ -152,6 +152,11 @@ impl WindowAggregate {
         self.plan.revises
     }
 
+    /// Whether its windows are made of panes, which several may have; sessions are not.
+    pub fn shares_panes(&self) -> bool {
+        matches!(self.open, Open::Slices(_))
+    }
+
     /// What there is of open windows. Quick: a look at each pane, not at its groups.
     pub fn held(&self) -> Held {
         match &self.open {

@@ -454,13 +454,13 @@ fn files_are_complete_after_a_stop_and_a_resume() {
         })
         .unwrap();
         outcomes.push(outcome);
-        if outcome == highwater::job::run::Outcome::Finished {
+        if outcome == highwater::job::running::Outcome::Finished {
             break;
         }
     }
     println!("{outcomes:?}");
-    assert_eq!(outcomes[0], highwater::job::run::Outcome::Stopped);
-    assert_eq!(*outcomes.last().unwrap(), highwater::job::run::Outcome::Finished);
+    assert_eq!(outcomes[0], highwater::job::running::Outcome::Stopped);
+    assert_eq!(*outcomes.last().unwrap(), highwater::job::running::Outcome::Finished);
     for file in ["rows", "windows.json", "windows_late.json"] {
         let (found, expected) = (folder.lines(&format!("parts/{file}")), folder.lines(&format!("whole/{file}")));
         assert!(!expected.is_empty(), "{file}");

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use highwater::checkpoint::CheckpointStore;
-use highwater::job::run::Outcome;
+use highwater::job::running::Outcome;
 use highwater::job::settings::{Ending, Settings};
 
 use crate::filesystem::Folder;

@@ -28,6 +28,7 @@ mod open_tables;
 mod operator;
 mod oracle;
 mod pipelines;
+mod positions;
 mod proxy;
 mod real_path;
 mod replay;

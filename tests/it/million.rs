@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use data_gen::events::EventsConfig;
-use highwater::job::run::Outcome;
+use highwater::job::running::Outcome;
 
 use crate::oracle::Oracle;
 use crate::run::{bounded, run, run_until, with_checkpoints};

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use highwater::job::settings::{Ending, Settings};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminOptions, NewPartitions};
 use serde_json::{Value, json};
 
 use crate::run::{Running, block_on, bounded, highwater, run, wait_until, with_checkpoints};
 use crate::stack::{Database, assert_same, clickhouse_url, kafka_brokers};
-use crate::topic::Topic;
+use crate::topic::{Topic, admin};
 
 /// What Debezium's connectors write.
 struct Writer<'a> {
@@ -207,10 +205,6 @@ fn a_truncate_in_one_of_several_partitions_needs_rows_that_are_kept() {
     assert_eq!(database.ask("SELECT count() FROM {db}.m"), "0");
 }
 
-fn admin() -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", kafka_brokers()).create().unwrap()
-}
-
 #[test]
 fn a_topic_that_is_created_anew() {
     let mut topic = Topic::create("mirror_anew", 1);
@@ -223,18 +217,7 @@ fn a_topic_that_is_created_anew() {
     check(&database, &before);
     let table = std::mem::take(&mut before.table);
 
-    block_on(admin().delete_topics(&[&topic.name], &AdminOptions::new())).unwrap();
-    let give_up = Instant::now() + Duration::from_secs(30);
-    loop {
-        let anew = NewTopic::new(&topic.name, 1, TopicReplication::Fixed(1));
-        let made = block_on(admin().create_topics([&anew.set("retention.ms", "-1")], &AdminOptions::new())).unwrap();
-        if made[0].is_ok() {
-            break;
-        }
-        assert!(Instant::now() < give_up, "{made:?}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    topic.reconnect();
+    topic.create_anew();
     // More records than before: only the topic's id tells.
     let mut after = writer(&topic, 1, true);
     after.table = table;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
 
 use highwater::checkpoint::CheckpointStore;
-use highwater::job::run::Outcome;
+use highwater::job::running::Outcome;
 
 use crate::million::{check, customers, query};
 use crate::run::{Said, binary, block_on, bounded, run, run_until};

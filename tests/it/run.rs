@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use highwater::checkpoint::CheckpointStore;
 use highwater::error::Result;
 use highwater::job::progress::Progress;
-use highwater::job::run::Outcome;
+use highwater::job::running::Outcome;
 use highwater::job::settings::{Ending, Settings};
 use highwater::sql::submission::Submission;
 use highwater::sql::text::Variables;

@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-use crate::run::{WAIT, block_on};
+use crate::run::{WAIT, block_on, wait_until};
 use crate::stack::{kafka_brokers, unique};
 
 /// A topic, and who writes to it.
@@ -70,6 +70,18 @@ impl Topic {
         self.producer = std::sync::Arc::new(client.set("bootstrap.servers", &self.brokers).create().unwrap());
     }
 
+    /// Deletes it and creates it anew, with one partition.
+    pub(crate) fn create_anew(&mut self) {
+        block_on(admin().delete_topics(&[&self.name], &AdminOptions::new())).unwrap();
+        let mut made = Vec::new();
+        wait_until("the name is free", || {
+            let anew = NewTopic::new(&self.name, 1, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+            made = block_on(admin().create_topics([&anew], &AdminOptions::new())).unwrap();
+            made[0].is_ok()
+        });
+        self.reconnect();
+    }
+
     /// The same topic, whose partitions have changed.
     pub(crate) fn again(mut self) -> Self {
         self.reconnect();
@@ -97,6 +109,11 @@ impl Topic {
         assert_eq!(published.undelivered, 0, "{:?}", published.first_error);
         events.summary().clone()
     }
+}
+
+/// Administers the brokers of the tests.
+pub(crate) fn admin() -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", kafka_brokers()).create().unwrap()
 }
 
 impl Drop for Topic {

@@ -310,12 +310,12 @@ fn windows_of_all_kinds_survive_stops_and_other_numbers_of_lanes() {
         })
         .unwrap();
         outcomes.push(outcome);
-        if outcome == highwater::job::run::Outcome::Finished {
+        if outcome == highwater::job::running::Outcome::Finished {
             break;
         }
     }
     println!("{outcomes:?}");
-    assert_eq!(*outcomes.last().unwrap(), highwater::job::run::Outcome::Finished);
+    assert_eq!(*outcomes.last().unwrap(), highwater::job::running::Outcome::Finished);
     for (name, _) in kinds {
         for file in [format!("{name}.json"), format!("{name}_late.json")] {
             let (found, expected) = (folder.lines(&format!("parts/{file}")), folder.lines(&format!("whole/{file}")));

@@ -241,7 +241,7 @@ fn timestamps() {
 /// What one value becomes in a column that is declared with these words, read with these options.
 fn declared(declared: &str, value: &str, list: &[(&str, &str)]) -> String {
     use super::super::tests::{options, shown, spec_of, values};
-    let field = match crate::sql::types::parse_column("x", declared) {
+    let field = match crate::sql::define::types::parse_column("x", declared) {
         Ok(field) => field,
         Err(error) => return error,
     };

@@ -111,9 +111,14 @@ impl Existing {
         self.engine.starts_with("Replicated") || self.engine.starts_with("Shared")
     }
 
+    /// A `MergeTree` of any kind.
+    pub(super) fn is_merge_tree(&self) -> bool {
+        self.engine.ends_with("MergeTree")
+    }
+
     /// A `MergeTree` of any kind on one server, which forgets tokens unless it is told to keep them.
     pub(super) fn is_plain_merge_tree(&self) -> bool {
-        self.engine.ends_with("MergeTree") && !self.is_replicated()
+        self.is_merge_tree() && !self.is_replicated()
     }
 
     /// The table's own `non_replicated_deduplication_window`, if it sets one.
@@ -124,7 +129,7 @@ impl Existing {
 
     /// How the table is parted, in terms of the written columns. `server_utc`: whether the server's time zone is UTC.
     pub(super) fn parting(&self, written: &[WrittenColumn], server_utc: bool) -> Parting {
-        if !self.engine.ends_with("MergeTree") {
+        if !self.is_merge_tree() {
             return Parting::Other;
         }
         let key = self.partition_key.trim();

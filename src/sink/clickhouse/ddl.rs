@@ -172,9 +172,12 @@ impl Extra {
         match form {
             TableForm::Results => true,
             TableForm::Revised => matches!(self, Self::UpdatedAt | Self::Job),
-            // Those of results have no position that would say when they were written.
+            // A position says of which record a row is, not who wrote it: several jobs may fill a table, and a topic that is created
+            // anew has the same positions once more.
+            TableForm::Log | TableForm::Multiset | TableForm::Late => matches!(self, Self::Job | Self::Epoch),
+            // They say themselves of which job they are.
             TableForm::DeadLetters => matches!(self, Self::Epoch),
-            _ => false,
+            TableForm::Mirror => false,
         }
     }
 

@@ -65,6 +65,8 @@ pub(super) fn insert_settings(known: &[String], parting: Parting) -> Vec<(&'stat
         ("min_insert_block_size_bytes", "0"),
         ("max_insert_threads", "1"),
         ("input_format_null_as_default", "1"),
+        // Into a `Distributed` table: rows are on their servers when it answers, or nobody would find them there.
+        ("distributed_foreground_insert", "1"),
     ]
     .into_iter()
     .filter(|(name, _)| known.iter().any(|known| known == name))

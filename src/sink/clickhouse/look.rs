@@ -79,9 +79,9 @@ impl Plan {
     ) -> Result<Option<BTreeMap<Part, u64>>> {
         let condition = match self.identity {
             Identity::Positions(columns) if block.ranges.is_empty() => {
-                self.own(positions(rows_ranges(rows, columns)?), job)
+                self.own(positions(rows_ranges(rows, columns)?), job, block)
             }
-            Identity::Positions(_) => self.own(positions(block_ranges(block)), job),
+            Identity::Positions(_) => self.own(positions(block_ranges(block)), job, block),
             Identity::Epoch(window_start) => {
                 let epoch = format!("_job = {} AND _epoch = {}", quote_string(job), block.epoch);
                 let window = window_start.map(|column| self.between(rows, column)).transpose()?.flatten();
@@ -118,22 +118,32 @@ impl Plan {
 
     /// Which rows are made again; `None` where they fold by their versions, or nothing tells them from others.
     fn made_again(&self, what: &TakeOut, job: &str) -> Option<String> {
-        let column = |name: &str| self.columns.iter().any(|column| column.name == name);
+        let column = |name: &str| self.has(name);
         let of_windows = what
             .windows_from
             .filter(|_| column(WINDOW_START))
             .map(|from| format!("{} >= fromUnixTimestamp64Milli({from}, 'UTC')", quote_identifier(WINDOW_START)));
         let of_job = column("_job").then(|| format!("_job = {}", quote_string(job)));
+        // Of rows that were there before the table got these columns nobody knows more than their positions.
+        let of_job_or_nobody = self.says(Extra::Job).then(|| format!("_job IN ({}, '')", quote_string(job)));
+        let of_epochs = what
+            .after
+            .filter(|_| self.says(Extra::Epoch))
+            .map(|after| format!("(_epoch > {} OR _epoch = 0)", after.epoch));
         let own = match (self.identity, &self.form, what.after) {
             (Identity::Positions(_), TableForm::DeadLetters, _) => {
-                [Some(refused(what, column("_epoch"))), of_job, None]
+                [Some(refused(what, column("_epoch"))), of_job, None, of_epochs]
             }
-            (Identity::Positions(_), TableForm::Late, _) => [Some(read_again(what)), of_job, of_windows],
-            (Identity::Positions(_), ..) => [Some(read_again(what)), of_job, None],
-            (Identity::Epoch(_), _, Some(after)) => [Some(format!("_epoch > {}", after.epoch)), of_job, None],
-            (Identity::Epoch(_), _, None) => [None, of_job, of_windows],
-            (_, TableForm::Revised, Some(after)) => [Some(format!("{VERSION} > {}", after.version)), of_job, None],
-            (_, TableForm::Revised, None) => [None, of_job, of_windows],
+            (Identity::Positions(_), TableForm::Late, _) => {
+                [Some(read_again(what)), of_job_or_nobody, of_windows, of_epochs]
+            }
+            (Identity::Positions(_), ..) => [Some(read_again(what)), of_job_or_nobody, None, of_epochs],
+            (Identity::Epoch(_), _, Some(after)) => [Some(format!("_epoch > {}", after.epoch)), of_job, None, None],
+            (Identity::Epoch(_), _, None) => [None, of_job, of_windows, None],
+            (_, TableForm::Revised, Some(after)) => {
+                [Some(format!("{VERSION} > {}", after.version)), of_job, None, None]
+            }
+            (_, TableForm::Revised, None) => [None, of_job, of_windows, None],
             (Identity::Versions | Identity::None, ..) => return None,
         };
         let conditions: Vec<String> = own.into_iter().flatten().collect();
@@ -175,12 +185,33 @@ impl Plan {
         }
     }
 
-    /// In a table that several jobs fill (dead letters) the rows of another job at the same positions prove nothing.
-    fn own(&self, condition: String, job: &str) -> String {
-        match self.columns.iter().any(|column| column.name == "_job") {
-            true => format!("({condition}) AND _job = {}", quote_string(job)),
-            false => condition,
+    /// Whether there are rows that say they are of a job, and stay beside others like them.
+    pub(super) async fn has_rows_of(&self, client: &ClickHouseClient, job: &str) -> Result<bool> {
+        if self.form.keeps_versions() || !self.says_job() {
+            return Ok(false);
         }
+        let sql = format!("SELECT 1 FROM {} WHERE _job = {} LIMIT 1", self.name.quoted(), quote_string(job));
+        Ok(!client.query_tsv(&sql).await?.trim().is_empty())
+    }
+
+    /// The rows of another job, or of a topic that had the same name, prove nothing by being at the same positions.
+    fn own(&self, condition: String, job: &str, block: &Block) -> String {
+        let of_job = self.says_job().then(|| format!("_job = {}", quote_string(job)));
+        let of_epoch = self.says(Extra::Epoch).then(|| format!("_epoch = {}", block.epoch));
+        [Some(format!("({condition})")), of_job, of_epoch].into_iter().flatten().collect::<Vec<_>>().join(" AND ")
+    }
+
+    fn says(&self, extra: Extra) -> bool {
+        self.columns.iter().any(|column| column.from == From::Extra(extra))
+    }
+
+    /// Whether rows say of which job they are; dead letters do by themselves.
+    fn says_job(&self) -> bool {
+        self.says(Extra::Job) || self.form == TableForm::DeadLetters && self.has("_job")
+    }
+
+    fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|known| known.name == column)
     }
 
     /// A row's partition, as [`Part`] has it.

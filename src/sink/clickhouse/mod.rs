@@ -48,6 +48,9 @@ use crate::sink::{
     Block, Guard, IS_DELETED, OutputTable, POSITION, ROW_NUMBER, Sink, TableForm, TakeOut, VERSION, WINDOW_START,
 };
 
+/// How the server says that a view over the table has failed.
+const IN_VIEW: &str = "while pushing to view";
+
 /// The options that this sink reads.
 pub const OPTIONS: &[&str] = &[
     "url",
@@ -87,6 +90,10 @@ pub struct ClickHouseSink {
     warned: bool,
     /// Rows that were there already when their block was sent again.
     repeats: u64,
+    /// Whether this process has created the table.
+    created: bool,
+    /// Whether the last attempt failed in a view that is fed by the table.
+    failed_in_view: bool,
 }
 
 impl fmt::Debug for ClickHouseSink {
@@ -119,6 +126,8 @@ impl ClickHouseSink {
             guard: None,
             warned: false,
             repeats: 0,
+            created: false,
+            failed_in_view: false,
             output: output.clone(),
         };
         // What cannot be created is said now, before anything is read.
@@ -139,7 +148,7 @@ impl ClickHouseSink {
     }
 
     /// The table that rows go into: of a mirror, the versions.
-    async fn create_or_find(&self, time64: bool) -> Result<(TableName, Existing)> {
+    async fn create_or_find(&mut self, time64: bool) -> Result<(TableName, Existing)> {
         let found = Existing::look_up(&self.client, &self.name).await?;
         let target = match (&self.output.form, &found) {
             (form, Some(table)) if form.keeps_versions() && table.keeps_versions() => self.name.clone(),
@@ -177,6 +186,7 @@ impl ClickHouseSink {
         }
         if versions.is_none() {
             self.client.query_tsv(&create_table(&self.output, &target, time64)?).await?;
+            self.created = true;
             tracing::info!(table = %target, "created the ClickHouse table");
         }
         if target != self.name && found.is_none() {
@@ -259,6 +269,15 @@ impl ClickHouseSink {
 
     /// Says once when the server forgets tokens at once.
     async fn check_deduplication(&self, name: &TableName, existing: &Existing) -> Result<()> {
+        if !existing.is_merge_tree() {
+            tracing::warn!(
+                "the ClickHouse table {name} has the engine {}, which does not remember inserts: one that is repeated in the same moment may \
+                 be there twice; of an engine that does not keep its rows itself, so may all that are repeated after a failure, and rows \
+                 cannot be taken out again; a table of the MergeTree family has each once",
+                existing.engine
+            );
+            return Ok(());
+        }
         if !existing.is_plain_merge_tree() {
             return Ok(());
         }
@@ -317,7 +336,19 @@ impl ClickHouseSink {
         let mut attempts = std::mem::take(&mut self.attempts);
         let sent = self.try_send(block, again, &mut attempts).await;
         self.attempts = attempts;
-        self.repeats += sent?;
+        if let Err(error) = &sent {
+            self.failed_in_view = error.to_string().contains(IN_VIEW);
+        }
+        let there = sent?;
+        self.repeats += there;
+        // The server has put rows into the table before a view has failed on them, and gives them to no view again.
+        if std::mem::take(&mut self.failed_in_view) && there > 0 {
+            tracing::warn!(
+                "{there} rows are in the ClickHouse table {} since an attempt that failed in a materialized view over it; what the view \
+                 fills may lack them, and gets them only from the table",
+                self.name
+            );
+        }
         Ok(())
     }
 
@@ -395,7 +426,8 @@ impl Sink for ClickHouseSink {
     async fn prepare(&mut self) -> Result<()> {
         let names = "'deduplicate_insert', 'insert_deduplicate', 'async_insert', 'max_insert_block_size', \
                      'max_insert_block_size_bytes', 'min_insert_block_size_rows', 'min_insert_block_size_bytes', \
-                     'max_insert_threads', 'max_partitions_per_insert_block', 'input_format_null_as_default', 'enable_time_time64_type'";
+                     'max_insert_threads', 'max_partitions_per_insert_block', 'input_format_null_as_default', 'distributed_foreground_insert', \
+                     'enable_time_time64_type'";
         let sql = format!("SELECT name, value, timezone() FROM system.settings WHERE name IN ({names})");
         let rows = self.client.query_rows(&sql).await?;
         let cell = |row: &Vec<Option<String>>, at: usize| row.get(at).cloned().flatten().unwrap_or_default();
@@ -409,10 +441,20 @@ impl Sink for ClickHouseSink {
         }
         let columns = check(&self.output, &name, self.client.place(), &existing)?;
         self.check_deduplication(&name, &existing).await?;
+        let identity = self.identity(&columns);
+        if matches!(identity, Identity::Positions(_)) && !columns.iter().any(|it| it.from == From::Extra(Extra::Epoch))
+        {
+            tracing::info!(
+                "rows of the ClickHouse table {name} do not say of which job and epoch they are: only one job may fill it, from topics that are \
+                 not created anew; to have them say it, run ALTER TABLE {} ADD COLUMN IF NOT EXISTS `_job` LowCardinality(String), ADD COLUMN IF \
+                 NOT EXISTS `_epoch` UInt64 while no job fills it",
+                name.quoted()
+            );
+        }
         let parting = existing.parting(&columns, server_utc);
         self.limits = self.find_limits(&columns).await?;
         self.plan = Some(Plan {
-            identity: self.identity(&columns),
+            identity,
             replicated: existing.is_replicated(),
             compression: self.compression,
             keeps_deleted: keeps_deleted(&self.output)?,
@@ -427,6 +469,14 @@ impl Sink for ClickHouseSink {
 
     fn limits(&self) -> Limits {
         self.limits.clone()
+    }
+
+    fn was_created(&self) -> bool {
+        self.created
+    }
+
+    async fn has_rows_of_job(&mut self) -> Result<bool> {
+        self.plan()?.has_rows_of(&self.client, &self.output.job).await
     }
 
     fn take_repeats(&mut self) -> u64 {

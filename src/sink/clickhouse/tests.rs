@@ -68,6 +68,8 @@ fn ddl_of_a_log() {
          \x20   `_topic` LowCardinality(String),\n\
          \x20   `_partition` Int32,\n\
          \x20   `_offset` Int64,\n\
+         \x20   `_job` LowCardinality(String) COMMENT 'the Highwater job that made the row',\n\
+         \x20   `_epoch` UInt64 COMMENT 'the checkpoint epoch that the row belongs to',\n\
          \x20   INDEX `_offset_range` `_offset` TYPE minmax GRANULARITY 1\n\
          )\nENGINE = MergeTree\nPARTITION BY toYYYYMM(`create_date`)\nORDER BY (`customer_id`, `_partition`, `_offset`)\n\
          SETTINGS allow_nullable_key = 1, non_replicated_deduplication_window = 10000\nCOMMENT 'what it\\'s for'"
@@ -506,7 +508,8 @@ fn types_of_the_documentation() {
         let [_, _, declared, arrow, created, fitting] = cells[..] else { continue };
         let Some(declared) = quoted(declared).into_iter().next() else { continue };
         rows += 1;
-        let field = crate::sql::types::parse_column("x", &declared).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let field =
+            crate::sql::define::types::parse_column("x", &declared).unwrap_or_else(|error| panic!("{line}: {error}"));
         assert_eq!(vec![field.data_type().to_string()], quoted(arrow), "{line}");
         let target = of_field(&field.clone().with_nullable(false), true, false).expect(line);
         assert_eq!(vec![target.to_string()], quoted(created), "{line}");

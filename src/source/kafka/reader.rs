@@ -200,19 +200,22 @@ impl KafkaReader {
                 RDKafkaErrorCode::AutoOffsetReset
                 | RDKafkaErrorCode::OffsetOutOfRange
                 | RDKafkaErrorCode::LogTruncation,
-                Some((partition, _)),
+                Some((partition, at)),
             ) => {
-                let has = match client.available(partition) {
-                    Ok((first, end)) => format!("it has offsets from {first} up to, not including, {end}"),
+                const GO_ON: &str = "run once with --from and a time, which makes the rows of what was written since then again from the \
+                                     records that are left, and leaves older ones as they are, or with --from earliest";
+                let why = match client.available(partition) {
+                    Ok((first, end)) if at < first => format!(
+                        "it has offsets from {first} up to, not including, {end}. The records before were deleted, by retention or by \
+                         somebody, before they were read. To go on without them, {GO_ON}"
+                    ),
+                    Ok((first, end)) => format!(
+                        "it has offsets from {first} up to, not including, {end}. It has lost its end, or the topic was created anew: then \
+                         run once with --new-generation to go on at its beginning; else {GO_ON}"
+                    ),
                     Err(_) => "what it has now cannot be told".to_owned(),
                 };
-                Error::permanent(
-                    format!(
-                        "cannot read {place}: {has}. Records were deleted by retention before they were read, or the topic was \
-                         created anew: run once with --new-generation to go on at the beginning of a new topic, or start the job under another name to read what there is"
-                    ),
-                    text,
-                )
+                Error::permanent(format!("cannot read {place}: {why}"), text)
             }
             _ if is_permanent(code) => Error::permanent(format!("cannot read {place}"), text),
             _ => {

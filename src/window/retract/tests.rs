@@ -9,7 +9,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::physical_expr::PhysicalExpr;
 use proptest::prelude::*;
 
-use crate::sql::pipeline::Work;
+use crate::sql::plan::pipeline::Work;
 use crate::sql::query::load_texts;
 use crate::sql::text::Variables;
 use crate::testing::properties::properties;
