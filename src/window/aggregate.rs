@@ -260,10 +260,10 @@ impl WindowAggregate {
     }
 
     #[cfg(test)]
-    pub(super) fn sessions(&mut self) -> &mut Sessions {
-        match &mut self.open {
-            Open::Sessions(sessions, _) => sessions,
-            Open::Slices(_) => panic!("these are no sessions"),
+    pub(super) fn sessions(&self) -> Option<&Sessions> {
+        match &self.open {
+            Open::Sessions(sessions, _) => Some(sessions),
+            Open::Slices(_) => None,
         }
     }
 

@@ -12,7 +12,7 @@ use super::settled::SavedAt;
 use super::stage::Rows;
 use super::watermark::{BEGINNING_OF_TIME, END_OF_TIME};
 use crate::change::TopicPartition;
-use crate::sql::pipeline::Pipeline;
+use crate::sql::plan::pipeline::Pipeline;
 use crate::sql::query::load_texts;
 use crate::sql::text::Variables;
 
@@ -113,7 +113,7 @@ async fn closing_moves_what_closes() {
         expected.extend(rows.iter().map(|(key, time)| ((*time, time + GAP, format!("key {key}")), 1)));
         lane.close(step as i64 * 1_000, &mut found);
     }
-    let sessions = lane.windows.sessions();
+    let sessions = lane.windows.sessions().unwrap();
     assert_eq!(sessions.held().panes, 101 * 20, "as many are open");
     let most = steps * (20 + 3);
     assert!(sessions.groups.moved <= most, "{} rows were moved", sessions.groups.moved);
