@@ -439,13 +439,21 @@ async fn windows_of(
     let mut found = OpenWindows::default();
     let mut bounds = BTreeSet::new();
     for window in beside {
-        found.groups += window.groups;
-        bounds.insert((window.start, window.end));
+        match window.sessions {
+            Some(sessions) => {
+                found.sessions = true;
+                found.count += sessions;
+            }
+            None => {
+                found.groups += window.groups;
+                bounds.insert((window.start, window.end));
+            }
+        }
     }
     let mut ends = true;
     while let Some(message) = messages.next(pieces).await? {
         if let Some((first, last)) = &message.columns {
-            found.sessions = first == SESSION;
+            found.sessions |= first == SESSION;
             ends = last == WINDOW_END;
         }
         if message.rows <= 0 {
@@ -481,7 +489,10 @@ async fn windows_of(
         };
         bounds.insert((start, end));
     }
-    if !found.sessions {
+    if found.sessions {
+        found.from = bounds.iter().map(|(start, _)| *start).chain(found.from).min();
+        found.to = bounds.iter().filter_map(|(_, end)| *end).chain(found.to).max();
+    } else {
         found.count = bounds.len() as u64;
         found.from = bounds.iter().map(|(start, _)| *start).min();
         found.to = bounds.iter().filter_map(|(_, end)| *end).max();

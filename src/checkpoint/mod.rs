@@ -34,7 +34,7 @@ use crate::state::PartitionRows;
 use crate::window::aggregate::{InputId, WindowState};
 
 /// The version of the format, raised when it changes; older ones stay readable.
-pub const FORMAT_VERSION: u32 = 6;
+pub const FORMAT_VERSION: u32 = 7;
 
 /// A consistent cut of a job.
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ use super::writer::Process;
 use super::{Checkpoint, Manifest, State};
 use crate::error::{Error, Result};
 use crate::window::aggregate::{InputId, WindowState};
-use crate::window::settled::{Saved, SavedAt};
+use crate::window::settled::{SESSIONS, Saved, SavedAt};
 
 /// In the place where a checkpoint says whether it has state.
 const SETTLED_WINDOWS: u8 = 4;
@@ -39,6 +39,9 @@ pub struct SettledWindow {
     pub end: Option<i64>,
     /// How many groups it has.
     pub groups: u64,
+    /// Of what is said of the sessions of a lane beside their groups: how many there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<u64>,
     /// The number of the object.
     pub number: u64,
     /// Its place there.
@@ -61,6 +64,7 @@ fn named(state: &State) -> Result<Vec<SettledWindow>> {
             start: window.start,
             end: window.end,
             groups: window.groups.num_rows() as u64,
+            sessions: window.groups.schema_ref().metadata().get(SESSIONS).and_then(|count| count.parse().ok()),
             number,
             place,
         })

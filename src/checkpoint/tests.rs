@@ -10,7 +10,7 @@ use super::{Checkpoint, CheckpointStore, Content, Described, FORMAT_VERSION, Man
 use crate::change::TopicPartition;
 use crate::state::{Part, PartitionRows};
 use crate::window::aggregate::{InputId, WindowState};
-use crate::window::settled::Saved;
+use crate::window::settled::{SESSIONS, Saved};
 
 fn checkpoint(epoch: u64, has_state: bool) -> Checkpoint {
     let manifest = Manifest {
@@ -357,6 +357,36 @@ async fn windows_that_change_no_more_are_saved_once() {
         assert_eq!(windows_files(folder.path()).len(), left, "{epoch}");
     }
     assert_eq!(windows_of(&store).await, (vec![numbers(12), merged], 1));
+}
+
+/// Of many sessions there are batches that change no more, and how many they are is said beside them. The order stays.
+#[tokio::test]
+async fn sessions_that_have_settled_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CheckpointStore::in_folder(folder.path(), "j").unwrap();
+    let mut writer = store.claim(0).await.unwrap();
+    let settled = |start, end, groups: &RecordBatch| WindowState {
+        saved: Some(Saved::default()),
+        ..WindowState::new(start, end, groups.clone())
+    };
+    let said = |sessions: u64| {
+        let schema = numbers(0).schema().as_ref().clone();
+        let schema = schema.with_metadata([(SESSIONS.to_owned(), sessions.to_string())].into());
+        settled(0, 0, &numbers(sessions).with_schema(Arc::new(schema)).unwrap())
+    };
+    let id = InputId { pipeline: 2, input: 1 };
+    let windows = vec![settled(30, 70, &numbers(1)), settled(20, 60, &numbers(2)), said(5)];
+    let windows = windows.into_iter().chain([settled(40, 90, &numbers(3)), said(7)]).collect();
+    let state = State { windows: BTreeMap::from([(id, windows)]), ..State::default() };
+    writer.save(&Checkpoint { state: Some(state), ..checkpoint(1, true) }).await.unwrap();
+    let state = store.recover().await.unwrap().1.unwrap().with_state.state.unwrap();
+    let found: Vec<_> = state.windows[&id].iter().map(|it| it.groups.column(0).clone()).collect();
+    assert_eq!(found, [1, 2, 5, 3, 7].map(|number| numbers(number).column(0).clone()));
+    let file = store.list().await.unwrap().pop().unwrap();
+    let Content::Checkpoint(outline) = store.inspect(&file, true).await.unwrap().unwrap() else { panic!("no state") };
+    let open = &store.open_windows(&file, &outline).await.unwrap().unwrap()[&id];
+    assert!(open.sessions);
+    assert_eq!((open.count, open.groups, open.from, open.to, open.first_end), (12, 3, Some(20), Some(90), None));
 }
 
 #[tokio::test]

@@ -253,9 +253,17 @@ impl WindowAggregate {
         match &mut self.open {
             Open::Sessions(sessions, _) if !wanted.is_empty() => {
                 sessions.has_changed = false;
-                Ok((closed, sessions.copy_state()?))
+                Ok((closed, sessions.copy()?))
             }
             _ => Ok((closed, peeked)),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn sessions(&self) -> Option<&Sessions> {
+        match &self.open {
+            Open::Sessions(sessions, _) => Some(sessions),
+            Open::Slices(_) => None,
         }
     }
 
@@ -271,7 +279,7 @@ impl WindowAggregate {
     pub fn copy_state(&mut self) -> Result<Vec<WindowState>> {
         match &mut self.open {
             Open::Slices(slices) => slices.copy_state(),
-            Open::Sessions(sessions, _) => sessions.copy_state(),
+            Open::Sessions(sessions, _) => sessions.share(),
         }
     }
 

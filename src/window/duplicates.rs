@@ -4,17 +4,19 @@
 //! in. So what stays is a function of the rows: of *first*, those that have no other of their key in the time before them; of *last*, those that
 //! have none in the time after them. Of rows of the same time the order of their partition decides.
 //!
-//! Of each key there is the time of its last row, until that is further back than the time; of *last* also the row.
+//! Of each key there is the time of its last row, until that is further back than the time; of *last* also the row. Checkpoints have of many keys
+//! what is new ([`super::duplicates_saved`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, UInt32Array};
-use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
+use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::{cast, interleave_record_batch, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::row::{RowConverter, SortField};
 
-use super::aggregate::{Held, WindowState};
+use super::aggregate::Held;
+use super::duplicates_saved::SavedKeys;
 use super::watermark::{BEGINNING_OF_TIME, END_OF_TIME};
 use crate::error::{Error, Result};
 
@@ -84,7 +86,7 @@ impl DuplicatePlan {
     }
 
     /// The schema of what is saved: of *first* the keys, of *last* the rows with their positions; and the times.
-    fn state_schema(&self) -> SchemaRef {
+    pub(super) fn state_schema(&self) -> SchemaRef {
         let mut fields = match self.keep {
             Keep::First => self.key_fields(),
             Keep::Last => {
@@ -100,31 +102,62 @@ impl DuplicatePlan {
 }
 
 /// The order of a row: its time in the column's unit, and its position.
-type Place = (i64, i32, i64);
+pub(super) type Place = (i64, i32, i64);
+
+/// Rows of which some are kept.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub(super) batch: RecordBatch,
+    /// The memory of one, about.
+    bytes: usize,
+}
+
+impl Rows {
+    fn new(batch: RecordBatch) -> Arc<Self> {
+        let bytes = batch.get_array_memory_size() / batch.num_rows().max(1);
+        Arc::new(Self { batch, bytes })
+    }
+
+    /// Those of a batch whose memory is counted elsewhere.
+    pub(super) fn counted(batch: RecordBatch) -> Arc<Self> {
+        Arc::new(Self { batch, bytes: 0 })
+    }
+}
+
+/// One of them.
+pub(super) type Row = (Arc<Rows>, u32);
 
 /// The last row of a key.
-struct Seen {
-    place: Place,
+pub(super) struct Seen {
+    pub(super) place: Place,
     /// The row, where the last ones stay.
-    row: Option<RecordBatch>,
+    pub(super) row: Option<Row>,
+    /// Which settled keys it is among; `None` as long as it is new.
+    pub(super) settled: Option<u64>,
 }
 
 impl Seen {
     /// The memory of its row.
-    fn bytes(&self) -> usize {
-        self.row.as_ref().map_or(0, RecordBatch::get_array_memory_size)
+    pub(super) fn bytes(&self) -> usize {
+        self.row.as_ref().map_or(0, |(rows, _)| rows.bytes)
     }
 }
 
 /// The keys that have been there of late.
 pub struct Duplicates {
-    plan: Arc<DuplicatePlan>,
-    converter: RowConverter,
-    seen: HashMap<Box<[u8]>, Seen>,
-    /// No key has been there longer ago.
-    earliest: i64,
+    pub(super) plan: Arc<DuplicatePlan>,
+    pub(super) converter: RowConverter,
+    pub(super) seen: HashMap<Arc<[u8]>, Seen>,
+    pub(super) saved: SavedKeys,
+    /// Each key once, by the start of the slice in which it was when it got here: it may have been there again since.
+    queue: BTreeMap<i64, Vec<Arc<[u8]>>>,
+    /// Keys have been forgotten as of this watermark.
+    pub(super) swept_to: i64,
     /// The memory of the keys and of their rows.
-    bytes: usize,
+    pub(super) bytes: usize,
+    /// How many keys have been looked at to find those to forget.
+    #[cfg(test)]
+    pub(super) looked_at: usize,
 }
 
 /// Rows of a slice of time: its start, its end, and the rows with their count, which is 1.
@@ -133,19 +166,29 @@ pub type Slice = (i64, i64, RecordBatch);
 impl Duplicates {
     /// No keys yet.
     pub fn new(plan: Arc<DuplicatePlan>) -> Result<Self> {
-        Ok(Self { converter: plan.converter()?, plan, seen: HashMap::new(), earliest: i64::MAX, bytes: 0 })
+        Ok(Self {
+            converter: plan.converter()?,
+            plan,
+            seen: HashMap::new(),
+            saved: SavedKeys::default(),
+            queue: BTreeMap::new(),
+            swept_to: BEGINNING_OF_TIME,
+            bytes: 0,
+            #[cfg(test)]
+            looked_at: 0,
+        })
     }
 
     /// What is known of keys.
     pub fn held(&self) -> Held {
-        let entries = self.seen.len() * size_of::<(Box<[u8]>, Seen)>();
-        Held { bytes: entries + self.bytes, panes: 0, groups: self.seen.len(), closes_next: None }
+        let entries = self.seen.len() * size_of::<(Arc<[u8]>, Seen, Arc<[u8]>)>();
+        Held { bytes: entries + self.bytes + self.saved.size(), panes: 0, groups: self.seen.len(), closes_next: None }
     }
 
     /// Takes in the rows of slices, in the order of these; all slices that end by the watermark have come with this. Returns the rows that stay
     /// and are known to do so.
     pub fn pass(&mut self, slices: &[(i64, RecordBatch)], watermark: i64) -> Result<Vec<Slice>> {
-        let mut staying: Vec<(Place, RecordBatch)> = Vec::new();
+        let mut staying: Vec<(Place, Row)> = Vec::new();
         let mut passed = Vec::new();
         for (start, groups) in slices {
             let first = self.take_in(groups, &mut staying)?;
@@ -157,14 +200,14 @@ impl Duplicates {
         self.sweep(watermark, &mut staying);
         staying.sort_by_key(|(place, _)| *place);
         for same in staying.chunk_by(|(one, _), (other, _)| self.slice_of(one.0) == self.slice_of(other.0)) {
-            let rows = concat_batches(&self.own_schema(), same.iter().map(|(_, row)| row))?;
-            passed.push(self.counted(self.slice_of(same[0].0.0), &rows)?);
+            passed.push(self.counted(self.slice_of(same[0].0.0), &rows_of(same.iter().map(|(_, row)| row))?)?);
         }
+        self.settle()?;
         Ok(passed)
     }
 
     /// Of *first*, which rows stay; of *last*, those of before that now stay are added.
-    fn take_in(&mut self, groups: &RecordBatch, staying: &mut Vec<(Place, RecordBatch)>) -> Result<Vec<u32>> {
+    fn take_in(&mut self, groups: &RecordBatch, staying: &mut Vec<(Place, Row)>) -> Result<Vec<u32>> {
         let columns = self.plan.rows.fields().len();
         let times = cast(groups.column(self.plan.time), &DataType::Int64)?;
         let times = times.as_primitive::<Int64Type>();
@@ -189,32 +232,50 @@ impl Duplicates {
         let keys: Vec<ArrayRef> = self.plan.keys.iter().map(|&key| Arc::clone(groups.column(key))).collect();
         let keys = self.converter.convert_columns(&keys)?;
         let own = self.own_columns(groups)?;
-        let (mut first, keep) = (Vec::new(), self.plan.keep);
+        let (mut first, keep, rows) = (Vec::new(), self.plan.keep, Rows::new(own));
         for row in order {
             let (key, place) = (keys.row(row as usize), place(row));
-            self.earliest = self.earliest.min(place.0);
-            let kept = match keep {
-                Keep::First => None,
-                Keep::Last => Some(take_record_batch(&own, &UInt32Array::from(vec![row]))?),
-            };
-            let now = Seen { place, row: kept };
+            let kept = (keep == Keep::Last).then(|| (Arc::clone(&rows), row));
+            let now = Seen { place, row: kept, settled: None };
             self.bytes += now.bytes();
             let before = match self.seen.get_mut(key.data()) {
                 Some(seen) => Some(std::mem::replace(seen, now)),
                 None => {
                     self.bytes += key.data().len();
-                    self.seen.insert(key.data().into(), now)
+                    let key: Arc<[u8]> = key.data().into();
+                    self.saved.note(Arc::clone(&key));
+                    self.enqueue(&key, place.0);
+                    self.seen.insert(key, now)
                 }
             };
+            if let Some(settled) = before.as_ref().and_then(|before| before.settled) {
+                self.saved.leave(settled);
+                self.seen.get_key_value(key.data()).into_iter().for_each(|(key, _)| self.saved.note(Arc::clone(key)));
+            }
             self.bytes = self.bytes.saturating_sub(before.as_ref().map_or(0, Seen::bytes));
             let is_new = before.as_ref().is_none_or(|before| self.is_past(before.place.0, place.0));
             match (keep, before) {
                 (Keep::First, _) if is_new => first.push(row),
-                (Keep::Last, Some(Seen { place, row: Some(row) })) if is_new => staying.push((place, row)),
+                (Keep::Last, Some(Seen { place, row: Some(row), .. })) if is_new => staying.push((place, row)),
                 _ => {}
             }
         }
         Ok(first)
+    }
+
+    /// From which time on rows are not all there, in nanoseconds, when all slices that end by the watermark are.
+    fn known(&self, watermark: i64) -> i128 {
+        let slice = DuplicatePlan::slice(self.plan.within);
+        match watermark {
+            END_OF_TIME => i128::MAX / 2,
+            BEGINNING_OF_TIME => i128::MIN / 2,
+            watermark => i128::from(watermark.div_euclid(slice).saturating_mul(slice)) * 1_000_000,
+        }
+    }
+
+    /// Whether no row that comes after a watermark has anything to do with one of this time.
+    pub(super) fn is_over(&self, time: i64, watermark: i64) -> bool {
+        self.known(watermark) - i128::from(time) * self.plan.unit() > i128::from(self.plan.within) * 1_000_000
     }
 
     /// Whether a row of one time is so far back at another that it has nothing to do with rows there.
@@ -222,35 +283,34 @@ impl Duplicates {
         (i128::from(now) - i128::from(time)) * self.plan.unit() > i128::from(self.plan.within) * 1_000_000
     }
 
-    /// Forgets the keys that no row to come has anything to do with.
-    fn sweep(&mut self, watermark: i64, staying: &mut Vec<(Place, RecordBatch)>) {
-        let (slice, within, unit) = (DuplicatePlan::slice(self.plan.within), self.plan.within, self.plan.unit());
-        // Rows before have all come.
-        let known = match watermark {
-            END_OF_TIME => i128::MAX / 2,
-            BEGINNING_OF_TIME => return,
-            watermark => i128::from(watermark.div_euclid(slice).saturating_mul(slice)) * 1_000_000,
-        };
-        let is_over = |time: i64, more: i64| {
-            known - i128::from(time) * unit > (i128::from(within) + i128::from(more)) * 1_000_000
-        };
-        // First rows have been written: what is forgotten later costs nothing but memory, and the sweep time.
-        let more = if self.plan.keep == Keep::First { within / 8 } else { 0 };
-        if self.seen.is_empty() || !is_over(self.earliest, more) {
-            return;
-        }
-        self.earliest = i64::MAX;
-        self.seen.retain(|key, seen| {
-            let stays = !is_over(seen.place.0, 0);
-            match stays {
-                true => self.earliest = self.earliest.min(seen.place.0),
-                false => {
+    /// Notes when a key may be forgotten.
+    pub(super) fn enqueue(&mut self, key: &Arc<[u8]>, time: i64) {
+        self.queue.entry(self.slice_of(time)).or_default().push(Arc::clone(key));
+    }
+
+    /// Forgets the keys that no row to come has anything to do with. Those that have been there again wait for their turn once more.
+    fn sweep(&mut self, watermark: i64, staying: &mut Vec<(Place, Row)>) {
+        self.swept_to = self.swept_to.max(watermark);
+        let (known, within) = (self.known(watermark), i128::from(self.plan.within) * 1_000_000);
+        let mut again = Vec::new();
+        while let Some(slice) = self.queue.first_entry().filter(|it| known - i128::from(*it.key()) * 1_000_000 > within)
+        {
+            for key in slice.remove() {
+                #[cfg(test)]
+                {
+                    self.looked_at += 1;
+                }
+                let Some(time) = self.seen.get(&key).map(|seen| seen.place.0) else { continue };
+                if !self.is_over(time, watermark) {
+                    again.push((key, time));
+                } else if let Some(seen) = self.seen.remove(&key) {
                     self.bytes = self.bytes.saturating_sub(key.len() + seen.bytes());
-                    staying.extend(seen.row.take().map(|row| (seen.place, row)));
+                    seen.settled.into_iter().for_each(|settled| self.saved.leave(settled));
+                    staying.extend(seen.row.map(|row| (seen.place, row)));
                 }
             }
-            stays
-        });
+        }
+        again.into_iter().for_each(|(key, time)| self.enqueue(&key, time));
     }
 
     /// The start of the slice of a time, milliseconds.
@@ -260,7 +320,7 @@ impl Duplicates {
         i64::try_from(millis.div_euclid(slice) * slice).unwrap_or(i64::MIN)
     }
 
-    fn own_schema(&self) -> SchemaRef {
+    pub(super) fn own_schema(&self) -> SchemaRef {
         let fields = self.plan.rows.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
@@ -278,65 +338,18 @@ impl Duplicates {
         let end = start.saturating_add(DuplicatePlan::slice(self.plan.within));
         Ok((start, end, RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?))
     }
+}
 
-    /// A copy of what is known of keys, for a checkpoint.
-    pub fn save(&self) -> Result<Vec<WindowState>> {
-        if self.seen.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut all: Vec<_> = self.seen.iter().collect();
-        all.sort_by_key(|(key, seen)| (seen.place, *key));
-        let mut columns = match self.plan.keep {
-            Keep::First => {
-                let parser = self.converter.parser();
-                self.converter.convert_rows(all.iter().map(|(key, _)| parser.parse(key)))?
-            }
-            Keep::Last => {
-                let rows = concat_batches(&self.own_schema(), all.iter().filter_map(|(_, seen)| seen.row.as_ref()))?;
-                let partitions = Int32Array::from_iter_values(all.iter().map(|(_, seen)| seen.place.1));
-                let offsets = Int64Array::from_iter_values(all.iter().map(|(_, seen)| seen.place.2));
-                let places: [ArrayRef; 2] = [Arc::new(partitions), Arc::new(offsets)];
-                rows.columns().iter().cloned().chain(places).collect()
-            }
-        };
-        columns.push(Arc::new(Int64Array::from_iter_values(all.iter().map(|(_, seen)| seen.place.0))));
-        Ok(vec![WindowState::new(0, 0, RecordBatch::try_new(self.plan.state_schema(), columns)?)])
+/// These rows, which are of several batches.
+pub(super) fn rows_of<'a>(rows: impl Iterator<Item = &'a Row>) -> Result<RecordBatch> {
+    let (mut batches, mut places) = (Vec::new(), Vec::new());
+    let mut known: HashMap<*const Rows, usize> = HashMap::new();
+    for (of, row) in rows {
+        let batch = *known.entry(Arc::as_ptr(of)).or_insert_with(|| {
+            batches.push(&of.batch);
+            batches.len() - 1
+        });
+        places.push((batch, *row as usize));
     }
-
-    /// Takes over what was saved.
-    pub fn restore(&mut self, states: &[WindowState]) -> Result<()> {
-        let damaged = || Error::internal("saved keys of a deduplication do not have their columns");
-        for WindowState { groups, .. } in states {
-            if groups.num_columns() != self.plan.state_schema().fields().len() {
-                return Err(damaged());
-            }
-            let width = self.plan.rows.fields().len();
-            let times = groups.column(groups.num_columns() - 1).as_primitive_opt::<Int64Type>().ok_or_else(damaged)?;
-            let key = |place: usize| Arc::clone(groups.column(place));
-            let (keys, rows) = match self.plan.keep {
-                Keep::First => ((0..self.plan.keys.len()).map(key).collect::<Vec<_>>(), None),
-                Keep::Last => {
-                    let partitions = groups.column(width).as_primitive_opt::<Int32Type>().ok_or_else(damaged)?;
-                    let offsets = groups.column(width + 1).as_primitive_opt::<Int64Type>().ok_or_else(damaged)?;
-                    let own = RecordBatch::try_new(self.own_schema(), groups.columns()[..width].to_vec())?;
-                    (self.plan.keys.iter().map(|&place| key(place)).collect(), Some((own, partitions, offsets)))
-                }
-            };
-            let keys = self.converter.convert_columns(&keys)?;
-            for row in 0..groups.num_rows() {
-                let time = times.value(row);
-                self.earliest = self.earliest.min(time);
-                let seen = match &rows {
-                    None => Seen { place: (time, 0, 0), row: None },
-                    Some((own, partitions, offsets)) => Seen {
-                        place: (time, partitions.value(row), offsets.value(row)),
-                        row: Some(take_record_batch(own, &UInt32Array::from(vec![row as u32]))?),
-                    },
-                };
-                self.bytes += seen.bytes() + keys.row(row).data().len();
-                self.seen.insert(keys.row(row).data().into(), seen);
-            }
-        }
-        Ok(())
-    }
+    Ok(interleave_record_batch(&batches, &places)?)
 }

@@ -6,7 +6,9 @@ use datafusion::arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, Record
 use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 use proptest::prelude::*;
 
+use super::aggregate::WindowState;
 use super::duplicates::{DuplicatePlan, Duplicates, Keep, POSITION_FIELDS};
+use super::settled::SavedAt;
 use super::watermark::END_OF_TIME;
 use crate::testing::properties::properties;
 
@@ -36,6 +38,46 @@ fn slice(rows: &[(usize, Row)]) -> RecordBatch {
         Arc::new(Int64Array::from_iter_values(rows.iter().map(|_| 1))),
     ];
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
+}
+
+/// How many rows of a checkpoint are to be written. They are saved.
+fn written(states: &[WindowState]) -> usize {
+    let mut rows = 0;
+    for state in states {
+        let is_saved = state.saved.as_ref().is_some_and(|saved| saved.get().is_some());
+        rows += if is_saved { 0 } else { state.groups.num_rows() };
+        state.saved.iter().for_each(|saved| saved.set(SavedAt { number: 1, place: 0 }));
+    }
+    rows
+}
+
+/// Keys that come again every now and then, and others that come once: a checkpoint has what has been there since the one before.
+#[test]
+fn checkpoints_write_what_is_new() {
+    for keep in [Keep::First, Keep::Last] {
+        let plan = DuplicatePlan { keys: vec![1], time: 0, keep, within: 300_000, rows: rows_schema() };
+        let mut duplicates = Duplicates::new(Arc::new(plan)).unwrap();
+        let (open, rounds) = (3_000, 400);
+        let all: Vec<_> = (0..open).map(|number| (number, (Some(number as i64), 0, 0))).collect();
+        duplicates.pass(&[(0, slice(&all))], 1_000).unwrap();
+        assert!(written(&duplicates.save().unwrap()) >= open);
+        let (mut rows, mut most) = (0, 0);
+        for round in 1..=rounds as i64 {
+            let key = |place: i64| match place {
+                0..5 => round * 5 % open as i64 + place,
+                place => open as i64 + round * 10 + place,
+            };
+            let time = round * 1_000;
+            let fresh: Vec<_> = (0..10).map(|place| (place as usize, (Some(key(place)), time, 0))).collect();
+            duplicates.pass(&[(time, slice(&fresh))], time + 1_000).unwrap();
+            let saved = duplicates.save().unwrap();
+            rows += written(&saved);
+            most = most.max(saved.iter().map(|state| state.groups.num_rows()).sum());
+        }
+        assert!(rows < 4 * 10 * rounds, "{keep:?}: {rows} rows were written");
+        assert!(duplicates.looked_at < 4 * 10 * rounds + open, "{keep:?}: {} were looked at", duplicates.looked_at);
+        assert!(most < 2 * (open + 5 * rounds) + 100, "{keep:?}: {most} rows are needed");
+    }
 }
 
 /// The numbers of the rows that stay, by the definition.
@@ -101,6 +143,7 @@ proptest! {
             closed_to = watermark;
             if restarts {
                 let saved = duplicates.save().unwrap();
+                written(&saved);
                 duplicates = Duplicates::new(Arc::clone(&plan)).unwrap();
                 duplicates.restore(&saved).unwrap();
             }

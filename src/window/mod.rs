@@ -5,6 +5,7 @@ pub mod assigner;
 pub mod calendar;
 pub mod changed;
 pub mod duplicates;
+mod duplicates_saved;
 #[cfg(test)]
 mod duplicates_tests;
 mod frozen;
@@ -15,9 +16,16 @@ pub mod plan;
 pub mod retract;
 pub mod row_windows;
 mod session;
+mod session_fragments;
+mod session_groups;
 pub mod session_join;
+mod session_merge;
 mod session_points;
+mod session_restore;
+mod session_settled;
 pub mod session_state;
+#[cfg(test)]
+mod session_tests;
 pub mod settled;
 mod slices;
 pub mod stage;

@@ -16,76 +16,30 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, UInt64Array, new_null_array};
-use datafusion::arrow::compute::{filter_record_batch, take_record_batch};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, UInt64Array};
+use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::UInt64Type;
 
 use super::aggregate::{Held, WindowPlan, WindowState};
-use super::pane::{Pane, PaneInput};
-use super::session_points::{Point, Points};
-use super::session_state::{Brief, FragmentRow, KeyRows, Reach, SavedFragment, SessionPlan};
-use super::watermark::{BEGINNING_OF_TIME, END_OF_TIME};
+use super::pane::PaneInput;
+use super::session_fragments::{Fragment, Fragments, of_points};
+use super::session_groups::{Groups, Place, by_unit, take_or_null};
+use super::session_points::Points;
+use super::session_state::{Brief, FragmentRow, KeyRows, Reach, SessionPlan};
+use super::watermark::END_OF_TIME;
 use crate::change::TopicPartition;
 use crate::error::Result;
 
-/// A stretch of rows. Milliseconds.
-#[derive(Debug, Clone)]
-pub(super) struct Fragment {
-    /// Its number in the pane, among the pane's keys. Unused where there are points, which have their own.
-    id: u64,
-    pub(super) start: i64,
-    pub(super) last: i64,
-    /// Where there are points, they know.
-    reach: Reach,
-    /// Its times, where rows are taken back.
-    points: Option<Points>,
-}
-
-impl Fragment {
-    fn of(points: Points) -> Option<Self> {
-        let (start, last) = points.bounds()?;
-        Some(Self { id: 0, start, last, reach: Reach { start, since: BEGINNING_OF_TIME }, points: Some(points) })
-    }
-
-    fn reach(&self, allowed_lateness: i64) -> Reach {
-        self.points.as_ref().and_then(|points| points.reach(allowed_lateness)).unwrap_or(self.reach)
-    }
-
-    /// What the pane has of it, each with its number.
-    fn units(&self) -> Vec<(u64, Option<(i64, Point)>)> {
-        match &self.points {
-            Some(points) => points.iter().map(|(time, point)| (point.id, Some((time, point)))).collect(),
-            None => vec![(self.id, None)],
-        }
-    }
-}
-
-/// Fragments of one partition, by key, in no order.
-type Keys = HashMap<Box<[u8]>, Vec<Fragment>>;
-
 /// The sessions of one lane.
 pub(super) struct Sessions {
-    window: Arc<WindowPlan>,
-    plan: Arc<SessionPlan>,
-    rows: KeyRows,
-    sources: Vec<(TopicPartition, Keys)>,
-    /// The groups of all fragments; a fragment's number is the first key.
-    pane: Pane,
-    next_id: u64,
-    /// Fragments that have joined others, by their old numbers.
-    joined: HashMap<u64, u64>,
-    /// No fragment closes before.
-    earliest: i64,
-    count: usize,
+    pub(super) window: Arc<WindowPlan>,
+    pub(super) plan: Arc<SessionPlan>,
+    pub(super) rows: KeyRows,
+    pub(super) fragments: Fragments,
+    /// The groups of all fragments; a number of a fragment, or of one of its points, is the first key.
+    pub(super) groups: Groups,
     /// Whether there was anything new since the fragments were last looked at.
     pub(super) has_changed: bool,
-}
-
-/// A fragment on its way out.
-struct Leaving {
-    source: usize,
-    key: Box<[u8]>,
-    fragment: Fragment,
 }
 
 impl Sessions {
@@ -94,34 +48,24 @@ impl Sessions {
             window: Arc::clone(window),
             plan: Arc::clone(plan),
             rows: plan.key_rows()?,
-            sources: Vec::new(),
-            pane: Pane::new(&plan.fragments)?,
-            next_id: 0,
-            joined: HashMap::new(),
-            earliest: END_OF_TIME,
-            count: 0,
+            fragments: Fragments::new(plan, window.allowed_lateness),
+            groups: Groups::new(plan)?,
             has_changed: false,
         })
     }
 
-    /// A fragment is in a map by its key, with what it is.
     pub(super) fn held(&self) -> Held {
-        let fragment = size_of::<(Box<[u8]>, Vec<Fragment>, Fragment)>();
-        Held {
-            bytes: self.pane.size() + self.count * fragment,
-            panes: self.count,
-            groups: self.pane.group_count(),
-            ..Held::default()
-        }
+        let (bytes, groups) = self.groups.size();
+        Held { bytes: bytes + self.fragments.size(), panes: self.fragments.len(), groups, ..Held::default() }
     }
 
     /// A watermark before which none closes.
     pub(super) fn closes_next(&self) -> Option<i64> {
-        (self.count > 0 && self.earliest != END_OF_TIME).then_some(self.earliest)
+        self.fragments.earliest().filter(|earliest| self.fragments.len() > 0 && *earliest != END_OF_TIME)
     }
 
-    /// The number of the fragment (or of its point) that each row belongs to, in the order of the rows; `None` for late ones. Each row
-    /// has its time, the clock that it met and its sign.
+    /// The number under which the groups of each row are, in the order of the rows; `None` for late ones. Each row has its time, the
+    /// clock that it met and its sign.
     pub(super) fn assign(
         &mut self,
         source: &TopicPartition,
@@ -130,7 +74,7 @@ impl Sessions {
     ) -> Result<Vec<Option<u64>>> {
         self.has_changed = true;
         let rows = self.rows.convert(keys, times.len())?;
-        let source = self.source(source);
+        let source = self.fragments.source(source);
         let mut ids = Vec::with_capacity(rows.len());
         for (row, time) in times.enumerate() {
             let key = rows.get(row);
@@ -143,303 +87,282 @@ impl Sessions {
         Ok(ids)
     }
 
+    /// When the clock has passed what has its last row then.
+    fn end(&self, last: i64) -> i64 {
+        last.saturating_add(self.plan.gap).saturating_add(self.window.allowed_lateness)
+    }
+
+    /// The fragments that a row belongs to: one, or two that it joins.
+    fn touched_by(&self, source: usize, key: &[u8], time: i64, met: i64) -> (Option<u32>, Option<u32>) {
+        let gap = self.plan.gap;
+        self.fragments.find(source, key, |it| {
+            self.end(it.last) >= met && it.start.saturating_sub(gap) <= time && time <= it.last.saturating_add(gap)
+        })
+    }
+
     fn assign_row(&mut self, source: usize, key: &[u8], time: i64, met: i64) -> Option<u64> {
-        let (gap, lateness) = (self.plan.gap, self.window.allowed_lateness);
-        let end = |last: i64| last.saturating_add(gap).saturating_add(lateness);
-        let keys = &mut self.sources[source].1;
-        let fresh = Fragment {
-            id: self.next_id,
-            start: time,
-            last: time,
-            reach: Reach { start: time, since: met },
-            points: None,
-        };
-        let Some(fragments) = keys.get_mut(key) else {
-            if end(time) < met {
+        let (one, other) = self.touched_by(source, key, time, met);
+        let Some(one) = one else {
+            if self.end(time) < met {
                 return None;
             }
-            keys.insert(key.into(), vec![fresh]);
-            return Some(self.begin(end(time)));
+            let (number, key) = (self.fragments.number(), self.fragments.key(source, key));
+            let reach = Reach { start: time, since: met };
+            let slot = self.fragments.insert(Fragment::new(number, source, key, (time, time), reach));
+            self.fragments.touch(slot, number, time);
+            return Some(number);
         };
-        let touches = |it: &Fragment| {
-            end(it.last) >= met && it.start.saturating_sub(gap) <= time && time <= it.last.saturating_add(gap)
-        };
-        let mut touched = fragments.iter().enumerate().filter(|(_, it)| touches(it)).map(|(place, _)| place);
-        let (Some(one), other) = (touched.next(), touched.next()) else {
-            if end(time) < met {
-                return None;
+        let other = other.and_then(|other| self.fragments.remove(other));
+        let lateness = self.window.allowed_lateness;
+        let fragment = self.fragments.get_mut(one)?;
+        let number = fragment.number;
+        match other {
+            Some(other) => {
+                if other.start < fragment.start {
+                    (fragment.start, fragment.reach) = (other.start, other.reach);
+                }
+                fragment.last = fragment.last.max(other.last);
+                let joined = std::iter::once(other.number).chain(other.joined);
+                let first = fragment.joined.len();
+                fragment.joined.extend(joined);
+                let joined = fragment.joined[first..].to_vec();
+                joined.into_iter().for_each(|unit| self.fragments.touch(one, unit, time));
             }
-            fragments.push(fresh);
-            return Some(self.begin(end(time)));
-        };
-        // Fragments that the clock has not passed are more than a gap apart, so a row touches two at most.
-        if let Some(other) = other {
-            let other = fragments.swap_remove(other);
-            let one = &mut fragments[one];
-            self.joined.insert(other.id, one.id);
-            self.count -= 1;
-            if other.start < one.start {
-                (one.start, one.reach) = (other.start, other.reach);
+            None => {
+                fragment.reach.extend(time, met, lateness);
+                fragment.start = fragment.start.min(time);
+                fragment.last = fragment.last.max(time);
             }
-            one.last = one.last.max(other.last);
-            return Some(one.id);
         }
-        let one = &mut fragments[one];
-        one.reach.extend(time, met, lateness);
-        one.start = one.start.min(time);
-        one.last = one.last.max(time);
-        Some(one.id)
+        self.fragments.touch(one, number, time);
+        Some(number)
     }
 
     fn add_point(&mut self, source: usize, key: &[u8], time: i64, met: i64) -> Option<u64> {
-        let (gap, lateness) = (self.plan.gap, self.window.allowed_lateness);
-        let end = |last: i64| last.saturating_add(gap).saturating_add(lateness);
-        let keys = &mut self.sources[source].1;
-        let fragments = match keys.get_mut(key) {
-            Some(fragments) => fragments,
-            None if end(time) < met => return None,
-            None => keys.entry(key.into()).or_default(),
-        };
-        let touches = |it: &Fragment| {
-            end(it.last) >= met && it.start.saturating_sub(gap) <= time && time <= it.last.saturating_add(gap)
-        };
-        let mut points = Points::default();
-        let mut joined = 0;
-        // Two at most.
-        while let Some(place) = fragments.iter().position(touches) {
-            points.join(fragments.swap_remove(place).points.unwrap_or_default());
-            joined += 1;
-        }
-        if joined == 0 && end(time) < met {
+        let (one, other) = self.touched_by(source, key, time, met);
+        if one.is_none() && self.end(time) < met {
             return None;
         }
-        let point = points.add(time, self.next_id, met);
-        fragments.extend(Fragment::of(points));
-        self.count = (self.count + 1).saturating_sub(joined);
-        self.next_id += 1;
-        self.earliest = self.earliest.min(end(time).saturating_add(1));
+        let id = self.fragments.number();
+        let Some(one) = one else {
+            let key = self.fragments.key(source, key);
+            let mut points = Points::default();
+            points.add(time, id, met);
+            let slot = self.fragments.insert(of_points(id, source, key, points)?);
+            self.fragments.touch(slot, id, time);
+            return Some(id);
+        };
+        let count = |slot: u32| self.fragments.get(slot).and_then(|it| it.points.as_ref()).map_or(0, |it| it.len());
+        // Those of the smaller move.
+        let (one, other) = match other {
+            Some(other) if count(other) > count(one) => (other, Some(one)),
+            other => (one, other),
+        };
+        let joined = other.and_then(|other| self.fragments.remove(other)?.points);
+        let moved: Vec<_> = joined.iter().flat_map(|points| points.iter()).map(|(time, it)| (it.id, time)).collect();
+        let fragment = self.fragments.get_mut(one)?;
+        let points = fragment.points.as_mut()?;
+        joined.into_iter().for_each(|joined| points.join(*joined));
+        let point = points.add(time, id, met);
+        (fragment.start, fragment.last) = points.bounds()?;
+        moved.into_iter().for_each(|(unit, time)| self.fragments.touch(one, unit, time));
+        self.fragments.touch(one, point.id, time);
         Some(point.id)
     }
 
     fn take_point(&mut self, source: usize, key: &[u8], time: i64, met: i64) -> Option<u64> {
-        let (plan, lateness) = (&self.plan, self.window.allowed_lateness);
-        let closes_at = |it: &Fragment| plan.closes_at(it.last, lateness);
-        let keys = &mut self.sources[source].1;
-        let fragments = keys.get_mut(key)?;
-        let has = |it: &Fragment| closes_at(it) > met && it.points.as_ref().is_some_and(|points| points.has(time));
-        let place = fragments.iter().position(has)?;
-        let mut points = fragments.swap_remove(place).points?;
+        let is_of = |it: &Fragment| self.end(it.last) >= met && it.points.as_ref().is_some_and(|it| it.has(time));
+        let (slot, _) = self.fragments.find(source, key, is_of);
+        let (slot, gap) = (slot?, self.plan.gap);
+        let fragment = self.fragments.get_mut(slot)?;
+        let points = fragment.points.as_mut()?;
         let point = points.take(time)?;
-        self.count -= 1;
-        for piece in points.split(plan.gap).into_iter().filter_map(Fragment::of) {
-            self.count += 1;
-            self.earliest = self.earliest.min(closes_at(&piece));
-            fragments.push(piece);
+        let key = Arc::clone(&fragment.key);
+        let mut pieces = std::mem::take(&mut **points).split(gap);
+        // The largest stays where it is.
+        let largest = pieces.iter().enumerate().max_by_key(|(_, piece)| piece.len()).map(|(place, _)| place);
+        match largest.map(|largest| pieces.swap_remove(largest)) {
+            Some(piece) => {
+                (fragment.start, fragment.last) = piece.bounds()?;
+                **points = piece;
+                self.fragments.requeue(slot);
+            }
+            None => drop(self.fragments.remove(slot)),
         }
-        if fragments.is_empty() {
-            keys.remove(key);
+        for piece in pieces {
+            let moved: Vec<_> = piece.iter().map(|(time, point)| (point.id, time)).collect();
+            let number = self.fragments.number();
+            let Some(fragment) = of_points(number, source, Arc::clone(&key), piece) else { continue };
+            let slot = self.fragments.insert(fragment);
+            moved.into_iter().for_each(|(unit, time)| self.fragments.touch(slot, unit, time));
+        }
+        match point.rows {
+            ..=0 => self.groups.kill(vec![point.id]),
+            // Where it is now was noted later, if it has moved.
+            _ => self.touch_point(source, &key, time, point.id),
         }
         Some(point.id)
     }
 
-    fn begin(&mut self, end: i64) -> u64 {
-        self.earliest = self.earliest.min(end.saturating_add(1));
-        self.count += 1;
-        self.next_id += 1;
-        self.next_id - 1
-    }
-
-    fn source(&mut self, source: &TopicPartition) -> usize {
-        let known = self.sources.iter().position(|(known, _)| known == source);
-        known.unwrap_or_else(|| {
-            self.sources.push((source.clone(), Keys::new()));
-            self.sources.len() - 1
-        })
-    }
-
-    /// Adds rows to the groups of their fragments.
-    pub(super) fn update(&mut self, ids: &[u64], input: PaneInput) -> Result<()> {
-        let ids: ArrayRef = Arc::new(UInt64Array::from_iter_values(ids.iter().map(|id| self.resolve(*id))));
-        let keys = [ids].into_iter().chain(input.keys).collect();
-        self.pane.update(&PaneInput { keys, ..input })
-    }
-
-    fn resolve(&self, mut id: u64) -> u64 {
-        while let Some(joined) = self.joined.get(&id) {
-            id = *joined;
+    /// Notes that a point has changed, wherever it is.
+    fn touch_point(&mut self, source: usize, key: &[u8], time: i64, id: u64) {
+        let has = |it: &Fragment| it.points.as_ref().and_then(|it| it.at(time)).is_some_and(|it| it.id == id);
+        if let (Some(slot), _) = self.fragments.find(source, key, has) {
+            self.fragments.touch(slot, id, time);
         }
-        id
+    }
+
+    /// Adds rows to the groups under these numbers.
+    pub(super) fn update(&mut self, ids: &[u64], input: PaneInput) -> Result<()> {
+        let ids: ArrayRef = Arc::new(UInt64Array::from(ids.to_vec()));
+        let keys = [ids].into_iter().chain(input.keys).collect();
+        self.groups.update(&PaneInput { keys, ..input })
     }
 
     /// Takes out the fragments that the watermark has passed.
     pub(super) fn close(&mut self, watermark: i64) -> Result<Vec<WindowState>> {
-        if self.earliest > watermark {
-            return Ok(Vec::new());
+        self.settle()?;
+        let leaving = self.fragments.take_past(watermark);
+        let mut closed = Vec::new();
+        if !leaving.is_empty() {
+            let units = leaving.iter().flat_map(Fragment::units).map(|(unit, _)| unit).collect();
+            closed.push(self.state_of(leaving, true)?);
+            self.groups.kill(units);
         }
-        let plan = Arc::clone(&self.plan);
-        let closes_at = |it: &Fragment| plan.closes_at(it.last, self.window.allowed_lateness);
-        let mut leaving = Vec::new();
-        self.earliest = END_OF_TIME;
-        for (source, (_, keys)) in self.sources.iter_mut().enumerate() {
-            keys.retain(|key, fragments| {
-                fragments.retain(|fragment| {
-                    let stays = closes_at(fragment) > watermark;
-                    match stays {
-                        true => self.earliest = self.earliest.min(closes_at(fragment)),
-                        false => leaving.push(Leaving { source, key: key.clone(), fragment: fragment.clone() }),
-                    }
-                    stays
-                });
-                !fragments.is_empty()
-            });
-        }
-        if leaving.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.count -= leaving.len();
-        let groups = self.take_groups()?;
-        self.state_of(leaving, &groups, true).map(|state| vec![state])
+        self.groups.tidy()?;
+        Ok(closed)
     }
 
-    /// A copy of all fragments.
-    pub(super) fn copy_state(&mut self) -> Result<Vec<WindowState>> {
-        let mut all = Vec::new();
-        for (source, (_, keys)) in self.sources.iter().enumerate() {
-            for (key, fragments) in keys {
-                let leaving = |fragment: &Fragment| Leaving { source, key: key.clone(), fragment: fragment.clone() };
-                all.extend(fragments.iter().map(leaving));
+    /// A copy of all fragments. It takes its time.
+    pub(super) fn copy(&mut self) -> Result<Vec<WindowState>> {
+        let all: Vec<Fragment> = self.fragments.iter().map(|(_, fragment)| fragment.clone()).collect();
+        if all.is_empty() { Ok(Vec::new()) } else { Ok(vec![self.state_of(all, false)?]) }
+    }
+
+    /// All fragments, for a checkpoint: as one state if they are few; else what has settled, which is shared.
+    pub(super) fn share(&mut self) -> Result<Vec<WindowState>> {
+        self.groups.tidy()?;
+        if !self.groups.has_settled() && !self.groups.settles(self.fragments.touched()) {
+            self.join_groups()?;
+            return self.copy();
+        }
+        // Also if it is little: the checkpoints that follow have it already.
+        self.settle_changed()?;
+        let states = self.groups.share(self.fragments.len())?;
+        self.groups.tidy()?;
+        Ok(states)
+    }
+
+    /// Gives groups of fragments that have joined others the numbers of these. All are in the pane.
+    fn join_groups(&mut self) -> Result<()> {
+        let mut joined = HashMap::new();
+        self.fragments
+            .each(|it| joined.extend(std::mem::take(&mut it.joined).into_iter().map(|unit| (unit, it.number))));
+        if joined.is_empty() {
+            return Ok(());
+        }
+        let pane = self.groups.take_pane()?;
+        let number = |unit| joined.get(&unit).copied().unwrap_or(unit);
+        let units: UInt64Array = pane.column(0).as_primitive::<UInt64Type>().unary(number);
+        let columns = std::iter::once(Arc::new(units) as ArrayRef).chain(pane.columns()[1..].iter().cloned());
+        self.groups.merge(&RecordBatch::try_new(pane.schema(), columns.collect())?)
+    }
+
+    /// Groups of a large pane stay as they are from now on.
+    fn settle(&mut self) -> Result<()> {
+        if self.groups.settles(self.fragments.touched()) { self.settle_changed() } else { Ok(()) }
+    }
+
+    fn settle_changed(&mut self) -> Result<()> {
+        let pane = self.groups.take_pane()?;
+        let changed = self.changed(&pane)?;
+        self.fragments.forget_changes();
+        changed.map_or(Ok(()), |changed| self.groups.settle(changed))
+    }
+
+    /// What has changed, with the groups that were in the pane, as a settled batch. Groups of what is there no more are left out.
+    fn changed(&self, pane: &RecordBatch) -> Result<Option<RecordBatch>> {
+        let order = by_unit(pane);
+        let (mut rows, mut places) = (Vec::new(), Vec::<Option<u32>>::new());
+        let mut from = 0;
+        for (unit, fragment, point) in self.fragments.changed() {
+            from += order[from..].partition_point(|(it, _)| *it < unit);
+            let before = places.len();
+            places.extend(order[from..].iter().take_while(|(it, _)| *it == unit).map(|(_, row)| Some(*row)));
+            if places.len() == before {
+                places.push(None);
             }
+            rows.extend(places[before..].iter().map(|place| FragmentRow {
+                number: fragment.number,
+                unit,
+                source: self.fragments.source_of(fragment),
+                key: &fragment.key,
+                fragment,
+                // That of points is made of them.
+                reach: fragment.reach,
+                point,
+                has_group: place.is_some(),
+            }));
         }
-        if all.is_empty() {
-            return Ok(Vec::new());
+        if rows.is_empty() {
+            return Ok(None);
         }
-        let groups = self.take_groups()?;
-        self.state_of(all, &groups, false).map(|state| vec![state])
+        let groups = take_or_null(&pane.columns()[1..], &UInt32Array::from(places))?;
+        self.plan.settled(&rows, &groups, &self.rows).map(Some)
     }
 
-    /// Takes all groups out of the pane, those of joined fragments under the number of the joint one.
-    fn take_groups(&mut self) -> Result<RecordBatch> {
-        let state = self.pane.take_state()?;
-        self.pane = Pane::new(&self.plan.fragments)?;
-        let mut columns = state.columns().to_vec();
-        let ids = columns[0].as_primitive::<UInt64Type>().values().iter().map(|id| self.resolve(*id));
-        columns[0] = Arc::new(UInt64Array::from_iter_values(ids));
-        self.joined.clear();
-        Ok(RecordBatch::try_new(state.schema(), columns)?)
-    }
-
-    /// The state of fragments, in the order of sources, keys and starts; puts the groups of all others back, or all groups.
-    fn state_of(
-        &mut self,
-        mut fragments: Vec<Leaving>,
-        groups: &RecordBatch,
-        only_others: bool,
-    ) -> Result<WindowState> {
-        fragments.sort_by(|a, b| (a.source, &a.key, a.fragment.start).cmp(&(b.source, &b.key, b.fragment.start)));
-        let of =
-            |(place, it): (usize, &Leaving)| it.fragment.units().into_iter().map(move |(id, point)| (id, place, point));
-        let units: Vec<(_, usize, _)> = fragments.iter().enumerate().flat_map(of).collect();
-        let places: HashMap<u64, usize> = units.iter().enumerate().map(|(unit, (id, ..))| (*id, unit)).collect();
-        let ids = groups.column(0).as_primitive::<UInt64Type>();
-        let mut rows: Vec<(usize, Option<u32>)> = Vec::with_capacity(groups.num_rows());
-        let mut leaves = Vec::with_capacity(groups.num_rows());
-        for (row, id) in ids.values().iter().enumerate() {
-            let unit = places.get(id);
-            leaves.push(unit.is_some());
-            rows.extend(unit.map(|&unit| (unit, Some(row as u32))));
-        }
-        match only_others {
-            true => {
-                let stay = leaves.iter().map(|leaves| !leaves).collect::<Vec<_>>().into();
-                self.pane.merge(&filter_record_batch(groups, &stay)?)?;
-            }
-            false => self.pane.merge(groups)?,
-        }
-        // A fragment whose rows have all been filtered has no group, but keeps others together.
-        let mut has_groups = vec![false; units.len()];
-        rows.iter().for_each(|&(unit, _)| has_groups[unit] = true);
-        rows.extend(has_groups.iter().enumerate().filter(|(_, has)| !**has).map(|(unit, _)| (unit, None)));
-        rows.sort_unstable();
-        let group_rows = match groups.num_rows() {
-            0 => RecordBatch::try_new(
-                groups.schema(),
-                groups.columns().iter().map(|column| new_null_array(column.data_type(), rows.len())).collect(),
-            )?,
-            _ => take_record_batch(groups, &rows.iter().map(|&(_, row)| row).collect::<UInt32Array>())?,
+    /// The state of fragments, in the order of sources, keys and starts. What is in the pane stays there, but for the groups of those that
+    /// `leave`.
+    fn state_of(&mut self, mut fragments: Vec<Fragment>, leave: bool) -> Result<WindowState> {
+        fragments.sort_by(|a, b| (a.source, &a.key, a.start).cmp(&(b.source, &b.key, b.start)));
+        let of = |(place, it): (usize, &Fragment)| it.units().into_iter().map(move |(id, point)| (id, place, point));
+        let units: Vec<(u64, usize, _)> = fragments.iter().enumerate().flat_map(of).collect();
+        let mut by_number: Vec<(u64, usize)> =
+            units.iter().enumerate().map(|(place, (unit, ..))| (*unit, place)).collect();
+        by_number.sort_unstable();
+        let is_in_pane = fragments.iter().any(|it| it.is_touched);
+        let pane = match is_in_pane {
+            true => self.groups.take_pane()?,
+            false => RecordBatch::new_empty(Arc::clone(self.plan.fragments.state_schema())),
         };
-        let reaches: Vec<Reach> = fragments.iter().map(|it| it.fragment.reach(self.window.allowed_lateness)).collect();
+        let found = self.groups.find(&by_number, &pane);
+        let mut rows: Vec<(usize, Option<Place>)> = found.into_iter().map(|(unit, row)| (unit, Some(row))).collect();
+        // A fragment, or a point, whose rows have all been filtered has no group, but keeps others together.
+        let (mut has_groups, mut has_any) = (vec![false; units.len()], vec![false; fragments.len()]);
+        rows.iter().for_each(|&(unit, _)| (has_groups[unit], has_any[units[unit].1]) = (true, true));
+        let stands_alone = |&unit: &usize| match units[unit] {
+            (_, _, Some(_)) => !has_groups[unit],
+            (number, place, None) => !has_any[place] && fragments[place].number == number,
+        };
+        rows.extend((0..units.len()).filter(stands_alone).map(|unit| (unit, None)));
+        rows.sort_unstable();
+        let places: Vec<Option<Place>> = rows.iter().map(|(_, row)| *row).collect();
+        let groups = self.groups.columns(&pane, &places)?;
+        if is_in_pane && leave {
+            let units = pane.column(0).as_primitive::<UInt64Type>().values();
+            let leaves = |unit: &u64| by_number.binary_search_by_key(unit, |(it, _)| *it).is_ok();
+            let stays: BooleanArray = units.iter().map(|unit| Some(!leaves(unit))).collect();
+            self.groups.merge(&filter_record_batch(&pane, &stays)?)?;
+        } else if is_in_pane {
+            self.groups.merge(&pane)?;
+        }
+        let reaches: Vec<Reach> = fragments.iter().map(|it| it.reach(self.window.allowed_lateness)).collect();
         let described: Vec<FragmentRow<'_>> = rows
             .iter()
             .map(|&(unit, row)| {
-                let (_, place, point) = units[unit];
-                let Leaving { source, key, fragment } = &fragments[place];
-                let source = &self.sources[*source].0;
-                let reach = reaches[place];
-                FragmentRow { number: place as u64, source, key, fragment, reach, point, has_group: row.is_some() }
+                let (unit, place, point) = units[unit];
+                let fragment = &fragments[place];
+                let (source, key) = (self.fragments.source_of(fragment), &fragment.key);
+                let (number, reach) = (place as u64, reaches[place]);
+                FragmentRow { number, unit, source, key, fragment, reach, point, has_group: row.is_some() }
             })
             .collect();
-        let groups = self.plan.state(&described, &group_rows.columns()[1..], &self.rows)?;
+        let groups = self.plan.state(&described, &groups, &self.rows)?;
         Ok(WindowState::new(0, 0, groups))
-    }
-
-    /// Adds saved fragments of the partitions that are `own`.
-    pub(super) fn restore(&mut self, states: &[WindowState], own: &dyn Fn(&TopicPartition) -> bool) -> Result<()> {
-        self.has_changed = true;
-        for state in states {
-            let plan = Arc::clone(&self.plan);
-            let fragments = plan.fragments_of(&state.groups, &self.rows)?;
-            let grouped = plan.grouped(&state.groups)?;
-            let points = plan.points_of(&state.groups)?;
-            let mut ids: Vec<Option<u64>> = vec![None; state.groups.num_rows()];
-            for saved in fragments.into_iter().filter(|saved| own(&saved.source)) {
-                let mut id =
-                    self.begin(saved.last.saturating_add(plan.gap).saturating_add(self.window.allowed_lateness));
-                let source = self.source(&saved.source);
-                let mut times = points.as_ref().map(|_| Points::default());
-                for row in saved.rows.clone() {
-                    if let (Some(times), Some(points)) = (&mut times, &points) {
-                        let (time, point) = points[row];
-                        // The rows of a point stand together.
-                        if !times.has(time) {
-                            id = self.next_id;
-                            self.next_id += 1;
-                            times.insert(time, Point { id, ..point });
-                        }
-                    }
-                    ids[row] = grouped.value(row).then_some(id);
-                }
-                let SavedFragment { start, last, reach, key, .. } = saved;
-                let fragment = Fragment { id, start, last, reach, points: times };
-                self.sources[source].1.entry(key).or_default().push(fragment);
-            }
-            let kept = filter_record_batch(
-                &plan.groups_of(&state.groups)?,
-                &ids.iter().map(|id| Some(id.is_some())).collect(),
-            )?;
-            let ids: ArrayRef = Arc::new(UInt64Array::from_iter_values(ids.into_iter().flatten()));
-            let columns = [ids].into_iter().chain(kept.columns().iter().cloned()).collect();
-            self.pane.merge(&RecordBatch::try_new(Arc::clone(plan.fragments.state_schema()), columns)?)?;
-        }
-        Ok(())
     }
 
     /// The fragments here that are of one session with some of those that have left.
     pub(super) fn neighbours(&self, left: &[Brief]) -> Vec<Brief> {
-        let mut found = Vec::new();
-        for brief in left {
-            for fragment in self.sources.iter().filter_map(|(_, keys)| keys.get(&brief.key)).flatten() {
-                let own = Brief {
-                    key: brief.key.clone(),
-                    start: fragment.start,
-                    end: fragment.last.saturating_add(self.plan.gap),
-                    closes_at: self.plan.closes_at(fragment.last, self.window.allowed_lateness),
-                    reach: fragment.reach(self.window.allowed_lateness),
-                };
-                if own.is_one_session_with(brief) {
-                    found.push(own);
-                }
-            }
-        }
-        found
+        self.fragments.neighbours(left)
     }
 }

@@ -52,6 +52,16 @@ impl Points {
         self.0.contains_key(&time)
     }
 
+    /// The point of a time.
+    pub(super) fn at(&self, time: i64) -> Option<Point> {
+        self.0.get(&time).copied()
+    }
+
+    /// How many times there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// All of them, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (i64, Point)> + '_ {
         self.0.iter().map(|(time, point)| (*time, *point))

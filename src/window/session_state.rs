@@ -1,4 +1,7 @@
 //! Fragments of sessions as columns: what leaves a lane, and what a checkpoint holds.
+//!
+//! What leaves a lane has all of its fragments. Of many fragments checkpoints have settled batches ([`super::session_groups`]) instead, each with
+//! what has changed since the one before; the last row of a number is how it is.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,13 +14,13 @@ use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::physical_expr::PhysicalExpr;
 
 use super::pane::PaneLayout;
-use super::session::Fragment;
+use super::session_fragments::Fragment;
 use super::session_points::Point;
 use crate::change::TopicPartition;
 use crate::error::{Error, Result};
 
 /// The columns that describe a fragment, before its key.
-const DESCRIPTION: [(&str, DataType); 8] = [
+pub(super) const DESCRIPTION: [(&str, DataType); 8] = [
     ("session_number", DataType::UInt64),
     ("session_topic", DataType::Utf8),
     ("session_partition", DataType::Int32),
@@ -28,7 +31,10 @@ const DESCRIPTION: [(&str, DataType); 8] = [
     ("session_has_group", DataType::Boolean),
 ];
 
-const HAS_GROUP: usize = DESCRIPTION.len() - 1;
+pub(super) const HAS_GROUP: usize = DESCRIPTION.len() - 1;
+pub(super) const TOPIC: usize = 1;
+/// The last column of settled batches: the number that the groups are under, where the first has that of the fragment.
+pub(super) const UNIT: &str = "session_unit";
 
 /// Those that describe the point of a row, after them: only where rows are taken back.
 const POINT: [(&str, DataType); 3] =
@@ -45,8 +51,10 @@ pub struct SessionPlan {
     pub fragments: Arc<PaneLayout>,
     /// The layout of closed sessions: start, end, then the group keys.
     pub closed: Arc<PaneLayout>,
-    key_types: Vec<DataType>,
+    pub(super) key_types: Vec<DataType>,
     state: SchemaRef,
+    /// The columns of settled batches.
+    pub(super) settled: SchemaRef,
 }
 
 impl SessionPlan {
@@ -70,8 +78,14 @@ impl SessionPlan {
         let keyed =
             keyed.map(|(number, data_type)| Field::new(format!("session_key{number}"), data_type.clone(), true));
         let grouped = groups.state_schema().fields().iter().map(|field| field.as_ref().clone());
-        let state = Arc::new(Schema::new(described.chain(keyed).chain(grouped).collect::<Vec<_>>()));
-        Ok(Self { keys, gap, fragments, closed, key_types, state })
+        let mut fields: Vec<Field> = described.chain(keyed).chain(grouped).collect();
+        let state = Arc::new(Schema::new(fields.clone()));
+        // All rows have one of few.
+        let topics = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        fields[TOPIC] = Field::new(DESCRIPTION[TOPIC].0, topics, false);
+        fields.push(Field::new(UNIT, DataType::UInt64, false));
+        let settled = Arc::new(Schema::new(fields));
+        Ok(Self { keys, gap, fragments, closed, key_types, state, settled })
     }
 
     /// Whether rows are taken back.
@@ -80,7 +94,7 @@ impl SessionPlan {
     }
 
     /// How many columns there are before the key.
-    fn described(&self) -> usize {
+    pub(super) fn described(&self) -> usize {
         DESCRIPTION.len() + if self.takes_back() { POINT.len() } else { 0 }
     }
 
@@ -97,12 +111,24 @@ impl SessionPlan {
 
     /// The state of fragments, a row per group.
     pub(super) fn state(&self, rows: &[FragmentRow<'_>], groups: &[ArrayRef], keys: &KeyRows) -> Result<RecordBatch> {
+        let topics = StringArray::from_iter_values(rows.iter().map(|row| &row.source.topic));
+        let columns = self.columns(rows, Arc::new(topics), groups, keys)?;
+        Ok(RecordBatch::try_new(Arc::clone(&self.state), columns)?)
+    }
+
+    pub(super) fn columns(
+        &self,
+        rows: &[FragmentRow<'_>],
+        topics: ArrayRef,
+        groups: &[ArrayRef],
+        keys: &KeyRows,
+    ) -> Result<Vec<ArrayRef>> {
         let numbers = |value: fn(&FragmentRow<'_>) -> i64| -> ArrayRef {
             Arc::new(Int64Array::from_iter_values(rows.iter().map(value)))
         };
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.number))),
-            Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.source.topic))),
+            topics,
             Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.source.partition))),
             numbers(|row| row.fragment.start),
             numbers(|row| row.fragment.last),
@@ -120,7 +146,7 @@ impl SessionPlan {
         }
         columns.extend(keys.columns(rows.iter().map(|row| row.key))?);
         columns.extend(groups.iter().cloned());
-        Ok(RecordBatch::try_new(Arc::clone(&self.state), columns)?)
+        Ok(columns)
     }
 
     /// The fragments of a state.
@@ -181,7 +207,7 @@ impl SessionPlan {
     }
 }
 
-fn damaged() -> Error {
+pub(super) fn damaged() -> Error {
     Error::internal("saved sessions do not have the columns of sessions")
 }
 
@@ -189,6 +215,8 @@ fn damaged() -> Error {
 pub(super) struct FragmentRow<'a> {
     /// Tells fragments of one state apart; the rows of one stand together.
     pub(super) number: u64,
+    /// Of a settled batch, the number that the groups are under.
+    pub(super) unit: u64,
     pub(super) source: &'a TopicPartition,
     pub(super) key: &'a [u8],
     pub(super) fragment: &'a Fragment,

@@ -4,6 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use datafusion::arrow::array::RecordBatch;
 
+/// In the schema's metadata of a state that says something of the sessions of a lane: how many there are.
+pub const SESSIONS: &str = "sessions";
+
 /// The state of some groups, and where it is saved.
 #[derive(Debug, Clone)]
 pub struct Settled {

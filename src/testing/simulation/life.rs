@@ -46,11 +46,14 @@ INSERT INTO results SELECT window_start, name, count(*) AS n, sum(value) AS tota
 FROM TUMBLE(CHANGES(t), at, INTERVAL '1' HOUR) GROUP BY window_start, name;
 INSERT INTO mirror SELECT * FROM t;
 ";
-/// The same with rows that are kept, and windows over them, which come out right only if each row is kept as it is.
+/// The same with rows that are kept, and windows over them, which come out right only if each row is kept as it is; and with sessions.
 const KEEPING: &str = "
 CREATE TABLE rows_now WITH ('connector' = 'blackhole');
 INSERT INTO rows_now SELECT window_start, name, count(*) AS n, sum(value) AS total
 FROM TUMBLE(t, at, INTERVAL '1' HOUR) GROUP BY window_start, name;
+CREATE TABLE sessions WITH ('connector' = 'blackhole');
+INSERT INTO sessions SELECT window_start, window_end, name, count(*) AS n, sum(value) AS total
+FROM SESSION(CHANGES(t) PARTITION BY name, at, INTERVAL '1' HOUR) GROUP BY window_start, window_end, name;
 ";
 /// How often a process dies before it is let live.
 const DEATHS: u64 = 5;
@@ -200,9 +203,13 @@ impl Life {
         }
         world.pass(Duration::from_secs(10));
         let of = |output: usize| self.outside.tables.rows(output);
-        let dead = of(if self.keeps.is_some() { 6 } else { 4 });
+        let dead = of(if self.keeps.is_some() { 8 } else { 4 });
         self.model.check(&Outcomes { changes: of(0), results: of(1), late: of(2), mirror: of(3), dead })?;
-        if self.keeps.is_some() { self.model.check_current(&of(4), &of(5)) } else { Ok(()) }
+        if self.keeps.is_none() {
+            return Ok(());
+        }
+        self.model.check_current(&of(4), &of(5))?;
+        self.model.check_sessions(&of(6), &of(7))
     }
 
     /// Runs a process to its end; at times the one that is stopped is woken for a while.

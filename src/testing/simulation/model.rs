@@ -158,6 +158,33 @@ impl Model {
         if found == expected { Ok(()) } else { Err(format!("current rows are {found:?}, expected {expected:?}")) }
     }
 
+    /// Each row is in one session of its name, or among the late ones.
+    pub(super) fn check_sessions(&self, results: &[Row], late: &[Row]) -> Result<(), String> {
+        let mut found: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+        let mut expected = found.clone();
+        let add = |sums: &mut BTreeMap<String, (i64, i64)>, name: &str, (count, sum): (i64, i64)| {
+            let entry = sums.entry(name.to_owned()).or_default();
+            *entry = (entry.0 + count, entry.1 + sum);
+        };
+        let number = |text: &str| text.parse::<i64>().map_err(|error| error.to_string());
+        for row in results {
+            add(&mut found, row.cell("name"), (number(row.cell("n"))?, number(row.cell("total"))?));
+        }
+        let places: BTreeSet<Place> = late.iter().filter_map(|row| row.place.clone()).collect();
+        if places.len() != late.len() {
+            return Err("rows that were late for sessions are there twice".into());
+        }
+        for (partition, events) in self.partitions.iter().enumerate() {
+            for event in events.iter().filter(|event| event.op.is_some() && event.time.is_some()) {
+                add(&mut expected, event.name, (1, event.value));
+                if places.contains(&("t".to_owned(), partition as i32, event.offset)) {
+                    add(&mut found, event.name, (1, event.value));
+                }
+            }
+        }
+        if found == expected { Ok(()) } else { Err(format!("sessions have {found:?}, expected {expected:?}")) }
+    }
+
     /// The last event of each row that is there in the end.
     fn rows(&self) -> BTreeMap<i64, &Event> {
         let mut rows = BTreeMap::new();
