@@ -147,8 +147,8 @@ impl NestedWindows {
 
     /// The windows of a pipeline that share panes had been closed up to here, by their inputs, before they were saved.
     pub(super) fn stand_at(&mut self, pipeline: usize, closed_to: impl Fn(usize) -> i64) -> Result<()> {
-        let own = self.windows.iter_mut().filter(|(id, windows)| id.pipeline == pipeline && windows.shares_panes());
-        own.map(|(id, windows)| windows.close(closed_to(id.input)).map(drop)).collect()
+        let mut own = self.windows.iter_mut().filter(|(id, windows)| id.pipeline == pipeline && windows.shares_panes());
+        own.try_for_each(|(id, windows)| windows.close(closed_to(id.input)).map(drop))
     }
 
     fn close(&mut self, id: InputId, watermark: i64) -> Result<Vec<WindowState>> {

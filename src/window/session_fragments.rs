@@ -117,13 +117,18 @@ impl Slots {
 /// What has closed, or may: the time, the place, the number.
 type Queued = Reverse<(i64, u32, u64)>;
 
+/// The fragments of a partition, by key.
+type Keys = HashMap<Arc<[u8]>, Slots>;
+/// A number under which there are groups, whose fragment it is of, and of a point its time.
+pub(super) type Unit<'a> = (u64, &'a Fragment, Option<(i64, Point)>);
+
 /// The fragments of a lane.
 pub(super) struct Fragments {
     plan: Arc<SessionPlan>,
     allowed_lateness: i64,
     slots: Vec<Option<Fragment>>,
     free: Vec<u32>,
-    sources: Vec<(TopicPartition, HashMap<Arc<[u8]>, Slots>)>,
+    sources: Vec<(TopicPartition, Keys)>,
     queue: BinaryHeap<Queued>,
     /// What has changed since somebody asked, in order; some things several times.
     touched: Vec<Touch>,
@@ -185,7 +190,7 @@ impl Fragments {
     pub(super) fn source(&mut self, source: &TopicPartition) -> usize {
         let known = self.sources.iter().position(|(known, _)| known == source);
         known.unwrap_or_else(|| {
-            self.sources.push((source.clone(), HashMap::new()));
+            self.sources.push((source.clone(), Keys::new()));
             self.sources.len() - 1
         })
     }
@@ -330,7 +335,7 @@ impl Fragments {
     }
 
     /// What has changed, in the order of the numbers, without what is there no more.
-    pub(super) fn changed(&self) -> Vec<(u64, &Fragment, Option<(i64, Point)>)> {
+    pub(super) fn changed(&self) -> Vec<Unit<'_>> {
         let mut touched: Vec<&Touch> = self.touched.iter().rev().collect();
         // The sort is stable: of several the last stays, which knows the place.
         touched.sort_by_key(|it| it.unit);

@@ -79,9 +79,9 @@ impl Plan {
     ) -> Result<Option<BTreeMap<Part, u64>>> {
         let condition = match self.identity {
             Identity::Positions(columns) if block.ranges.is_empty() => {
-                self.own(positions(rows_ranges(rows, columns)?), job, block)
+                self.own(&positions(rows_ranges(rows, columns)?), job, block)
             }
-            Identity::Positions(_) => self.own(positions(block_ranges(block)), job, block),
+            Identity::Positions(_) => self.own(&positions(block_ranges(block)), job, block),
             Identity::Epoch(window_start) => {
                 let epoch = format!("_job = {} AND _epoch = {}", quote_string(job), block.epoch);
                 let window = window_start.map(|column| self.between(rows, column)).transpose()?.flatten();
@@ -195,7 +195,7 @@ impl Plan {
     }
 
     /// The rows of another job, or of a topic that had the same name, prove nothing by being at the same positions.
-    fn own(&self, condition: String, job: &str, block: &Block) -> String {
+    fn own(&self, condition: &str, job: &str, block: &Block) -> String {
         let of_job = self.says_job().then(|| format!("_job = {}", quote_string(job)));
         let of_epoch = self.says(Extra::Epoch).then(|| format!("_epoch = {}", block.epoch));
         [Some(format!("({condition})")), of_job, of_epoch].into_iter().flatten().collect::<Vec<_>>().join(" AND ")

@@ -238,7 +238,7 @@ impl<'a> Grammar<'a> {
     fn join(&mut self) -> String {
         let key = self.key();
         let (one, other, join) = (self.counted(&key), self.counted(&key), self.random.pick(&JOINS));
-        let by_key = self.random.one_in(3).then_some("").unwrap_or(" AND a.k0 = b.k0");
+        let by_key = if self.random.one_in(3) { "" } else { " AND a.k0 = b.k0" };
         let more = if join == "JOIN" && self.random.one_in(3) { " AND a.a0 >= b.a0" } else { "" };
         let filter = if self.random.one_in(3) { " WHERE coalesce(a.a0, 0) + coalesce(b.a0, 0) > 1" } else { "" };
         format!(

@@ -212,7 +212,7 @@ fn expanded(rows: &[Row], tables: &[&str], window: Window) -> RecordBatch {
 async fn in_database(query: &str, tables: Vec<RecordBatch>) -> datafusion::error::Result<Vec<Vec<String>>> {
     let context = SessionContext::new();
     for (at, table) in tables.into_iter().enumerate() {
-        context.register_batch(&format!("w{at}"), table)?;
+        context.register_batch(format!("w{at}"), table)?;
     }
     let batches = context.sql(query).await?.collect().await?;
     let mut rows: Vec<_> = batches.iter().flat_map(|batch| cells(batch).unwrap()).collect();
