@@ -5,7 +5,7 @@
 //! have none in the time after them. Of rows of the same time the order of their partition decides.
 //!
 //! Of each key there is the time of its last row, until that is further back than the time; of *last* also the row. Checkpoints have of many keys
-//! what is new ([`super::duplicates_saved`]).
+//! what is new (`duplicates_saved`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Fragments of sessions as columns: what leaves a lane, and what a checkpoint holds.
 //!
-//! What leaves a lane has all of its fragments. Of many fragments checkpoints have settled batches ([`super::session_groups`]) instead, each with
+//! What leaves a lane has all of its fragments. Of many fragments checkpoints have settled batches (`session_groups`) instead, each with
 //! what has changed since the one before; the last row of a number is how it is.
 
 use std::ops::Range;
