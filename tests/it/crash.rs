@@ -142,6 +142,15 @@ fn a_bounded_run_that_is_killed_again_and_again() {
     check(&job.database, &oracle);
 }
 
+/// Says enough when its scope ends: also when a test fails in it, or its publisher would go on for ever.
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// Fills a topic until it is told that it is enough.
 pub(crate) fn publish_until(topic: &Topic, enough: &AtomicBool) {
     let mut config = EventsConfig { total: 3_000, ..EventsConfig::default() };
@@ -158,6 +167,7 @@ fn an_endless_run_that_is_killed_fifty_times_while_events_come() {
     let topic = Topic::create("crash_endless", 4);
     let (job, mut moments, enough) = (Job::new(&topic.name, "crash_endless"), Moments::new(), AtomicBool::new(false));
     std::thread::scope(|scope| {
+        let _ends = Ends(&enough);
         scope.spawn(|| publish_until(&topic, &enough));
         for number in 0..kills {
             let before = job.newest();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use data_gen::events::EventsConfig;
 
-use crate::crash::{Job, Moments, publish_until};
+use crate::crash::{Ends, Job, Moments, publish_until};
 use crate::million::check;
 use crate::oracle::Oracle;
 use crate::run::wait_until;
@@ -37,6 +37,7 @@ fn damaged_checkpoints_double_and_lose_nothing() {
     let (job, mut moments, enough) = (Job::new(&topic.name, "damaged"), Moments::new(), AtomicBool::new(false));
     let start_ms = EventsConfig::default().start_ms;
     std::thread::scope(|scope| {
+        let _ends = Ends(&enough);
         scope.spawn(|| publish_until(&topic, &enough));
         for round in 0..6_u64 {
             let malformed = || {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use data_gen::events::EventsConfig;
 
-use crate::crash::{Job, Moments, publish_until};
+use crate::crash::{Ends, Job, Moments, publish_until};
 use crate::million::{check, query_at};
 use crate::oracle::Oracle;
 use crate::proxy::{MOODS, Mood, Proxy};
@@ -21,6 +21,7 @@ fn a_network_to_clickhouse_that_fails_in_every_way() {
     let query = query_at(&topic.name, &database.0, &kafka_brokers(), &format!("http://127.0.0.1:{}", proxy.port));
     let (job, enough, mut moments) = (Job::of(database, &query), AtomicBool::new(false), Moments::new());
     std::thread::scope(|scope| {
+        let _ends = Ends(&enough);
         scope.spawn(|| publish_until(&topic, &enough));
         let before = job.newest();
         let mut running = job.start(&[]);
@@ -78,6 +79,7 @@ fn kafka_is_killed_stopped_and_started_again() {
 fn work_while_it_fails(job: &Job, topic: &Topic, stack: &OwnStack, service: &str, rounds: usize) {
     let (enough, mut moments) = (AtomicBool::new(false), Moments::new());
     std::thread::scope(|scope| {
+        let _ends = Ends(&enough);
         scope.spawn(|| publish_until(topic, &enough));
         let before = job.newest();
         let mut running = job.start(&[]);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use crate::crash::{Job, publish_until};
+use crate::crash::{Ends, Job, publish_until};
 use crate::million::check;
 use crate::oracle::Oracle;
 use crate::run::{Running, wait_until};
@@ -29,6 +29,7 @@ fn processes_that_take_each_others_place() {
         running
     };
     std::thread::scope(|scope| {
+        let _ends = Ends(&enough);
         scope.spawn(|| publish_until(&topic, &enough));
         // Two at once.
         let mut first = start();

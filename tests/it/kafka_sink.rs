@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use serde_json::Value;
 
-use crate::crash::{Job, Moments, publish_until};
+use crate::crash::{Ends, Job, Moments, publish_until};
 use crate::damaged::{damage, newest};
 use crate::oracle::Oracle;
 use crate::run::wait_until;
@@ -144,6 +144,7 @@ fn a_job_that_fills_a_topic_does_not_go_back_by_itself() {
     let job = Job::of(Database::at(&clickhouse_url(), "to_kafka_damaged"), &query);
     let enough = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _ends = Ends(&enough);
         scope.spawn(|| publish_until(&topic, &enough));
         let mut running = job.start(&[]);
         wait_until("it has got on", || job.newest() > 12 || running.ended().is_some());
