@@ -184,13 +184,17 @@ impl Client {
             Some((last, reason)) if is_permanent(last) => Error::permanent(context, with_remedy(last, reason)),
             _ if code.is_some_and(is_permanent) => Error::permanent(context, error),
             Some((last, reason)) => Error::transient(context, with_remedy(last, reason)),
-            None if code == Some(RDKafkaErrorCode::BrokerTransportFailure) => Error::transient(
-                context,
-                format!(
-                    "{error}; nobody answers there, or not in this way: check 'properties.bootstrap.servers' and, for brokers that \
+            None if code == Some(RDKafkaErrorCode::BrokerTransportFailure) => {
+                // An earlier question may have told why; brokers that are away since are so for the same reason.
+                let why = self.last_trouble().filter(|(code, _)| *code != RDKafkaErrorCode::AllBrokersDown);
+                let why = why.map(|(code, reason)| with_remedy(code, reason)).unwrap_or_else(|| {
+                    format!(
+                        "{error}; nobody answers there, or not in this way: check 'properties.bootstrap.servers' and, for brokers that \
                          want TLS or a login, 'properties.security.protocol'"
-                ),
-            ),
+                    )
+                });
+                Error::transient(context, why)
+            }
             None => Error::transient(context, error),
         }
     }
@@ -214,6 +218,10 @@ impl Client {
 
     /// What the brokers' absence was last put down to.
     pub(super) fn trouble(&self) -> Option<String> {
+        self.last_trouble().map(|(_, reason)| reason)
+    }
+
+    fn last_trouble(&self) -> Option<(RDKafkaErrorCode, String)> {
         let context = self.consumer.context();
         self.is_away().then(|| context.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()).flatten()
     }
@@ -319,7 +327,7 @@ pub(super) struct Context {
     last_error: Mutex<Option<(RDKafkaErrorCode, String)>>,
     away: AtomicBool,
     /// The last error since the brokers were away.
-    trouble: Mutex<Option<String>>,
+    trouble: Mutex<Option<(RDKafkaErrorCode, String)>>,
 }
 
 impl ClientContext for Context {
@@ -350,7 +358,7 @@ impl ClientContext for Context {
         }
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if trouble.is_none() || code != RDKafkaErrorCode::AllBrokersDown {
-            *trouble = Some(reason.clone());
+            *trouble = Some((code, reason.clone()));
         }
         drop(trouble);
         let mut last = self.last_error.lock().unwrap_or_else(PoisonError::into_inner);
