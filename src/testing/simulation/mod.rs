@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use life::{Life, queries, runtime};
 
 /// Lives in `make test`.
-const LIVES: u64 = 1_000;
+const LIVES: u64 = 2_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
